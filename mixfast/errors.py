@@ -1,4 +1,4 @@
-"""Errors and warnings of mixfast: one root, one class for each gate where wrong input is refused."""
+"""Errors and warnings of mixfast: one root, and one class for each kind of input that can be wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "UnknownDomainError",
 ]
 
-# What Python says of text that is no number quotes all of it: a word longer than any path in use is shown without its middle.
+# Python's messages about text that is not a number quote all of it. Words longer than any usual path are shown without their middle.
 _LONGEST, _SHOWN = 300, 200
 _LONG = re.compile(rf"\S{{{_LONGEST + 1},}}")
 
@@ -38,10 +38,10 @@ def _line(message: str) -> str:
 
 
 class MixfastError(Exception):
-    """Root of every error mixfast raises on purpose; catch it to catch them all.
+    """Root of all errors that mixfast raises on purpose; catch it to catch them all.
 
-    A message is one line. What it quotes of files and arguments cannot act on a terminal: control characters, line breaks and marks
-    of direction are written as escapes.
+    A message is one line. Text that it quotes from files and arguments cannot act on a terminal: control characters, line breaks
+    and direction marks are written as escapes.
     """
 
     def __init__(self, *words: object) -> None:
@@ -57,7 +57,7 @@ class RegionError(MixfastError, ValueError):
 
 
 class InfeasibleError(RegionError):
-    """A well-formed region holds no mixture at all; the message names the limits that contradict each other."""
+    """No mixture meets all limits of a region; the message names the limits that contradict each other."""
 
 
 class MixtureError(MixfastError, ValueError):
@@ -65,15 +65,15 @@ class MixtureError(MixfastError, ValueError):
 
 
 class UnknownDomainError(MixfastError, KeyError):
-    """A domain was asked for that is not there; the message names those that are."""
+    """A domain was requested that the object does not have; the message lists the domains that it has."""
 
     def __str__(self) -> str:
-        # That of KeyError is the repr of its message.
+        # KeyError would show the repr of the message.
         return Exception.__str__(self)
 
 
 class AlignmentError(MixfastError, ValueError):
-    """Two objects speak of different sets of domains; both sets are shown."""
+    """Two objects name different sets of domains; the message shows both sets."""
 
     @classmethod
     def between(cls, what: str, have: Iterable[str], other: str, want: Iterable[str]) -> AlignmentError:
@@ -89,7 +89,7 @@ class AlignmentError(MixfastError, ValueError):
 
 @contextmanager
 def about_files(*sources: object) -> Iterator[None]:
-    """Let errors of mixfast inside the block name the files that they are about, unless they name one already."""
+    """Put the names of files before the errors of mixfast that the block raises, unless the message names one of them already."""
     files = [os.fsdecode(each) for each in sources if isinstance(each, (str, os.PathLike))]
     try:
         yield
@@ -101,7 +101,7 @@ def about_files(*sources: object) -> Iterator[None]:
 
 
 class ProposalError(MixfastError, ValueError):
-    """A law gives no usable numbers where a mixture was looked for, so that none is proposed; the message names the metrics."""
+    """A law gives infinite or astronomic numbers within the limits, so no mixture is proposed; the message names the metrics."""
 
 
 class ScoreError(MixfastError, ValueError):
@@ -109,7 +109,7 @@ class ScoreError(MixfastError, ValueError):
 
 
 class SamplerError(MixfastError, ValueError):
-    """A sampler cannot be built or resumed as asked: schedule, sizes, limits of repetition, or a state that is not its own."""
+    """A sampler cannot be built or resumed: its schedule, sizes or limits on repetition are invalid, or the state is of another stream."""
 
 
 class ExhaustedError(SamplerError, IndexError):
@@ -121,7 +121,7 @@ class BackendError(MixfastError, RuntimeError):
 
 
 class MixfastWarning(UserWarning):
-    """Root of every warning mixfast gives; filter on it to silence or to escalate them all. Its message is one line, as of errors."""
+    """Root of all warnings of mixfast; filter on it to silence them or to turn them into errors. The message is one line."""
 
     def __init__(self, *words: object) -> None:
         super().__init__(*(_line(word) if isinstance(word, str) else word for word in words))

@@ -1,4 +1,4 @@
-"""Mixture: named shares of training tokens, validated once, and its files."""
+"""Mixture: named shares of training tokens, checked when it is built, and its files."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ FORMAT = "mixfast-mixture-1"
 Vector = NDArray[np.float64]
 
 NEGATIVE_ROUNDING = 1e-12
-"""Solvers leave shares this far below 0, which become 0; a share below that is a mistake."""
+"""Shares down to this far below 0 are rounding of a solver and become 0; lower ones are refused."""
 SUM_TOLERANCE = 5e-3
-"""Shares that miss a sum of 1 by more are refused. RegMix publishes shares rounded to 0.001, whose sums miss 1 by up to this."""
+"""Shares with a sum further than this from 1 are refused. RegMix publishes shares rounded to 0.001; their sums differ from 1 by up to this much."""
 NINE_DIGITS = 1e-9
-"""Shares that were written with nine digits are at most this far from what they were."""
-# 0.995 misses 1 by a rounding more than 0.005.
+"""Largest change of a share that was written with nine digits."""
+# In float64, 1 - 0.995 is one rounding above 0.005.
 _SUM_ALLOWED = SUM_TOLERANCE + 1e-9
-# Float64 arithmetic stays far below this, so a larger deviation means digits were cut on the way.
+# Float64 arithmetic stays far below this, so a larger deviation means that digits were dropped.
 _SUM_WARNED = 1e-9
 
 
@@ -54,7 +54,7 @@ class Mixture(Mapping[str, float]):
 
     Shares are non-negative and sum to 1: ``math.fsum(mixture.weights) == 1.0``. A mixture is a read-only mapping from
     domain to share, so ``mixture["web"]``, ``len(mixture)``, ``dict(mixture)`` and ``"web" in mixture`` work; two
-    mixtures are equal when they give the same domains the same shares, in whatever order.
+    mixtures are equal if they give the same domains the same shares, in any order.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Mixture(Mapping[str, float]):
     MixtureError
         If names or shares are malformed; the offending domains are named.
     UnknownDomainError
-        A `KeyError`, of ``mixture[name]`` for a name that is none of the domains.
+        Raised by ``mixture[name]`` if no domain has this name. It is also a `KeyError`.
 
     Examples
     --------
@@ -186,15 +186,14 @@ class Mixture(Mapping[str, float]):
         Returns
         -------
         dict of str to float
-            ``share * target_tokens / available``; infinite where a domain without tokens has a share, 0 where it has
-            none.
+            ``share * target_tokens / available``. For a domain without tokens: infinite if it has a share, else 0.
 
         Raises
         ------
         AlignmentError
             If a domain of the mixture is missing from ``available``.
         MixtureError
-            If a count is negative or not a number, or the target is not positive.
+            If a count is negative or not a number, or ``target_tokens`` is not positive.
         """
         if any(name not in available for name in self.domains):
             raise AlignmentError.between("the mixture", self.domains, "available", available)
@@ -215,12 +214,12 @@ class Mixture(Mapping[str, float]):
         Parameters
         ----------
         budget : int
-            Tokens (or sequences, or documents) to hand out, at least 0.
+            Tokens (or sequences, or documents) to distribute, at least 0.
 
         Returns
         -------
         dict of str to int
-            Each within 1 of ``share * budget``; equal remainders are served in the order of the domains; a share of 0
+            Each number is within 1 of ``share * budget``. Between equal remainders the earlier domain goes first. A share of 0
             gets 0.
 
         Raises
@@ -256,7 +255,7 @@ class Mixture(Mapping[str, float]):
     # Other mixtures of the same domains.
 
     def align(self, domains: Iterable[str]) -> Mixture:
-        """Return the same mixture in the order of ``domains``; `AlignmentError` where the sets of names differ."""
+        """Return the same mixture in the order of ``domains``; raise `AlignmentError` if the sets of names differ."""
         names = domain_names(domains, MixtureError)
         if set(names) != set(self.domains):
             raise AlignmentError.between("the mixture", self.domains, "the domains asked for", names)
@@ -283,7 +282,7 @@ class Mixture(Mapping[str, float]):
         return 0.5 * math.fsum(np.abs(self.weights - self._other(other, "the other mixture")))
 
     def kl(self, prior: Mapping[str, float] | ArrayLike) -> float:
-        """Return the divergence ``sum_k w_k log(w_k / prior_k)`` in nats; infinite where a share has no prior.
+        """Return the divergence ``sum_k w_k log(w_k / prior_k)`` in nats; infinite if a domain with a share has a prior of 0.
 
         ``prior`` is a mixture or a mapping of the same domains, or an array (K,) in the order of ``domains``.
         """
@@ -291,7 +290,7 @@ class Mixture(Mapping[str, float]):
         used = self.weights > 0.0
         if (reference[used] == 0.0).any():
             return math.inf
-        # Divergences are not negative; rounding of equal mixtures is.
+        # The divergence is at least 0; for equal mixtures rounding can make it negative.
         return max(0.0, math.fsum(self.weights[used] * np.log(self.weights[used] / reference[used])))
 
     def _other(self, other: Mapping[str, float] | ArrayLike, what: str) -> Vector:
@@ -336,9 +335,9 @@ class Mixture(Mapping[str, float]):
         Raises
         ------
         MixtureError
-            Another ending; or, without ``force``, a file of another kind that would be lost, such as a ledger.
+            If the ending is another one, or if, without ``force``, a file of another kind would be overwritten, such as a ledger.
         OSError
-            The file cannot be written, and the old one is as it was.
+            If the file cannot be written. The old file is unchanged.
         """
         path = Path(path)
         check_output(path, MIXTURE, MixtureError, force=force)
@@ -389,7 +388,7 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
 
 
 def sum_to_one(totals: ArrayLike) -> NDArray[np.bool_]:
-    """Say of each sum of shares whether it is 1 within `SUM_TOLERANCE`."""
+    """Return for each sum of shares whether it is within `SUM_TOLERANCE` of 1."""
     return np.abs(np.asarray(totals) - 1.0) <= _SUM_ALLOWED
 
 
@@ -417,8 +416,8 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=3)
     if total != 1.0:
         shares /= total
-        # What rounding leaves goes to the largest share, where it is relatively smallest. A share that is stored,
-        # read and checked again sums to 1 already and stays as it is, bit by bit.
+        # The rounding error goes to the largest share, where it is relatively smallest. Shares that were stored sum to 1
+        # already, so that reading them changes no bit.
         for _ in range(4):
             shares[shares.argmax()] += 1.0 - math.fsum(shares)
     shares += 0.0  # turns -0.0 into 0.0

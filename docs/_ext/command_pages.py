@@ -16,7 +16,7 @@ from mixfast.cli._main import build_parser
 os.environ |= {"COLUMNS": "84", "NO_COLOR": "1"}
 
 # What is set as code in help texts: options, and words with characters of patterns, paths and assignments.
-_CODE = re.compile(r"(?<![\w-])(--?[a-z][\w-]*(?:[ =][A-Z][A-Z.]*)?|[\w./]+[*{}=:][^\s,;()]*)")
+_CODE = re.compile(r"(?<![\w-])(--?[a-z][\w-]*(?:[ =][A-Z][A-Z.]*)?|[\w./]*[*{}=:][^\s,;()]+|[\w./]+\*)")
 
 
 def commands(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[str, argparse.ArgumentParser]]:

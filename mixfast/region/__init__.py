@@ -6,17 +6,17 @@ is built: names, shapes and numbers, and that at least one mixture meets all lim
 Nouns
     `Region`: the set, with its prior and, if it was built by `Region.from_tokens`, the token counts behind its caps.
     `Bound`: one limit on the summed share of a group of domains.
-    `ShadowPrice`: what one limit that binds costs at an optimum.
+    `ShadowPrice`: what one binding limit costs at an optimum.
 
 Verbs, as methods of a region
     `project` (nearest mixture of the region), `linear_min` and `lower_bound` (the linear program over it), `contains` and `violation`,
     `align` (another order of domains), `replace` (other limits), `epochs` (passes over the tokens that a mixture implies).
 
 Files, in reading order
-    `_bounds.py`: the forms in which a user may write limits, turned into arrays.
-    `_region.py`: the noun.
+    `_bounds.py`: turns the forms in which users may write limits into arrays.
+    `_region.py`: the class `Region`.
     `_reach.py`: the part of a region that a solver works on: the domains that may have a share, and their limits.
-    `_shadow_prices.py`: multipliers of the limits as numbers and sentences for a person. `_words.py`: limits in words.
+    `_shadow_prices.py`: multipliers of the limits as numbers and sentences. `_words.py`: limits in words.
 
 The geometry itself (projection, linear programs, prices) is in `mixfast._engine.geometry`, which knows arrays only.
 """

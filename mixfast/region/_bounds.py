@@ -1,4 +1,4 @@
-"""The forms in which a user may write the limits of a region, turned into checked arrays and bounds, here only."""
+"""Turn the forms in which users may write the limits of a region into checked arrays and bounds; the only place that knows these forms."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Bound:
     Attributes
     ----------
     name : str
-        What messages and shadow prices call it.
+        Its name in messages and shadow prices.
     domains : tuple of str
         Members of the group.
     lower, upper : float or None
-        Limits as shares of the whole mixture; None, or an infinity of the fitting sign, is no limit. Stored as floats.
+        Limits as shares of the whole mixture. None, or infinity with the matching sign, is no limit. Stored as floats.
     coefficients : tuple of float, optional
-        One for each member, default 1.
+        One for each member; 1 by default.
     """
 
     name: str
@@ -82,7 +82,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 def per_domain(what: str, given: Limit, domains: tuple[str, ...], missing: float | None) -> Vector:
     """Return a new array (K,) of non-negative numbers from a number, an array or a mapping.
 
-    Domains that a mapping leaves out get ``missing``; where that is None, every domain is needed.
+    Domains that a mapping leaves out get ``missing``. If ``missing`` is None, the mapping must name every domain.
     """
     if given is None:
         return np.full(len(domains), missing, dtype=np.float64)
@@ -113,7 +113,7 @@ def per_domain(what: str, given: Limit, domains: tuple[str, ...], missing: float
 
 
 def by_name(domains: tuple[str, ...], **limits: Limit) -> dict[str, Any]:
-    """Return the limits with arrays turned into mappings, which survive a change of order."""
+    """Return the limits with arrays turned into mappings, which do not depend on the order of the domains."""
     named: dict[str, Any] = {}
     for what, given in limits.items():
         is_array = given is not None and not isinstance(given, Mapping) and np.ndim(given) == 1
@@ -122,7 +122,7 @@ def by_name(domains: tuple[str, ...], **limits: Limit) -> dict[str, Any]:
 
 
 def shares_of(given: Limit, domains: tuple[str, ...]) -> Vector:
-    """Return a prior (K,), read-only, divided by its sum; uniform where none is given."""
+    """Return a prior (K,), read-only, divided by its sum; uniform if none is given."""
     prior = np.ones(len(domains)) if given is None else per_domain("prior", given, domains, missing=None)
     total = exact_sum(prior)
     if not (0.0 < total < math.inf):
@@ -140,7 +140,7 @@ def whole(value: object, what: str, least: int) -> int:
 
 
 def bound_list(given: Any, domains: tuple[str, ...]) -> tuple[Bound, ...]:
-    """Return bounds in any of the accepted forms as checked `Bound` objects: the one place that knows these forms."""
+    """Return bounds in any of the accepted forms as checked `Bound` objects."""
     if given is None:
         return ()
     if isinstance(given, Mapping):

@@ -1,4 +1,4 @@
-"""The part of a region that a solver works on: the domains that may have a share, and a point at which all of them do."""
+"""The part of a region that a solver works on: the domains that may have a share, and a point at which all of them have one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Reach:
     Attributes
     ----------
     region : Region
-        As given, with the domains at 0 that the KL term forbids.
+        As given, with a cap of 0 for domains that the KL term rules out.
     usable : (C,) int32 or None
         Positions of the domains that may have a share; None for all.
     limits : Limits
-        Of the usable domains.
+        Limits of the usable domains.
     """
 
     region: Region
@@ -39,11 +39,11 @@ class Reach:
         return self.restrict(self.region.prior)
 
     def restrict(self, shares: Vector) -> Vector:
-        """Entries (C,) of the usable domains out of those of all (K,)."""
+        """Return the entries (C,) of the usable domains, from those of all domains (K,)."""
         return shares if self.usable is None else shares[self.usable]
 
     def spread(self, shares: Vector) -> Vector:
-        """Shares over all domains (K,) from those of the usable ones (C,)."""
+        """Return the shares of all domains (K,), from those of the usable ones (C,)."""
         if self.usable is None:
             return shares
         out = np.zeros(self.region.n_domains)
@@ -51,7 +51,7 @@ class Reach:
         return out
 
     def places(self, names: Iterable[str]) -> dict[str, int]:
-        """Positions among the usable domains of those names that are."""
+        """Return the positions of names among the usable domains; other names are left out."""
         usable = range(self.region.n_domains) if self.usable is None else self.usable.tolist()
         place = {self.region.domains[k]: i for i, k in enumerate(usable)}
         return {name: place[name] for name in names if name in place}
@@ -74,17 +74,17 @@ class Reach:
 
 
 def limits_over(region: Region, *, interior: bool = False) -> Limits:
-    """The limits of all domains of a region, as the loops take them; `interior` keeps shares above 0."""
+    """Return the limits of all domains of a region for the solver loops; `interior` keeps shares above 0."""
     return Limits(region.floor, region.cap, region.group_limits, interior)
 
 
 def reach(region: Region, kl: float) -> Reach:
-    """Find the domains that may have a share: those with room under their cap and, where ``kl > 0``, a prior above 0.
+    """Find the domains that may have a share: their limits allow one and, if ``kl > 0``, their prior is above 0.
 
     Raises
     ------
     InfeasibleError
-        A domain of prior 0 that must have a share under a KL term, or a region that is empty without such domains.
+        If, with ``kl > 0``, a domain of prior 0 has a floor, or no mixture is left without the domains of prior 0.
     """
     may = region.reachable
     if kl > 0.0 and not region.prior.all():
@@ -93,7 +93,7 @@ def reach(region: Region, kl: float) -> Reach:
         if held:
             raise InfeasibleError(
                 f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
-                "give it a prior, or remove its floor"
+                "give it a prior above 0, or remove its floor"
             )
         if lost.any():
             names = [region.domains[k] for k in np.flatnonzero(lost)]
@@ -112,7 +112,7 @@ def reach(region: Region, kl: float) -> Reach:
 
 
 def _without(limits: Limits, closed: NDArray[np.bool_]) -> Limits:
-    """The limits with as much room as the domains `closed`, which have next to none, can take from those on their groups."""
+    """Return the limits, with group limits loosened by as much as the negligible shares of the domains `closed` can contribute."""
     groups = limits.groups
     if groups is None:
         return limits

@@ -1,4 +1,4 @@
-"""Region: the set of mixtures that are allowed, with its prior; the geometry every solver needs of it."""
+"""Region: the set of allowed mixtures and its prior, with the geometry that solvers need."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described,
 DEFAULT_MAX_EPOCHS = 4.0
 """Up to 4 epochs, repeated tokens are worth almost as much as new ones (Muennighoff et al. 2023, arXiv:2305.16264)."""
 MOST_EPOCHS = 1000.0
-"""More epochs than this are taken for a mistake, such as tokens for epochs. Muennighoff et al. measured up to 44."""
-# From here on a number stands for no limit, in files that hold no infinity.
+"""More epochs than this are refused as a mistake, such as a number of tokens. Muennighoff et al. measured up to 44 epochs."""
+# Numbers from here on stand for "no limit" in files that cannot hold infinity.
 _ENDLESS = 1e100
 
-# Limits such as ten caps of 0.1 miss 1 by roundings of their decimal fractions; real contradictions are far larger.
-# Half of what the linear program allows, so that a region accepted here never fails there.
+# Ten caps of 0.1 do not sum to 1 exactly, because decimal fractions are rounded; real contradictions are far larger.
+# Half of the tolerance of the linear program, so that a region accepted here never fails there.
 _ROUNDING = 0.5 * lp.FEASIBLE
-# A domain that the limits leave no more than this share has none.
+# A domain that the limits allow at most this share counts as one without a share.
 UNREACHABLE = _ROUNDING
 
 
@@ -43,7 +43,7 @@ UNREACHABLE = _ROUNDING
 class Region(Frozen):
     """Describe which mixtures are allowed, and which one is the prior.
 
-    The region is ``{w : sum w = 1, floor <= w <= cap, bound_lower <= bound_rows @ w <= bound_upper}``. A region
+    The region is the set ``{w : sum w = 1, floor <= w <= cap, bound_lower <= bound_rows @ w <= bound_upper}``. A region
     that exists holds at least one mixture.
 
     Parameters
@@ -53,10 +53,10 @@ class Region(Frozen):
     prior : number, array_like (K,) or mapping of str to float, optional
         Non-negative, divided by its sum; a mapping must name every domain. None, or any one number: uniform.
     cap, floor : number, array_like (K,) or mapping of str to float, optional
-        Largest and smallest share of each domain. Domains a mapping leaves out have no limit. Caps above 1, infinity
-        included, are no limit (finite ones with a warning); floors are at least 0.
+        Largest and smallest share of each domain. Domains that a mapping leaves out have no limit. Caps above 1 are no
+        limit; finite ones give a warning. Floors are at least 0.
     bounds : mapping or sequence, optional
-        Linear limits on groups of domains, any of these forms, None for no limit::
+        Linear limits on groups of domains, in any of these forms; None is no limit::
 
             {"all code": (["python", "c"], 0.1, 0.3)}
             {"all code": {"domains": ["python", "c"], "lower": 0.1, "upper": 0.3}}  # or "min", "max"
@@ -70,15 +70,15 @@ class Region(Frozen):
     domains : tuple of str
     prior, cap, floor : ndarray (K,), float64, read-only
     has_prior : bool
-        Whether a prior was given (or follows from token counts); otherwise `prior` is uniform.
+        Whether a prior was given or follows from token counts. If not, `prior` is uniform.
     bounds : tuple of Bound
     bound_names : tuple of str, length B
     bound_rows : ndarray (B, K); bound_lower, bound_upper : ndarray (B,)
-        The bounds as a matrix, infinite where there is no limit.
+        The bounds as a matrix with lower and upper limits; infinite means no limit.
     available : ndarray (K,), int64, or None; target_tokens : int or None; max_epochs : ndarray (K,), float64, or None
-        Token counts behind the caps, when the region was built by `from_tokens`.
+        Token counts behind the caps, if the region was built by `from_tokens`.
     counted : bool
-        Whether token counts are behind the caps: its own, or, where `reuse` froze domains to one, those of the domains.
+        Whether the caps follow from token counts: of this region, or of the domains that `reuse` froze into one.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class Region(Frozen):
     target_tokens: int | None
     max_epochs: Vector | None
     counted: bool
-    _given: dict[str, Any]  # the limits as they were given, to build this region again in another order
+    _given: dict[str, Any]  # the limits as given, to rebuild this region with its domains in another order
 
     def __init__(
         self, domains: Iterable[str], *, prior: Limit = None, cap: Limit = None, floor: Limit = None, bounds: Any = None
@@ -119,7 +119,9 @@ class Region(Frozen):
         beyond = [f"{name}={caps[k]:g}" for k, name in enumerate(names) if 1.0 < caps[k] < math.inf]
         if beyond:
             warnings.warn(
-                f"cap: {listing(beyond)} is no limit, for shares sum to 1; 20 % is 0.2", MixfastWarning, stacklevel=2
+                f"cap: {listing(beyond)} is no limit, because shares sum to 1; 20 % is 0.2",
+                MixfastWarning,
+                stacklevel=2,
             )
         caps = np.minimum(caps, 1.0)
         floors = per_domain("floor", floor, names, missing=0.0)
@@ -164,9 +166,9 @@ class Region(Frozen):
         floor: Limit = None,
         bounds: Any = None,
     ) -> Region:
-        """Return the region of mixtures that a supply of tokens can feed.
+        """Return the region of mixtures for which the available tokens suffice.
 
-        The cap of a domain is ``max_epochs * available / target_tokens``, and ``cap`` where that is smaller.
+        The cap of a domain is ``max_epochs * available / target_tokens``, or ``cap`` if that is smaller.
 
         Parameters
         ----------
@@ -175,22 +177,22 @@ class Region(Frozen):
         target_tokens : int
             Tokens of the whole training run.
         max_epochs : number or mapping of str to number
-            How often the tokens of a domain may be read. Default 4, also for domains a mapping leaves out: up to 4
-            epochs, repeated tokens are worth almost as much as new ones. At most 1000, or infinity for no limit.
+            How often the tokens of a domain may be read, at most 1000; infinity is no limit. The default, also for domains that
+            a mapping leaves out, is 4: up to 4 epochs, repeated tokens are worth almost as much as new ones.
         prior : optional
-            As for `Region`; None is the natural shares, ``available / sum(available)``.
+            As for `Region`; None stands for the natural shares, ``available / sum(available)``.
         cap, floor, bounds : optional
             As for `Region`.
 
         Returns
         -------
         Region
-            With `available`, `target_tokens` and `max_epochs` kept.
+            Its attributes `available`, `target_tokens` and `max_epochs` are set.
 
         Raises
         ------
         RegionError, InfeasibleError
-            As for `Region`; where the supply is too small, with the number of tokens that are missing.
+            As for `Region`. If there are too few tokens, the message gives the number that is missing.
 
         References
         ----------
@@ -215,8 +217,8 @@ class Region(Frozen):
         ]
         if absurd:
             raise RegionError(
-                f"max_epochs is at most {MOST_EPOCHS:g}, got {listing(absurd)}: what is measured of repetition ends below 100 epochs; "
-                "give inf for no limit, and check that it is not a number of tokens"
+                f"max_epochs is at most {MOST_EPOCHS:g}, got {listing(absurd)}: repetition has been measured below 100 epochs only; "
+                "check that it is not a number of tokens, and give inf for no limit"
             )
         supply = np.array(
             [epoch * count if count else 0.0 for epoch, count in zip(epochs.tolist(), counts, strict=True)]
@@ -224,8 +226,8 @@ class Region(Frozen):
         if math.fsum(np.minimum(supply / target, 1.0)) < 1.0 - _ROUNDING:
             total = math.fsum(supply)
             raise InfeasibleError(
-                f"the supply is {target - total:,.0f} tokens short: the epochs that are allowed turn the {sum(counts):,} "
-                f"available into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower {either('the target', '--budget')}"
+                f"the supply is {target - total:,.0f} tokens short: {sum(counts):,} tokens are available, and the epochs allowed turn "
+                f"them into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower {either('the target', '--budget')}"
             )
         caps = np.minimum(np.minimum(supply / target, 1.0), per_domain("cap", cap, names, missing=1.0))
         natural = np.array(counts, dtype=np.float64)
@@ -253,21 +255,21 @@ class Region(Frozen):
 
     @property
     def cap_given(self) -> Vector:
-        """Caps (K,) as they were given, without those that follow from token counts."""
+        """Caps (K,) as given, without those that follow from token counts."""
         return per_domain("cap", self._given["cap"], self.domains, missing=1.0)
 
     @property
     def cap_for_all(self) -> float | None:
-        """The cap below 1 that was given for all domains alike, or for more than half of them; None without one."""
+        """The cap below 1 that was given for all domains or for more than half of them; None if there is none."""
         values, counts = np.unique(self.cap_given, return_counts=True)
         most = int(counts.argmax())
         return float(values[most]) if values[most] < 1.0 and 2 * counts[most] > self.n_domains > 1 else None
 
     @cached_property
     def group_limits(self) -> GroupLimits | None:
-        """The bounds in units in which the largest coefficient of each is about 1; None where there are none.
+        """The bounds, scaled so that the largest coefficient of each is about 1; None without bounds.
 
-        The units are powers of two, which change no digit. A limit that is then beyond float64 is further away than any mixture comes.
+        The scales are powers of two, which change no digit. A scaled limit beyond float64 cannot be reached by any mixture.
         """
         if not self.bounds:
             return None
@@ -279,20 +281,20 @@ class Region(Frozen):
 
     @property
     def bound_scale(self) -> Vector:
-        """The largest coefficient of each bound, (B,): the unit in which `violation` and the solver measure it."""
+        """The largest coefficient of each bound, (B,). `violation` and the solver measure bounds in this unit."""
         scale: Vector = np.abs(self.bound_rows).max(axis=1, initial=0.0)
         return scale
 
     @cached_property
     def reachable(self) -> NDArray[np.bool_]:
-        """Which domains can have a share above 0, (K,) bool; a cap or a bound forces the others to 0."""
+        """Which domains can have a share above 0, (K,) bool; caps or bounds force the others to 0."""
         reached = self.cap > 0.0
         if not self.bounds:
-            # With limits on single domains only, a share can rise above its floor as soon as another can give way.
+            # With limits on single domains only, a share can rise above its floor if another share can fall.
             fixed = math.fsum(self.floor) >= 1.0 - _ROUNDING
             return read_only(self.floor > 0.0 if fixed else reached)
-        # A far target spreads over every open domain what the bounds let them have; the linear program proves the
-        # rest to be 0.
+        # Projecting a far point gives every open domain as much as the bounds allow. The linear program proves that
+        # the other domains stay at 0.
         open_, reached = reached, np.zeros(self.n_domains, dtype=bool)
         while (unknown := open_ & ~reached).any():
             found = unknown & (self.project(np.where(unknown, 2.0, 0.0)) > _ROUNDING)
@@ -328,7 +330,7 @@ class Region(Frozen):
     def project(self, x: ArrayLike) -> Vector:
         """Return the mixture (K,) of the region nearest to ``x`` (K,): minimise ``|w - x|^2`` over the region.
 
-        Exact: caps and floors hold to the last bit, the sum and the bounds to a few roundings.
+        The result is exact: caps and floors hold to the last bit, the sum and the bounds to a few roundings.
 
         Raises
         ------
@@ -337,7 +339,7 @@ class Region(Frozen):
 
         Notes
         -----
-        O(K) for each of a few passes, compiled. With B bounds, a Newton method on their B multipliers around it.
+        Compiled; a few passes of O(K). With B bounds, a Newton method on their B multipliers calls it repeatedly.
 
         References
         ----------
@@ -347,7 +349,7 @@ class Region(Frozen):
         return projection.project(point, *self._limits, self._capped) if self.bounds else self._capped(point)
 
     def linear_min(self, g: ArrayLike) -> Vector:
-        """Return a vertex (K,) of the region that minimises ``<g, s>``; of equal costs the first is filled first.
+        """Return a vertex (K,) of the region that minimises ``<g, s>``; between equal costs the first domain is filled first.
 
         Raises
         ------
@@ -368,8 +370,8 @@ class Region(Frozen):
     def violation(self, w: ArrayLike | Mapping[str, float]) -> float:
         """Return the largest violation by ``w`` of the sum, a cap, a floor or a bound, as a share; 0 inside the region.
 
-        That of a bound is the least share that must move from some domains to others to meet it, whatever the scale of its
-        coefficients; where they are all 1, what the group's share exceeds or misses. ``w`` is an array (K,) in the order of ``domains``, or a `Mixture` or mapping of the same domains.
+        The violation of a bound is the smallest share that must move between domains to meet it, for any scale of its coefficients.
+        If all coefficients are 1, it is the amount by which the group's share is too large or too small. ``w`` is an array (K,) in the order of ``domains``, or a `Mixture` or mapping of the same domains.
         """
         if isinstance(w, Mapping):
             if set(w) != set(self.domains):
@@ -392,7 +394,7 @@ class Region(Frozen):
     # Other regions of the same kind.
 
     def align(self, domains: Iterable[str]) -> Region:
-        """Return the same region in the order of ``domains``; `AlignmentError` where the sets of names differ."""
+        """Return the same region in the order of ``domains``; raise `AlignmentError` if the sets of names differ."""
         names = domain_names(domains, RegionError)
         if names == self.domains:
             return self
@@ -401,10 +403,10 @@ class Region(Frozen):
         return self._again(names, {})
 
     def replace(self, **changes: Any) -> Region:
-        """Return this region with other ``prior``, ``cap``, ``floor`` or ``bounds``; None removes one.
+        """Return this region with another ``prior``, ``cap``, ``floor`` or ``bounds``; None removes one of them.
 
-        A region built by `from_tokens` keeps its token counts, and the caps that follow from them. ``counted`` says of other
-        regions whether token counts are behind their caps.
+        A region built by `from_tokens` keeps its token counts, and the caps that follow from them. For other regions, ``counted``
+        says whether their caps follow from token counts.
         """
         unknown = sorted(set(changes) - {"prior", "cap", "floor", "bounds", "counted"})
         if unknown:
@@ -421,7 +423,7 @@ class Region(Frozen):
         return dict(zip(self.domains, values.tolist(), strict=True))
 
     def epoch_share(self, domain: str) -> float | None:
-        """Share that one epoch of a domain is worth, where its cap is its supply of tokens; None where another limit is."""
+        """Share that one epoch of a domain amounts to, if token counts set its cap; None if another limit sets it."""
         if self.available is None or self.target_tokens is None or self.max_epochs is None:
             return None
         k = self.domains.index(domain)
@@ -430,7 +432,7 @@ class Region(Frozen):
         return epoch if self.cap[k] >= supply * (1.0 - 1e-12) else None
 
     def epochs(self, mixture: Mixture) -> dict[str, float] | None:
-        """Return the passes over each domain's tokens that ``mixture`` implies; None if the region has no token counts."""
+        """Return how often ``mixture`` reads the tokens of each domain; None if the region has no token counts."""
         if self.available is None or self.target_tokens is None:
             return None
         return mixture.epochs(self.by_name(self.available), self.target_tokens)
@@ -512,14 +514,14 @@ class Region(Frozen):
 
 
 def _to_move(row: Vector, excess: float, w: Vector) -> float:
-    """The least share that must move so that ``row @ w`` falls by `excess`: from the largest coefficients to the smallest, or to nothing."""
+    """Return the smallest share that must move for ``row @ w`` to fall by `excess`: from the largest coefficients to the smallest, or to 0."""
     if not excess > 0.0:
         return 0.0
     order = np.argsort(-row, kind="stable")
     gain, share = row[order] - min(float(row.min()), 0.0), np.maximum(w[order], 0.0)
     fallen = np.cumsum(gain * share)
     last = int(np.searchsorted(fallen, excess))
-    if last == row.size:  # no move helps: what is missing of the sum of all shares
+    if last == row.size:  # no move is enough: return the amount by which the sum of shares would have to change
         return min(excess / float(np.abs(row).max()), 1.0)
     before = float(fallen[last - 1]) if last else 0.0
     return math.fsum(share[:last]) + (excess - before) / float(gain[last])

@@ -1,4 +1,4 @@
-"""Shadow prices: what relaxing a limit that binds would save, as numbers and as sentences."""
+"""Shadow prices: what relaxing a binding limit would save, as numbers and as sentences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_LIMIT = 1e-6
 
 @dataclass(frozen=True)
 class ShadowPrice:
-    """What one binding limit costs.
+    """Describe what one binding limit costs.
 
     Attributes
     ----------
@@ -28,12 +28,12 @@ class ShadowPrice:
     limit : str
         "cap", "floor", "at least" or "at most" (the last two for groups).
     value : float
-        The share the limit allows.
+        The share that the limit allows.
     price : float
-        Objective saved per unit of share by which the limit is relaxed, >= 0, in nats for `solve` and in the unit of the objective for
-        `propose`; divide by 100 for a percentage point.
+        How much the objective falls for each unit of share by which the limit is relaxed, at least 0; in nats for `solve`, in the
+        unit of the objective for `propose`. Divide by 100 for a percentage point.
     text : str
-        The same as a sentence.
+        The same in a sentence.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ShadowPrice:
 
 
 def limit_prices(region: Region, gradient: Vector, usable: NDArray[np.bool_]) -> Multipliers:
-    """Compute the multipliers of a region's limits, those of bounds per unit in which the user gave them.
+    """Compute the multipliers of a region's limits; those of bounds are per unit in which the user gave them.
 
     `gradient` (K,) is of the objective at the optimum; `usable` (K,) says which domains may have a share.
     """
@@ -52,7 +52,7 @@ def limit_prices(region: Region, gradient: Vector, usable: NDArray[np.bool_]) ->
     groups = region.group_limits
     if groups is None:
         return found
-    # Ratios of two powers of two. A price beyond float64 belongs to a limit in a unit that small, and is as good as infinite.
+    # The factors are powers of two. A price beyond float64 belongs to a limit in a tiny unit; infinity stands for it.
     with np.errstate(over="ignore"):
         unit = np.abs(groups.rows).max(axis=1) / region.bound_scale
         return found._replace(bound_lower=found.bound_lower * unit, bound_upper=found.bound_upper * unit)
@@ -61,7 +61,7 @@ def limit_prices(region: Region, gradient: Vector, usable: NDArray[np.bool_]) ->
 def shadow_prices(
     region: Region, w: Vector, prices: Multipliers, *, least: float, unit: str, held: Collection[str] = ()
 ) -> tuple[ShadowPrice, ...]:
-    """List the limits that bind, dearest first.
+    """List the binding limits, the most expensive first.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ def shadow_prices(
     w : (K,)
         Shares at the optimum.
     prices : Multipliers
-        Of the region's limits there.
+        Multipliers of the region's limits at the optimum.
     least : float
-        Multipliers up to this are rounding, or within the gap.
+        Multipliers up to this are rounding or within the gap, and are left out.
     unit : str
         Unit of the objective, for the sentences.
     held : collection of str
-        Domains whose limits are no choice of the user.
+        Domains with limits that the user did not choose; they are left out.
     """
     # Name, kind, the limit, how far the share is from it, and its price. A cap of 1 or a floor of 0 is no limit.
     limits: list[tuple[str, str, float, float, float]] = []
@@ -107,12 +107,12 @@ def shadow_prices(
 def _sentence(region: Region, name: str, limit: str, value: float, price: float, unit: str) -> str:
     point = f"{price / 100:.3g} {unit} per percentage point"
     if limit == "cap":
-        # Only if the token count makes the cap: under a tighter one more epochs change nothing.
+        # Only if token counts set the cap: under a tighter cap, more epochs change nothing.
         per_epoch = price * (region.epoch_share(name) or 0.0)
         if per_epoch > 0.0:
             return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth at most {per_epoch:.3g} {unit} ({point})"
         return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
     if limit == "floor":
-        return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"
+        return f"{name} is at its floor of {value:.3%}: lowering it saves {point}"
     change = "lowering" if limit == "at least" else "raising"
     return f"{name} is at its limit of {limit} {value:.3%}: {change} it saves {point}"

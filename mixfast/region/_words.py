@@ -1,4 +1,4 @@
-"""A region's limits in words, for the reports of answers."""
+"""Write the limits of a region in words, for reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._text.names import listing
 from mixfast.region._region import Region
 
-# A share this near to its cap stands at it.
+# A share this close to its cap counts as at the cap.
 _AT = 1e-6
 
 
 def cap_in_words(region: Region, weights: Vector) -> str:
-    """Return a cap that was given for all domains, or for all but a few, and which shares (K,) stand at it; empty without one."""
+    """Return the cap that was given for all or most domains, and the domains with shares (K,) at it; empty if there is none."""
     cap = region.cap_for_all
     if cap is None:
         return ""

@@ -1,8 +1,8 @@
 """Swarms: proxy runs, the mixture each was trained on and the metrics it reached, joined on the run.
 
 `Swarm` is the noun of this room. It holds R small training runs: their mixtures (R, K), whose rows sum to 1, and what they
-reached (R, J), with names for runs, domains and metrics. It is checked once, when it is made, and immutable from then on; a
-malformed input raises `SwarmError`, which names the file, the runs and the columns. Laws (`mixfast.fit`) are fitted to it and
+reached (R, J), with names for runs, domains and metrics. It is checked once, when it is built, and immutable from then on.
+Malformed input raises `SwarmError`, which names the file, the runs and the columns. Laws (`mixfast.fit`) are fitted to it and
 designs (`mixfast.design`) are extended from it.
 
 - Make one from arrays (`Swarm`), two comma-separated files (`Swarm.from_csv`) or two data frames (`Swarm.from_frames`). Tables
@@ -14,9 +14,9 @@ designs (`mixfast.design`) are extended from it.
 - Ask what can be learnt: `report` says what was left out or changed and what can be fitted; `identifiable` holds the rank of the
   mixtures and the domains whose effects the runs cannot tell apart.
 
-Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted); then what makes arrays of tables: `_files.py`,
-`_join.py`, `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
-`_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then `_names.py` (which name means which),
+Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is accepted); then the files that turn tables into arrays:
+`_files.py`, `_join.py`, `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
+`_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then `_names.py` (matching of names),
 `_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report), `_write.py`
 (the csv files).
 

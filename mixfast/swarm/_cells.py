@@ -17,11 +17,11 @@ from mixfast._engine.backend.arrays import Vector
 
 _MISSING = frozenset(["", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
 _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?\Z")
-# What may as well be a whole number with a comma between its thousands.
+# Text that may also be a whole number with a comma between thousands.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}\Z")
-# Text that was meant for a number, such as 1_000, 1.234,5 or 12 %: such a column is refused and not left out.
+# Text that was meant as a number, such as 1_000, 1.234,5 or 12 %: such a column is refused, not left out.
 _MEANT = re.compile(r"[+-]?[\d.,'_\s]*\d[\d.,'_\s]*(?:[eE][+-]?\d+)?\s*[%\w]?\Z")
-# Longer text was not: matching takes the cube of its length.
+# Longer text was not meant as a number; the time for matching grows with the cube of the length.
 _LONGEST_MEANT = 60
 
 
@@ -32,19 +32,19 @@ class Numbers:
     Attributes
     ----------
     values : (R,) float64
-        NaN where a cell is missing.
+        NaN for missing cells.
     wrong : list of (int, str)
-        Row and text of cells that are no numbers.
+        Row and text of cells that are not numbers.
     percent : bool
-        Whether cells have percent signs, and were divided by 100.
+        Whether cells have percent signs and were divided by 100.
     comma : (int, str) or None
         Row and text of the first cell with a decimal comma.
     points : bool
         Whether cells have decimal points.
     thousands : bool
-        Whether every comma may as well stand between thousands.
+        Whether every comma may also separate thousands.
     text : bool
-        Whether no cell is a number or was meant for one, and some are not missing.
+        Whether no cell is a number or was meant as one, and some are not missing.
     """
 
     values: Vector
@@ -75,12 +75,12 @@ def numbers_of(cells: Iterable[object]) -> Numbers:
 
 
 def _plain(words: list[str]) -> Vector | None:
-    """Numbers of a column of nothing else but missing cells; None where there is anything else."""
+    """Return the numbers of a column that holds only numbers and missing cells; None for other columns."""
     try:
         values = np.array([float(word) if word.lower() not in _MISSING else math.nan for word in words])
     except ValueError:
         return None
-    # Python's float also takes 1_000, which no other reader of such files does.
+    # Python's float also accepts 1_000, which other readers of such files do not.
     return None if any("_" in word for word in words) else values
 
 
@@ -121,7 +121,7 @@ def _one_by_one(rows: Sequence[object]) -> Numbers:
 
 
 def is_number(cell: object) -> bool:
-    """Whether a cell is a number as Python writes it, without underscores."""
+    """Return whether a cell is a number as Python writes it, without underscores."""
     if isinstance(cell, (str, bytes)) and "_" in str(cell):
         return False
     try:
@@ -132,22 +132,22 @@ def is_number(cell: object) -> bool:
 
 
 def _is_missing(cell: object) -> bool:
-    # The missing cells of pandas are no strings, and refuse to be compared.
+    # The missing cells of pandas are not strings and cannot be compared.
     return (isinstance(cell, str) or type(cell).__name__ in ("NAType", "NaTType")) and str(
         cell
     ).strip().lower() in _MISSING
 
 
 def plain_numbers(rows: list[list[str]], positions: list[int]) -> NDArray[np.float64] | None:
-    """Return the columns of a file that has nothing but numbers there, None where it has; all loops run in C."""
-    # With two positions at least, the getter gives tuples.
+    """Return columns of a file that hold only numbers, else None; all loops run in C."""
+    # With at least two positions, the getter returns tuples.
     pick = itemgetter(*positions, positions[-1])
     width = len(positions) + 1
     try:
         numbers = np.fromiter(map(float, chain.from_iterable(map(pick, rows))), np.float64, len(rows) * width)
     except ValueError:
         return None
-    # Python's float also takes 1_000, which no other reader of such files does.
+    # Python's float also accepts 1_000, which other readers of such files do not.
     if any("_" in "".join(cells) for cells in map(pick, rows)):
         return None
     return np.ascontiguousarray(numbers.reshape(-1, width)[:, :-1])

@@ -1,4 +1,4 @@
-"""The gate of a Swarm: names, shares, values, directions and units in any accepted form, turned into checked arrays."""
+"""Check the arguments of a Swarm: turn names, shares, values, directions and units in any accepted form into checked arrays."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 from mixfast.swarm._metric_names import told_direction, told_unit
 from mixfast.swarm._within import mixtures_within
 
-# One word for all metrics, one for each by name, or one for each in order; None for what names tell.
+# One word for all metrics, one for each by name, or one for each in order; with None the names decide.
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
-# Rows whose sums are this close to 1 keep every bit, so that files give back what was written.
+# Rows with sums this close to 1 keep every bit, so that reading a file returns what was written.
 _SUM_EXACT = 1e-12
-# Runs that one message shows.
+# Most runs shown in one message.
 _SHOWN = 3
 # Numbers with more decimals count as unrounded float64.
 _MOST_DECIMALS = 12
@@ -32,7 +32,7 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)\.0+\Z")
 
 
 class SwarmError(MixfastError, ValueError):
-    """The runs of a swarm, or the files that should hold them, are malformed."""
+    """The runs of a swarm, or the files that should hold them, are malformed; the message names the file, runs and columns."""
 
 
 def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def refuse_repeated(names: Sequence[str], what: str, advice: str = "") -> None:
 
 
 def run_id(cell: object) -> str:
-    """Return the id of a run as text: whole numbers without the ``.0`` that a column of floats gives them."""
+    """Return the id of a run as text; whole numbers lose the ``.0`` that a column of floats adds."""
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     text = str(cell).strip()
@@ -76,13 +76,15 @@ def run_ids(cells: Iterable[object], where: str = "runs") -> tuple[str, ...]:
         rows = [str(index + 1) for index, name in enumerate(found) if not name]
         raise SwarmError(f"{where}: every run needs an id, missing in row {listing(rows)} below the header")
     refuse_repeated(
-        found, f"{where}: ids of runs", "; keep one row a run (of several training steps, the one to compare)"
+        found,
+        f"{where}: ids of runs",
+        "; keep one row for each run (if it has rows for several training steps, the one to compare)",
     )
     return found
 
 
 def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | None) -> tuple[Matrix, Matrix]:
-    """Return mixtures (R, K) whose rows sum to 1, and by how much each row's sum had missed 1, (R,)."""
+    """Return mixtures (R, K) with rows that sum to 1, and how far each sum was from 1, (R,)."""
     ratios = _numbers("ratios", given)
     if ratios.ndim != 2 or ratios.shape[1] != len(domains) or ratios.shape[0] == 0:
         turned = ratios.ndim == 2 and ratios.shape[0] == len(domains)
@@ -114,7 +116,7 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
 
 
 def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
-    """Raise if a constant column alone keeps all rows from a sum of 1: it is a setting of the runs, not a domain."""
+    """Raise if all rows would sum to 1 without a constant column: it is a setting of the runs, not a domain."""
     # In a single run every column is constant.
     if len(ratios) < 2 or ratios.shape[1] < 2:
         return
@@ -127,18 +129,18 @@ def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
     decimals = _decimals(ratios)
     second, most = np.sort(decimals)[-2:].tolist()
     for column in np.flatnonzero(constant).tolist():
-        # Half a unit of the last decimal that the other columns were written with: the largest rounding of each.
+        # Half a unit of the last decimal of the other columns is the largest rounding of each.
         of_rest = second if decimals[column] == most else most
         rounded = (len(domains) - 1) * (0.5 * 10.0**-of_rest if of_rest < _MOST_DECIMALS else _SUM_EXACT)
         if missed[column] <= rounded < least:
             raise SwarmError(
-                f"{shown(domains[column])} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
-                f"setting of the runs; leave the column out: {_ignore(domains[column])}"
+                f"{shown(domains[column])} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like a setting of "
+                f"the runs, not a domain; leave the column out: {_ignore(domains[column])}"
             )
 
 
 def _decimals(numbers: Matrix) -> NDArray[np.int64]:
-    """With how many decimals each column of numbers (R, C) was written, (C,); `_MOST_DECIMALS` where there are as many or more."""
+    """Return the number of decimals of each column of numbers (R, C), (C,), at most `_MOST_DECIMALS`."""
     found = np.full(numbers.shape[1], _MOST_DECIMALS)
     for decimals in range(_MOST_DECIMALS - 1, 0, -1):
         counts = numbers * 10.0**decimals
@@ -147,7 +149,7 @@ def _decimals(numbers: Matrix) -> NDArray[np.int64]:
 
 
 def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
-    """Return what the sums of rows suggest."""
+    """Return the likely reason why rows do not sum to 1, and what to do."""
     sums = ratios.sum(axis=1)
     if sum_to_one(ratios.sum(axis=0)).all():
         return "; the columns sum to 1, so the table looks transposed: runs are rows, domains are columns"
@@ -156,7 +158,7 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
         patterns = [one.pattern for one in found]
         last = patterns[-1]
         return (
-            f"; the columns hold {len(found)} mixtures a run, {listing(patterns)}, as of training in phases, and a swarm has one: take the "
+            f"; the columns hold {len(found)} mixtures for each run, {listing(patterns)}, as for training in phases, but a swarm has one: take the "
             f"columns of one phase, {_domains(last)}, if the others hardly vary, or write the mean of the phases, weighted by their tokens"
         )
     if found:
@@ -168,7 +170,7 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
     if what:
         return f"; these look like {what}: {either('normalise=True', '--normalise')} divides each run by its sum"
     return (
-        f"; a column that is no domain may be among them: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; "
+        f"; one of the columns may not be a domain: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; "
         f"{either('normalise=True', '--normalise')} divides amounts by their sum"
     )
 
@@ -182,12 +184,12 @@ def _domains(pattern: str) -> str:
 
 
 def _are_counts(ratios: Matrix, sums: NDArray[np.float64]) -> bool:
-    """Whether rows are counts: far above 1 in sum, and in nearly every number that is not 0."""
+    """Return whether rows are counts: their sums are above 1.5, and over 90 % of the numbers above 0 are at least 1."""
     return bool(sums.min() > 1.5 and (ratios[ratios > 0.0] >= 1.0).mean() > 0.9)
 
 
 def values(given: ArrayLike, metrics: tuple[str, ...], runs: tuple[str, ...], *, whole: bool = True) -> Matrix:
-    """Return metrics (R, J), NaN where a run has no value; with ``whole`` every metric must have some."""
+    """Return metrics (R, J), NaN for missing values; with ``whole``, every metric must have at least one value."""
     found = _numbers("metrics", given)
     if found.ndim == 1 and len(metrics) == 1:
         found = found[:, None]
@@ -200,7 +202,7 @@ def values(given: ArrayLike, metrics: tuple[str, ...], runs: tuple[str, ...], *,
         )
     if np.isinf(found).any():
         raise SwarmError(
-            f"metrics must be finite, or NaN where a run has no value, got "
+            f"metrics must be finite, or NaN for a missing value, got "
             f"{_cells(np.isinf(found), found, _names(runs, len(runs)), metrics)}; leave diverged runs empty"
         )
     if whole and (empty := np.isnan(found).all(axis=0)).any():
@@ -229,7 +231,7 @@ def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
 
 
 def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return "min" or "max" for each metric, the metrics whose names told it, and those for which "min" was assumed."""
+    """Return "min" or "max" for each metric, the metrics with a direction told by the name, and those for which "min" was assumed."""
     found, guessed, assumed = _per_metric("direction", given, metrics, told_direction, default="min")
     if wrong := [f"{name}={shown(way)}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
         raise SwarmError(f'direction must be "min" (lower is better) or "max", got {listing(wrong)}')
@@ -237,14 +239,14 @@ def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, .
 
 
 def units(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the unit of each metric, and the metrics whose names told it."""
+    """Return the unit of each metric, and the metrics with a unit told by the name."""
     return _per_metric("unit", given, metrics, told_unit, default="nats")[:2]
 
 
 def _per_metric(
     what: str, given: PerMetric, metrics: tuple[str, ...], told: Callable[[str], str | None], default: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return one word for each metric from None, one word, a mapping by name or a sequence; what names told, and where they did not."""
+    """Return one word for each metric from None, one word, a mapping by name or a sequence; the metrics told by name; and those assumed."""
     if isinstance(given, str):
         given = dict.fromkeys(metrics, given)
     elif given is None:
@@ -286,7 +288,7 @@ def _names(runs: tuple[str, ...] | None, count: int) -> Callable[[int], str]:
 
 
 def _cells(where: NDArray[np.bool_], table: Matrix, run: Callable[[int], str], columns: tuple[str, ...]) -> str:
-    """Return the marked cells for a message: one for each run, the first."""
+    """Return the marked cells for a message: the first of each run."""
     rows = np.flatnonzero(where.any(axis=1)).tolist()
     first = where[rows].argmax(axis=1).tolist()
     return listing(

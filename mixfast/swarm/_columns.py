@@ -1,4 +1,4 @@
-"""What a column of a table of runs is by its name: an id, bookkeeping of a tracker, a by-product of a metric; and patterns of names."""
+"""Classify columns of a table of runs by name: ids, bookkeeping of a tracker, by-products of a metric; and match patterns of names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._metric_names import told_direction, words_of
 
 ID_NAMES = ("run", "run_id", "index", "id", "run_name", "name", "display_name")
-"""Columns that may name the runs, the first that both tables have; the others are bookkeeping."""
+"""Columns that may name the runs, in this order: the first that both tables have is used, the others are bookkeeping."""
 
 CHOSEN = "chosen"
 
@@ -22,7 +22,7 @@ group state status url run_url tags notes user username entity project sweep swe
 created_at updated updated_at started finished start_time end_time heartbeat_at relative_time relative_time_(process)
 relative_time_(wall) date time timestamp _timestamp _runtime _step _wandb description
 """
-# These, too, behind the name of an evaluation or a trainer: train/global_step, eval_samples_per_second.
+# Also after the name of an evaluation or a trainer: train/global_step, eval_samples_per_second.
 _METERS = """
 runtime wall_time walltime wall_clock wall_clock_time duration elapsed elapsed_time total_time loading_time step steps global_step
 iteration iterations epoch epochs gpu_hours gpu_days gpu_count num_gpus n_gpus gpu_type gpus mfu throughput flops total_flops train_flops
@@ -35,7 +35,7 @@ _METER_NAMES = frozenset(_METERS.split())
 BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAMES
 """Columns that are never domains or metrics: what Olmix and experiment trackers write beside them."""
 
-# What pandas calls the columns of a file that have no name.
+# How pandas names the nameless columns of a file.
 _NAMELESS = "unnamed:"
 _METER_AT_END = re.compile(
     r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|loading_time|gpu_hours)$"
@@ -43,10 +43,10 @@ _METER_AT_END = re.compile(
 # Standard errors of a metric.
 _SPREAD = re.compile(r"(?:^|_)(?:stderr|std_err|std_error|standard_error|standard_deviation|stddev|stdev)(?=_|$)")
 _SPREAD_AT_END = re.compile(r"_(?:std|sem|ci95)$")
-# The same, but also languages: Sindhi, Swedish and others.
+# These also stand for languages: sd is Sindhi, se is Northern Sami.
 _TWO_LETTERS = ("sd", "se", "ci")
 _SPREAD_OR_LANGUAGE = re.compile(r"[_/.](?:sd|se|var|ci)$")
-# How many examples a metric was measured on.
+# Number of examples on which a metric was measured.
 _COUNT = re.compile(
     r"(?:^|_)(?:n|num|number_of|total)_(?:samples?|examples?|instances?|docs?|documents?|questions?|items?|shots?|fewshot)$"
     r"|(?:^|_)(?:sample|example|instance|doc|document|question)s?_(?:count|len|length)$"
@@ -59,21 +59,21 @@ def spelled(name: str) -> str:
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Whether a column of this name is never a domain or a metric, unless it is asked for."""
+    """Return whether a column with this name is a domain or a metric only if it is asked for."""
     bare = spelled(name)
     return bare in BOOKKEEPING or bare.startswith((_NAMELESS, "_wandb", "system/"))
 
 
 def is_unsure(name: str) -> bool:
-    """Whether this name of bookkeeping may as well be a domain's: notes, but neither runtime nor _step."""
+    """Return whether this name of bookkeeping may also be the name of a domain: "notes" may, "runtime" and "_step" may not."""
     bare = spelled(name)
     return bare in _TRACKED.split() and not bare.startswith("_")
 
 
 def is_by_product(name: str, beside: Collection[str] = ()) -> bool:
-    """Whether a column of metrics belongs to another one: its standard error, its number of examples, or how long it took.
+    """Return whether a column of metrics belongs to another one: its standard error, its number of examples, or its run time.
 
-    ``loss_sd`` and ``loss_se`` are deviations and errors only where ``loss`` is ``beside`` them and ``loss_de`` is not; elsewhere they are languages.
+    ``loss_sd`` and ``loss_se`` are deviations and errors only if ``loss`` is ``beside`` them and ``loss_de`` is not; otherwise they are languages.
 
     >>> [
     ...     is_by_product(name)
@@ -97,19 +97,19 @@ def is_by_product(name: str, beside: Collection[str] = ()) -> bool:
 
 @lru_cache(maxsize=4)
 def _of_others(beside: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of metrics, also behind the name of an evaluation; and what stands before two letters that may be a language."""
+    """Return the names of metrics, also without the name of an evaluation; and the parts before two letters that may be a language."""
     others = [one.partition(",")[0].lower() for one in beside]
     stems = (one[:-2] for one in others if one[-2:].isalpha() and one[-2:] not in _TWO_LETTERS)
     return frozenset([*others, *(one.rpartition("/")[2] for one in others)]), frozenset(stems)
 
 
 def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> list[str]:
-    """Return the names that are wanted, each once, in the order of names or patterns; an exact name wins over a pattern.
+    """Return the names that the wanted names and patterns match, each once, in the order wanted; an exact name wins over a pattern.
 
     Raises
     ------
     SwarmError
-        If one matches none; ``what`` says where it was given.
+        If one of them matches nothing; ``what`` says in which argument it was given.
     """
     given = [wanted] if isinstance(wanted, str) else list(wanted or ())
     found: list[str] = []

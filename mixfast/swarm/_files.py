@@ -1,6 +1,6 @@
-"""Files and frames of a Swarm: two tables, one of mixtures and one of metrics, joined on the id of the run.
+"""Read the files and data frames of a Swarm into tables of named columns.
 
-Frames are read through what they have in common: named columns. None of their libraries is imported for it.
+Data frames are read by their named columns, which all libraries have. None of these libraries is imported for it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from mixfast.swarm._cells import is_number
 from mixfast.swarm._checks import SwarmError, refuse_repeated
 from mixfast.swarm._columns import ID_NAMES, spelled
 
-# A table of pandas, polars or pyarrow, a mapping of column to cells, or an Arrow stream; told by what it has.
+# A table of pandas, polars or pyarrow, a mapping of column to cells, or an Arrow stream; recognised by its attributes.
 Frame = Any
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-# What a file that is no table of runs may begin with, in text.
+# First characters of text files that are not tables of runs.
 _OTHER_TEXT = ("{", "[", "<")
-# So many lines tell what stands between columns.
+# Number of lines from which the separator of columns is found.
 _SAMPLED = 20
 _EXPECTED = "a csv file with a row for each run"
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A table as it came: names of columns, and how to get the cells of one.
+    """A table as read: names of columns, and a function that returns the cells of one.
 
     Attributes
     ----------
     where : str
-        What messages call it.
+        Its name in messages.
     names : tuple of str
     rows : int
     cells : callable
@@ -53,9 +53,9 @@ class Raw:
     text : list of list of str, or None
         The rows of a file.
     delimiter : str
-        Between the columns of a file; nothing for a frame.
+        Separator of columns in a file; empty for a data frame.
     label : str or None
-        The column that is made of the labels of pandas rows.
+        The column made from the row labels of pandas.
     """
 
     where: str
@@ -68,12 +68,12 @@ class Raw:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The position of each column, the first of a name that occurs again."""
+        """The position of each column; for a repeated name, the first position."""
         return {name: place for place, name in reversed(list(enumerate(self.names)))}
 
     @cached_property
     def spellings(self) -> dict[str, list[str]]:
-        """The names of columns by how they are spelled but for capitals and spaces."""
+        """The names of columns by their spelling without capitals and spaces."""
         found: dict[str, list[str]] = {}
         for name in self.names:
             found.setdefault(spelled(name), []).append(name)
@@ -81,11 +81,11 @@ class Raw:
 
 
 def same(one: Source, other: Source) -> bool:
-    """Whether two sources are one file."""
+    """Return whether two sources are the same file."""
     if isinstance(one, (str, os.PathLike)) and isinstance(other, (str, os.PathLike)):
         try:
             return os.path.samefile(one, other)
-        except OSError:  # what is missing is said when it is read
+        except OSError:  # reading reports a missing file
             return False
     return one is other
 
@@ -118,17 +118,17 @@ def read_csv(source: Source, what: str) -> Raw:
 
 
 def column_names(source: Source, what: str) -> tuple[str, ...]:
-    """Return the names of a table's columns, those of bookkeeping included."""
+    """Return the names of the columns of a table, including bookkeeping."""
     return read_csv(source, what).names
 
 
 def _delimiter(text: str) -> str:
-    """What stands between the columns: what gives the first lines as many cells as the header; a comma in case of doubt."""
+    """Return the separator of columns: the one that gives the first lines as many cells as the header; a comma if none does."""
     lines = list(islice(filter(str.strip, io.StringIO(text, newline="")), _SAMPLED))
     for mark in ",\t;":
         try:
             widths = {len(row) for row in csv.reader(lines, delimiter=mark)}
-        except csv.Error:  # is said when the file is read
+        except csv.Error:  # reading the file reports it
             continue
         if len(widths) == 1 and max(widths) > 1:
             return mark
@@ -136,7 +136,7 @@ def _delimiter(text: str) -> str:
 
 
 def _refuse_other_kinds(path: str | os.PathLike[str], what: str) -> None:
-    """Raise where a file is of a kind that is known and no table."""
+    """Raise if a file is of a known kind that is not a table."""
     kind = kind_of(path)
     if kind in ("csv", "tsv", "text", "yaml"):
         return
@@ -150,7 +150,7 @@ def _refuse_other_kinds(path: str | os.PathLike[str], what: str) -> None:
 
 
 def _is_results(path: str | os.PathLike[str]) -> bool:
-    """Whether a JSON file is what lm-eval or lighteval write for one model."""
+    """Return whether lm-eval or lighteval wrote this JSON file, for one model."""
     try:
         found = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError):
@@ -169,7 +169,7 @@ def _parquet(data: bytes, where: str) -> Frame:
 
 
 def _decoded(data: bytes, where: str, path: str | os.PathLike[str] | None) -> str:
-    # What Excel saves as "Unicode text".
+    # Excel's "Unicode text" is UTF-16.
     utf16 = data.startswith(_UTF16) and len(data) % 2 == 0
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
@@ -197,7 +197,9 @@ def _parsed(text: str, where: str) -> Raw:
     if len(header) == 1 and "|" in header[0]:
         raise SwarmError(f"{where} is separated by '|'; write it with commas")
     if all(is_number(name) for name in header):
-        raise SwarmError(f"{where} has no header: its first line holds numbers only, and should name the columns")
+        raise SwarmError(
+            f"{where} has no header: its first line holds only numbers; it must hold the names of the columns"
+        )
     if not rows:
         raise SwarmError(f"{where} has a header but no runs")
     width = len(header)
@@ -211,7 +213,7 @@ def _parsed(text: str, where: str) -> Raw:
 
 
 def read_frame(frame: Frame, what: str) -> Raw:
-    """Take the columns of a pandas, polars or pyarrow table, of a mapping, or of what exports Arrow streams."""
+    """Return the columns of a pandas, polars or pyarrow table, of a mapping, or of an object that exports Arrow streams."""
     if hasattr(frame, "collect") and not isinstance(frame, Mapping):
         frame = frame.collect()  # lazy
     columns: list[Any]
@@ -247,7 +249,7 @@ def read_frame(frame: Frame, what: str) -> Raw:
 
 
 def _add_index(frame: Frame, names: list[Any], columns: list[Any]) -> str | None:
-    """Take the labels of pandas rows for a column and return its name, unless they have none and only count the rows."""
+    """Add the row labels of pandas as a column and return its name, unless they are unnamed and only number the rows."""
     index = getattr(frame, "index", None)
     if index is None or callable(index):
         return None

@@ -1,4 +1,4 @@
-"""Which runs a law is fitted to and which it is scored on."""
+"""Split runs into those that a law is fitted to and those that it is scored on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def same_mixture(ratios: NDArray[np.float64]) -> dict[bytes, list[int]]:
 
 
 def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: int) -> list[Split]:
-    """Return n splits; runs of one mixture go together, each to the fold that is smallest then."""
+    """Return n splits; runs with the same mixture stay together and go to the fold that is smallest at that point."""
     groups = _shuffled(ratios, chosen, seed)
     if len(groups) < 2:
         raise SwarmError(
-            "the runs that may be left out are not of different mixtures: no fold can be tested, and no law says anything of others; "
-            f"add runs of other mixtures, or fit one law with {setting('folds', 0)}"
+            "all runs that may be held out share one mixture, so folds cannot be scored; "
+            f"add runs with other mixtures, or fit one law with {setting('folds', 0)}"
         )
     if not 2 <= n <= len(groups):
         raise SwarmError(
@@ -51,7 +51,7 @@ def holdout(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], share: float
         )
     wanted = max(1, round(share * sum(map(len, groups))))
     test: list[int] = []
-    # One group is left for the fit, whatever the share.
+    # One group always remains for the fit.
     for group in groups[:-1]:
         if not test or len(test) + len(group) <= wanted:
             test += group
@@ -59,7 +59,7 @@ def holdout(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], share: float
 
 
 def _shuffled(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], seed: int) -> list[list[int]]:
-    """Return the runs that may be tested, grouped by mixture, in an order drawn by seed."""
+    """Return the runs that may be tested, grouped by mixture, in a random order given by the seed."""
     free = np.flatnonzero(~chosen)
     groups = [free[rows].tolist() for rows in same_mixture(ratios[free]).values()]
     return [groups[index] for index in np.random.default_rng(seed).permutation(len(groups)).tolist()]

@@ -1,4 +1,4 @@
-"""Ids of runs: which column of each table holds them."""
+"""Find the column of each table that holds the ids of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixfast.swarm._files import Raw
 
 
 def spelled_column(raw: Raw, wanted: str) -> str | None:
-    """The column that is called so, or so but for capitals and spaces: "Run ID" is run_id."""
+    """Return the column with this name, ignoring capitals and spaces: "Run ID" is run_id."""
     if wanted in raw.places:
         return wanted
     alike = raw.spellings.get(spelled(wanted), [])
@@ -22,14 +22,14 @@ def spelled_column(raw: Raw, wanted: str) -> str | None:
 
 
 def known_ids(raw: Raw) -> list[str]:
-    """Columns that may hold the ids, the likeliest first."""
+    """Return the columns that may hold the ids, the likeliest first."""
     found = [raw.label] if raw.label is not None else []
     found += [name for known in ID_NAMES if (name := spelled_column(raw, known)) is not None]
     return list(dict.fromkeys(found))
 
 
 def id_columns(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
-    """The column of each table that names the runs: one that both have, or else one in each that is known to hold ids."""
+    """Return the column of each table that names the runs: one that both have, else one in each that usually holds ids."""
     for name in ID_NAMES if id is None else (id,):
         here, there = spelled_column(ratios, name), spelled_column(metrics, name)
         if here is not None and there is not None:
@@ -43,12 +43,13 @@ def id_columns(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "
         f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
-        "Give the column with the ids one name in both, and name it: " + either("id='NAME'", "--id NAME")
+        "Give the column with the ids the same name in both tables, and pass that name: "
+        + either("id='NAME'", "--id NAME")
     )
 
 
 def refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Mapping[Raw, tuple[str, ...]]) -> None:
-    """Raise where the ids are numbers, as those of rows are, and names of runs, which both tables have too, join other rows."""
+    """Raise if the ids are numbers, which may only number rows, and both tables also have names of runs that join different rows."""
     if not all(name.isdecimal() for names in ids.values() for name in names):
         return
     for known in ID_NAMES:

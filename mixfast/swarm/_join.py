@@ -1,4 +1,4 @@
-"""Two tables, of mixtures and of metrics, or one with both, joined on the id of the run: the arguments of a Swarm."""
+"""Join two tables, of mixtures and of metrics, or split one with both: the arguments of a Swarm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromk
 )
 # Shares with all their digits sum to 1 within this.
 _SUMS_TO_1 = 1e-9
-# Ids, names and cells of runs that one message shows.
+# Most ids, names and cells shown in one message.
 _SHOWN = 3
 
 
@@ -64,7 +64,7 @@ class Joined:
 
 @dataclass
 class _Unused:
-    """Names of columns that are not used, by the reason."""
+    """Names of columns that are not used, by reason."""
 
     by_reason: dict[str, dict[str, None]] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class _Unused:
 def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics.
 
-    Without ``metrics``, or if both are one table, the domains must be named: the other columns are the metrics.
+    Without ``metrics``, or if both are the same table, the domains must be named; the other columns are the metrics.
     """
     metrics = ratios if metrics is None else metrics
     if metrics is ratios and want.domains is None:
@@ -90,7 +90,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
     if isinstance(want.chosen, str) and flag not in both:
         raise SwarmError(
-            f"chosen={shown(flag)} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
+            f"chosen={shown(flag)} is not a column of either table; {ratios.where} has {listing(ratios.names)}; "
             "to name runs, give a list of their ids"
         )
     special = {*keys.values(), flag} if want.chosen is None or isinstance(want.chosen, str) else {*keys.values()}
@@ -127,7 +127,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
 
 
 def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
-    """Return the domains, the ids of the runs and their mixtures (R, K), checked, of a file of mixtures alone."""
+    """Return the domains, the ids of the runs and their checked mixtures (R, K), from a file of mixtures only."""
     raw = read_csv(source, "ratios")
     key = next(iter(known_ids(raw)), None)
     if key is None:
@@ -145,7 +145,7 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
 def _domains(
     raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
 ) -> Table:
-    """The columns of shares."""
+    """Return the columns of shares."""
     names = [name for name in raw.names if name not in special]
     refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
     unused.add("ignored", (name for name in names if name in left_out))
@@ -168,18 +168,18 @@ def _domains(
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """The names that are not among the others."""
+    """Return the names that are not among the others."""
     left_out = set(others)
     return [name for name in names if name not in left_out]
 
 
 def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
-    """Raise where amounts may belong to a domain: those have no sum that tells, as shares do, whether a column is one."""
+    """Raise if a column may be a domain or bookkeeping: amounts, unlike shares, have no known sum that decides."""
     unsure = [name for name in by_name if is_unsure(name)]
     found = read_table(raw, unsure, ids, check=False).names
     if found:
         raise SwarmError(
-            f"{raw.where}: {listing(map(repr, found))} may be a domain or what a tracker writes, and amounts do not tell; leave it out, "
+            f"{raw.where}: {listing(map(repr, found))} may be a domain or a column of a tracker, and amounts do not decide; leave it out, "
             f"{either(f'ignore={shown(found[0])}', f'--ignore {quote(found[0])}')}, or name the domains, "
             f"{either('domains=[NAME, ...]', '--domains NAME')}"
         )
@@ -188,7 +188,7 @@ def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
 def _with_named_like_trackers(
     raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...]
 ) -> tuple[Table, list[str]]:
-    """The table with the domains that are called like columns of trackers: those without which the shares do not sum to 1."""
+    """Add domains with names like columns of trackers: those without which the shares do not sum to 1."""
     more = read_table(raw, by_name, ids, check=False)
     within = [
         name
@@ -207,7 +207,9 @@ def _with_named_like_trackers(
             taken = {*table.names, *names}
             wanted = [name for name in raw.names if name in taken]
             told = ("is taken for a domain", "it") if len(names) == 1 else ("are taken for domains", "them")
-            note = f"{raw.where}: {listing(map(repr, names))} {told[0]}, for the shares sum to 1 only with {told[1]}"
+            note = (
+                f"{raw.where}: {listing(map(repr, names))} {told[0]}, because the shares sum to 1 only with {told[1]}"
+            )
             found = read_table(raw, wanted, ids)
             notes = (*found.notes, note)
             return replace(found, text=table.text, empty=table.empty, notes=notes), _without(by_name, names)
@@ -223,7 +225,7 @@ def _metrics(
     unused: _Unused,
     domains: Collection[str],
 ) -> Table:
-    """The columns of metrics; one that is called like a domain is that domain's, whatever its name."""
+    """Return the columns of metrics; a column with the name of a domain is the loss of that domain, even if the name looks like bookkeeping."""
     names = [name for name in raw.names if name not in special]
     refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
     unused.add("ignored", (name for name in names if name in left_out))
@@ -242,7 +244,7 @@ def _metrics(
         raise SwarmError(f"{raw.where}: no run has a value of any metric")
     if not table.names:
         more = (
-            f"; of those left out for their names {either('metric_names=[NAME]', '--metric NAME')} takes one: {listing(map(repr, by_name))}"
+            f"; these were left out because of their names, and {either('metric_names=[NAME]', '--metric NAME')} takes one: {listing(map(repr, by_name))}"
             if by_name
             else ""
         )
@@ -251,7 +253,7 @@ def _metrics(
 
 
 def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
-    """The columns of the metrics that were asked for: by name, by a pattern, or without what the names of metrics share."""
+    """Return the requested columns of metrics: by name, by a pattern, or without a part that the names of metrics share."""
     beside = tuple(names)
     usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name, beside))]
     found: list[str] = []
@@ -269,7 +271,7 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
 
 
 def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
-    """The columns of metrics that have a value in some run that was kept; those that were asked for must have."""
+    """Return the columns of metrics with a value in some run that was kept; raise if a requested metric has none."""
     known = ~np.isnan(values)
     valued = np.atleast_1d(known.any(axis=0)).tolist()
     empty = [name for name, has in zip(table.names, valued, strict=True) if not has]
@@ -294,7 +296,7 @@ def _refuse_empty(raw: Raw, table: Table, what: str, plural: str) -> None:
 def _matched(
     ids: Mapping[Raw, tuple[str, ...]], ratios: Raw, metrics: Raw, found: NDArray[np.float64]
 ) -> tuple[dict[int, int], tuple[tuple[str, str], ...]]:
-    """Return rows of ratios with their rows of metrics, in the order of ratios, and what was dropped for which reason."""
+    """Return rows of ratios with their rows of metrics, in the order of ratios, and the dropped runs with reasons."""
     position = {name: row for row, name in enumerate(ids[metrics])}
     valued = (np.isnan(found).sum(axis=1) < found.shape[1]).tolist()
     rows: dict[int, int] = {}
@@ -329,7 +331,7 @@ def _matched(
 
 
 def _normalised(values: Matrix, ids: tuple[str, ...], rows: list[int]) -> tuple[Matrix, str]:
-    """Mixtures (R, K) from counts or percentages: each row divided by its sum; and what the report says of it."""
+    """Return mixtures (R, K) from counts or percentages, each row divided by its sum, and a note for the report."""
     with np.errstate(over="ignore", invalid="ignore"):
         sums = values.sum(axis=1)
     wrong = [

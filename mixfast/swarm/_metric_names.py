@@ -1,4 +1,4 @@
-"""What the name of a metric tells: which way is better, and its unit. The one list of such words; names of tasks tell nothing."""
+"""Tell from the name of a metric which way is better, and its unit. The only list of such words; names of tasks do not tell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast._text.visible import quote
 
-# Metrics of which more is better, wherever they stand in a name.
+# More is better for these, at any place in a name.
 _MORE = re.compile(
     r"(?:^|_)(?:"
     r"accuracy|accuracies|exact_match"
@@ -28,12 +28,12 @@ _MORE = re.compile(
     r"|prob(?:s|ability)?_(?:of_)?(?:the_)?(?:choice|correct|gold|answer|target)|p_correct"
     r")(?=_|$)"
 )
-# The same, but only at the end: elsewhere these words may well belong to the name of a task.
+# The same, but only at the end: elsewhere these words may belong to the name of a task.
 _MORE_AT_END = re.compile(
     r"(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_per_token|acc_per_byte|acc_bytes|acc_uncond|acc_mutual_info|acc_char|acc_token"
     r"|em|f1|exact|contains|math_verify|score|scores|recall|precision|map|hits?|elo|kappa|iou|meteor|spearman|pearson)$"
 )
-# Metrics of which less is better, wherever they stand; beside one of the words above they decide.
+# Less is better for these, at any place; they win over the words above.
 _LESS_UNITS = {
     "loss": None, "losses": None, "nll": None, "ce": None, "xent": None, "entropy": None, "crossentropy": None, "nats": None, "bits": None,
     "surprisal": None, "kl": None, "kld": None, "divergence": None,
@@ -51,7 +51,7 @@ _SPREADS = frozenset(["std", "stdev", "stddev"])
 _BEHIND = re.compile(
     r"(?:pct|percent|mean|avg|average|macro|micro|weighted|overall|total|val|valid|validation|test|dev|eval|final|last|best|\d+shots?|v\d+)$"
 )
-# Before the deciding word these turn it round, and those may stand between: scikit-learn has neg_mean_squared_error.
+# Before the deciding word these reverse it, and those may stand in between: scikit-learn has neg_mean_squared_error.
 _NEGATIONS = frozenset(["neg", "negative", "negated", "minus"])
 _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "absolute", "log", "max"])
 # lm-eval calls a metric task/metric,filter.
@@ -62,21 +62,21 @@ _UNIT_NAMES = {
     "bpb": "bits_per_byte", "ppl": "perplexity", "bits_byte": "bits_per_byte", "bits_token": "bits_per_token", "nats_byte": "nats_per_byte",
     "nats_token": "nats_per_token",
 }  # fmt: skip
-# Losses in nats per token stay below: a uniform guess over a vocabulary of a million has 14.
+# Losses in nats per token are lower: a uniform guess over a vocabulary of a million tokens has 14.
 _LARGEST_LOSS = 20.0
 _LOGPROB = re.compile(r"^_?log_?(?:p|lik)")
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a name in lower case: of lm-eval's ``task/metric,filter`` those of task and metric."""
+    """Return the words of a name in lower case; for lm-eval's ``task/metric,filter``, those of task and metric."""
     return re.findall(r"[a-z0-9@^]+", _FILTER.sub("", name.lower()))
 
 
 def told_direction(name: str) -> str | None:
-    """Return "max" or "min" where the name of a metric tells which way is better, None where it does not.
+    """Return "max" or "min" if the name of a metric tells which way is better, else None.
 
-    What stands in parentheses at the end, as in OLMo-core's ``eval/downstream/arc (BPB v2)``, tells first, then what
-    follows the last ``/``, then the whole name: the task of ``error_analysis/acc`` is no error.
+    Text in parentheses at the end, as in OLMo-core's ``eval/downstream/arc (BPB v2)``, is examined first, then the part after
+    the last ``/``, then the whole name: the task of ``error_analysis/acc`` is not an error.
 
     >>> [told_direction(name) for name in ("arc/choice_logprob", "val_loss", "arc/neg_logprob", "mmlu")]
     ['max', 'min', 'min', None]
@@ -85,7 +85,7 @@ def told_direction(name: str) -> str | None:
 
 
 def told_unit(name: str) -> str | None:
-    """Return the unit that the name of a metric tells, None where it tells none, as a loss does.
+    """Return the unit that the name of a metric tells; None if it tells none, as for a loss.
 
     Scores, errors, log-probabilities and rewards have "units" of their own, so that they are not averaged with losses.
     """
@@ -103,7 +103,7 @@ def told_unit(name: str) -> str | None:
 
 
 def _scopes(name: str) -> Iterator[list[str]]:
-    """Lists of words to look at, one after the other until one tells something."""
+    """Yield lists of words to examine, in order, until one tells something."""
     plain = _FILTER.sub("", name)
     if inner := _IN_PARENTHESES.search(plain):
         yield words_of(inner[1])
@@ -114,7 +114,7 @@ def _scopes(name: str) -> Iterator[list[str]]:
 
 
 def _bare(words: Sequence[str]) -> list[str]:
-    """The words without those that may follow the deciding one."""
+    """Return the words without those that may follow the deciding one."""
     bare = list(words)
     while len(bare) > 1 and _BEHIND.match(bare[-1]):
         bare.pop()
@@ -122,7 +122,7 @@ def _bare(words: Sequence[str]) -> list[str]:
 
 
 def _decided(words: Sequence[str]) -> tuple[str | None, str]:
-    """Which way is better, and the word that decided it: of _LESS_UNITS, or with a leading _ of the other list."""
+    """Return which way is better, and the deciding word: from _LESS_UNITS, or from the other list with a leading _."""
     if len(words) > 1 and words[-1] in _SPREADS:
         return "min", "stderr"
     for at, word in enumerate(words):
@@ -136,21 +136,21 @@ def _decided(words: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _is_negated(words: Sequence[str], at: int) -> bool:
-    """Whether a word for "negative" stands before the deciding one, as in neg_logprob, but not in false_negative_error."""
+    """Return whether a word for "negative" precedes the deciding one, as in neg_logprob, but not in false_negative_error."""
     while at > 0 and words[at - 1] in _BETWEEN:
         at -= 1
     return at > 0 and words[at - 1] in _NEGATIONS and (at < 2 or words[at - 2] not in ("false", "true"))
 
 
 def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
-    """Return why "less is better" is in doubt for a metric with these values, None where it is not.
+    """Return why "less is better" is in doubt for a metric with these values, or None.
 
     Parameters
     ----------
     values : (R,) float64
-        NaN where a run has none.
+        NaN for runs without a value.
     way : "min" or "max"
-        Not given by the user: told by the name, or assumed where it tells nothing.
+        The direction that the name tells, or that was assumed because it does not; never given by the user.
     assumed : bool
     """
     known = values[np.isfinite(values)]
@@ -159,14 +159,14 @@ def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
     if known.min() < 0.0:
         return "has negative values, as log-probabilities and rewards have and losses do not"
     if assumed and known.max() > _LARGEST_LOSS:
-        return f"has values above {_LARGEST_LOSS:g}, as percentages do and losses per token do not, and its name tells nothing"
+        return f"has values above {_LARGEST_LOSS:g}, as percentages do and losses per token do not, and its name does not tell"
     if assumed and known.max() <= 1.0 and np.ptp(known) > 0.0:
-        return "lies between 0 and 1, as accuracies do, and its name tells nothing"
+        return "lies between 0 and 1, as accuracies do, and its name does not tell"
     return None
 
 
 def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each reason why metrics may be better the other way, with what to do about it."""
+    """Return a sentence for each reason why more may be better for metrics, with what to do about it."""
     out = []
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name, why in reasons.items() if why == reason]
@@ -174,7 +174,7 @@ def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
         up, down = (" ".join(f"--{way}-is-better {quote(name)}" for name in names[:3]) for way in ("more", "less"))
         how = either(f"swarm.better(more={names[:3]}) or swarm.better(less={names[:3]})", f"{up} or {down}")
         out.append(
-            f"less of {shown} is taken for better, but {'it' if len(names) == 1 else 'each'} {reason}: say which way is better when "
+            f"less of {shown} is taken as better, but {'it' if len(names) == 1 else 'each'} {reason}: set which way is better when "
             f"the laws are fitted, {how}."
         )
     return out

@@ -1,4 +1,4 @@
-"""Tables that are given in the wrong place: twice, swapped, or mixtures for metrics. How each is noticed, and what to do instead."""
+"""Detect tables that are given in the wrong place (twice, swapped, or mixtures as metrics), and say what to do."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mixfast.swarm._names import affixes
 from mixfast.swarm._table import read_table
 from mixfast.swarm._within import block_within, mixtures_within
 
-# Ids and names that one message shows.
+# Most ids and names shown in one message.
 _SHOWN = 3
 
 
 def how_to_split(raw: Raw, id: str | None) -> str:
-    """Say how one table with mixtures and metrics is given, with the columns that form mixtures if some do."""
+    """Return how to pass one table with mixtures and metrics, naming the columns that form mixtures if there are any."""
     where = raw.where.removeprefix("ratios ").removeprefix("file ")
     keys = set(id_candidates(raw, id))
     ids = tuple(map(str, range(raw.rows)))
@@ -42,26 +42,26 @@ def how_to_split(raw: Raw, id: str | None) -> str:
     chosen: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
     how = either(f"domains={shown(chosen)}", f"mixfast fit {quote(file)} {options}")
     return (
-        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
+        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, name the columns with the "
         f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
     )
 
 
 def refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
-    """Raise where the metrics are mixtures and the mixtures are not."""
+    """Raise if the metrics are mixtures and the mixtures are not."""
     with np.errstate(over="ignore", invalid="ignore"):
         whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
         if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
             raise SwarmError(
-                f"the tables look swapped: every row of {metrics.where} sums to 1, and few or none of {ratios.where}; the mixtures come first"
+                f"the tables look swapped: every row of {metrics.where} sums to 1, and fewer than half of {ratios.where}; give the mixtures first"
             )
 
 
 def refuse_shares_as_metrics(
     ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
 ) -> None:
-    """Raise where metrics are the shares of domains, or another mixture over the same domains."""
-    # By their bytes: comparing every metric with every domain takes the product of their numbers. Adding 0 makes -0 a 0.
+    """Raise if metrics are the shares of domains, or another mixture over the same domains."""
+    # Columns are looked up by their bytes, which avoids comparing every metric with every domain. Adding 0 turns -0 into 0.
     varying = np.flatnonzero(np.ptp(shares, axis=0) > 0.0).tolist()
     by_bytes = {(shares[:, k] + 0.0).tobytes(): domains[k] for k in varying}
     found = ((name, by_bytes.get((column + 0.0).tobytes())) for name, column in zip(measured, values.T, strict=True))
@@ -71,19 +71,19 @@ def refuse_shares_as_metrics(
             (f"{shown(name)} is the share of {shown(domain)}" for name, domain in same.items()), limit=_SHOWN
         )
         raise SwarmError(
-            f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
-            "table of what the runs reached; of one table with both, name the columns of shares: "
+            f"{metrics.where} holds the mixtures of {ratios.where} as metrics ({told}): no law can be fitted to its own input. Give the "
+            "table with the metrics of the runs; if one table holds both, name the columns of shares: "
             + either("domains='PATTERN*'", "--domains 'PATTERN*'")
         )
     if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
         raise SwarmError(
-            f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
-            f"as in another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"
+            f"{metrics.where} holds mixtures as metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and have the names of the domains, "
+            f"as for another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"
         )
 
 
 def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
-    """Metrics that are called like the domains, but for what all names begin or end with, and sum to 1; empty if there are none."""
+    """Return metrics that sum to 1 and have the names of the domains, except for a common beginning or end; empty if there are none."""
     start, end = affixes(domains)
     bare = [name[len(start) : len(name) - len(end)] for name in domains]
     column = {name: at for at, name in enumerate(measured)}

@@ -1,4 +1,4 @@
-"""Which name means which: files write the same domain as train_the_pile_arxiv, the_pile_arxiv or arxiv."""
+"""Match names across files, which write the same domain as train_the_pile_arxiv, the_pile_arxiv or arxiv."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def affixes(names: Sequence[str]) -> tuple[str, str]:
 
 
 def _common(names: Sequence[str]) -> str:
-    """Return the characters that all names begin with: those that the first and the last in order share."""
+    """Return the characters with which all names begin: those that the first and the last in sorted order share."""
     low, high = min(names), max(names)
     length = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return low[:length]
@@ -37,15 +37,15 @@ def variants(name: str, prefix: str, suffix: str) -> set[str]:
 
 
 def find_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str | None]:
-    """Return for each wanted name the known one that it means, None where there is none.
+    """Return for each wanted name the known name that it means, or None.
 
-    An exact match wins. Otherwise the two may differ by the prefix and the suffix, or a part of them, that all known
-    names share, or all wanted ones.
+    An exact match wins. Otherwise the two may differ by a prefix or suffix, or a part of one, that all known names or all wanted names
+    share.
 
     Raises
     ------
     AlignmentError
-        Where a name could mean several.
+        If a name could mean several.
     """
     exact = set(known)
     if exact.issuperset(wanted):
@@ -71,7 +71,7 @@ def find_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[s
 
 
 def find_name(known: Sequence[str], name: str, what: str) -> str:
-    """Return the known name that ``name`` means; `AlignmentError` where it means none or several."""
+    """Return the known name that ``name`` means; raise `AlignmentError` if it means none or several."""
     found = find_names(known, [name], what)[0]
     if found is None:
         raise AlignmentError(
@@ -81,7 +81,7 @@ def find_name(known: Sequence[str], name: str, what: str) -> str:
 
 
 def match_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str]:
-    """Return the known names that are meant, each once: single ones as by `find_name`, several by patterns with ``*``."""
+    """Return the known names that are meant, each once: names as by `find_name`, or patterns with ``*``."""
     found: list[str] = []
     exact = set(known)
     for name in wanted:

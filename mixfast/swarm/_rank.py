@@ -1,4 +1,4 @@
-"""Which differences between domains the runs have tried: directions in which mixtures differ by more than their rounding."""
+"""Find the differences between domains that the runs have tried: directions in which mixtures differ by more than rounding."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 
-# Spreads below a millionth of the tokens are treated as zero, however many digits are written: no loss is measured so precisely. A domain
-# whose share of 0.001 % varies by as much is above this; float32 and six decimals are below.
+# Spreads below a millionth of the tokens are treated as zero, for any number of digits: no loss is measured so precisely. A domain with a
+# share of 0.001 % that varies by as much is above this; roundings of float32 and of six decimals are below.
 _LEAST_SPREAD = 1e-6
-# Decimals that shares may be rounded to; roundings to more decimals are below the least spread.
+# Decimals to which shares may be rounded; roundings to more decimals are below the least spread.
 _DECIMALS = (2, 3, 4, 5)
-# A rounded share, counted in units of its rounding, may miss a whole number by this: float32 misses by 6e-3 at worst.
+# A rounded share in units of its rounding may differ this much from a whole number: float32 differs by at most 6e-3.
 _WHOLE = 1e-2
-# Rows whose decimals are examined (fewer if there are many domains), and the units by which a row may miss a sum of 1.
+# Rows examined for decimals (fewer if there are many domains), and how many units the sum of a row may differ from 1.
 _ROWS, _CELLS, _OFF = 512, 4_000_000, 50
-# Spreads of rounding may exceed those of independent roundings by this factor.
+# The spread of rounding may exceed that of independent roundings by this factor.
 _SLACK = 1.5
 # Below this, the spread is the rounding of float64.
 _FLOAT = 1e-12
@@ -28,19 +28,19 @@ _PART = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Identifiable:
-    """What mixtures (R, K) tell apart.
+    """What mixtures (R, K) determine.
 
     Attributes
     ----------
     rank : int
-        1 and the number of directions in which the mixtures differ by more than rounding.
+        1 plus the number of directions in which the mixtures differ by more than rounding.
     shares : (R, K) float64
-        The mixtures without their spread in the other directions, in which laws would take rounding for an effect. Rows sum
-        to 1; shares may be below 0, by no more than rounding.
+        The mixtures without their spread in the other directions, in which laws would mistake rounding for an effect. Rows sum
+        to 1; shares may be below 0 by a rounding.
     constant : dict of int to float
-        Domains with one share in all runs, and that share.
+        Domains with the same share in all runs, and that share.
     linked : tuple of int
-        Further domains whose effects cannot be told apart: they vary only together.
+        Further domains that vary only together, so that their effects cannot be separated.
     """
 
     rank: int
@@ -50,21 +50,21 @@ class Identifiable:
 
 
 def identifiable(ratios: Matrix) -> Identifiable:
-    """Return what mixtures (R, K), whose rows sum to 1, tell apart."""
+    """Return what mixtures (R, K) with rows that sum to 1 determine."""
     runs, domains = ratios.shape
     ratios = _without_dust(ratios)
     centre = ratios.mean(axis=0)
     u, s, vt = np.linalg.svd(ratios - centre, full_matrices=False)
     spread = s / math.sqrt(runs)
     grain = rounding(ratios)
-    # What roundings of g make of v.w: a row is divided by its sum, so they also act on all shares at once.
+    # The effect of roundings on v.w: each row is divided by its sum, so a rounding acts on all shares at once.
     acting = vt - (vt @ centre)[:, None]
     usual = _SLACK * grain / math.sqrt(12.0) * np.sqrt((acting**2).sum(axis=1))
     most = _SLACK * grain / 2.0 * np.abs(acting).sum(axis=1)
-    # A single run may have a domain that all others lack: then the spread is small, but that run's departure is not.
+    # If a single run has a domain that all others lack, the spread is small, but the deviation of that run is not.
     rounded = (spread <= usual) & (np.abs(u * s).max(axis=0) <= most)
     rank = 1 + int((~rounded & (spread > _LEAST_SPREAD)).sum())
-    # Runs of a single mixture say nothing of any domain, and with as many directions as runs nothing was taken for rounding.
+    # Runs with a single mixture say nothing about any domain; with as many directions as runs, none was taken for rounding.
     if rank in (1, domains, runs):
         return Identifiable(rank, ratios, {}, ())
     still = ratios.std(axis=0) <= max(_LEAST_SPREAD, _SLACK * grain / math.sqrt(12.0))
@@ -78,10 +78,10 @@ def identifiable(ratios: Matrix) -> Identifiable:
     shares = ratios.copy()
     linked = varying[:0]
     if lost > 0:
-        # What no direction holds of a domain belongs to those that are lost: there are as many of them as domains, and few of the others.
+        # The part of a domain that no determined direction holds belongs to the lost directions.
         held = _first(ratios[:, varying], len(varying) - lost)
         linked = varying[1.0 - (held**2).sum(axis=0) > _PART]
-        # Repeat without the other domains, whose shares of 0 must stay 0.
+        # Repeat without the other domains, so that their shares of 0 stay 0.
         held = _first(ratios[:, linked], len(linked) - lost)
         shares[:, linked] = shares[:, linked] @ held.T @ held
     shares[:, still] = centre[still]
@@ -90,7 +90,7 @@ def identifiable(ratios: Matrix) -> Identifiable:
 
 
 def _without_dust(ratios: Matrix) -> Matrix:
-    """The mixtures with domains constant whose shares are all below rounding: numbers like 1e-300 have no squares."""
+    """Return the mixtures with domains made constant if all their shares are below rounding: squares of 1e-300 underflow."""
     dust = ratios.max(axis=0) <= _FLOAT
     if not ratios[:, dust].any():
         return ratios
@@ -98,21 +98,21 @@ def _without_dust(ratios: Matrix) -> Matrix:
 
 
 def _first(x: Matrix, count: int) -> Matrix:
-    """The right singular vectors (count, K) of the largest singular values; computed by QR, because there may be very many rows."""
+    """Return the right singular vectors (count, K) of the largest singular values; by QR, because there may be very many rows."""
     return np.asarray(np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)[2][:count])
 
 
 def rounding(ratios: Matrix) -> float:
     """Return the unit in which all shares were written, 0.01 to 1e-5; 0 if they have more decimals, or no common unit.
 
-    Rows that missed a sum of 1 and were divided by it are recognised: their shares are whole multiples of almost that unit.
+    Rows that did not sum to 1 and were divided by their sum are recognised: their shares are multiples of nearly that unit.
     """
     runs, domains = ratios.shape
     rows = min(_ROWS, runs, max(8, _CELLS // (2 * _OFF * domains)))
     some = ratios[np.linspace(0, runs - 1, rows).astype(int)]
     for decimals in _DECIMALS:
         units = 10**decimals
-        # By how many units the sum of K roundings, or of what a swarm allows, can miss.
+        # How many units the sum of K roundings, or the tolerance of a swarm, can differ from 1.
         off = min(max(5, domains // 2 + 1), units // 200, _OFF)
         around = np.arange(units - off, units + off + 1)[:, None]
         # Row by row: all at once would take gigabytes for tens of thousands of domains.

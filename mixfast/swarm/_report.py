@@ -1,4 +1,4 @@
-"""What a Swarm says about itself: what was left out or changed on the way in, and what can be fitted to the rest."""
+"""The report of a Swarm: what was left out or changed when it was built, and what can be fitted to the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixfast.swarm._rank import Identifiable
 
 # Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
 _RUNS_PER_NUMBER = 3
-# Sums that miss 1 by less are not reported: rounding to four decimals does, and changes a share of 20 % by 0.01 %.
+# Smaller deviations of a sum from 1 are not reported: rounding to four decimals causes them, and changes a share of 20 % by 0.01 %.
 _REPORTED = 5e-4
 # Why a column is not used, in the order of the report.
 _REASONS = ("name", "text", "empty", "ignored")
@@ -25,7 +25,7 @@ _REASONS = ("name", "text", "empty", "ignored")
 
 @dataclass(frozen=True)
 class History:
-    """What happened to the tables before they were a Swarm."""
+    """What was left out or changed when tables were turned into a Swarm."""
 
     dropped: tuple[tuple[str, str], ...] = ()
     unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class SwarmReport:
-    """What is in a `Swarm` and what is not; ``str(report)`` is a page to read.
+    """Describe what is in a `Swarm` and what was left out; ``str(report)`` is the text.
 
     Attributes
     ----------
@@ -50,38 +50,39 @@ class SwarmReport:
     chosen : tuple of str
         Runs proposed after looking at data.
     renormalised : tuple of str
-        Runs whose shares missed a sum of 1 and were divided by it.
+        Runs with shares that did not sum to 1 and were divided by their sum.
     deviation : float
-        By how much the worst of them missed 1.
+        The largest deviation of such a sum from 1.
     duplicates : tuple of tuple of str
-        Groups of runs with one and the same mixture.
+        Groups of runs with the same mixture.
     constant : tuple of str
-        Metrics with one value for all runs.
+        Metrics with the same value for all runs.
     never_sampled : tuple of str
-        Domains that no run uses: nothing is known of their effect.
+        Domains that no run uses: their effect is unknown.
     unvaried : mapping of str to float
-        Further domains with one share in all runs but for rounding, and that share: nothing is known of their effect either.
+        Further domains with the same share in all runs, except for rounding, and that share: their effect is unknown, too.
     linked : tuple of str
-        Domains that vary only together, such as two in a fixed ratio: their effects cannot be told apart.
+        Domains that vary only together, such as two in a fixed ratio: their effects cannot be separated.
     rank : int
-        Rank of the mixtures (R, K) without their rounding: K where every domain's effect can be told from the others'.
+        Rank of the mixtures (R, K) without rounding. It is K if the effect of every domain can be separated from those of the others.
     missing : mapping of str to int
         Runs without a value, for each metric that lacks some.
     unused : dict of str to tuple of str
-        Columns of the files that are neither ids, domains nor metrics, by the reason: "name" (what trackers write, standard errors, numbers
-        of examples), "text", "empty", or "ignored" as asked for.
+        Columns of the files that are neither ids, domains nor metrics, by reason: "name" (bookkeeping of trackers, standard errors, numbers
+        of examples), "text", "empty", or "ignored" on request.
     read : tuple of str
-        How cells were read that are no plain numbers, and runs joined whose ids have two names.
+        How cells were read that are not plain numbers, and how runs were joined if the columns of ids have two names.
     more_is_better : tuple of str
-        Metrics of which more is better; of the others less is.
+        Metrics for which more is better; for the others less is better.
     guessed_directions, guessed_units : tuple of str
-        Metrics whose direction or unit was told from their names.
+        Metrics with a direction or unit that their names tell.
     assumed_directions : tuple of str
-        Metrics whose names do not tell the direction: less of them is assumed to be better.
+        Metrics with names that do not tell the direction: less is assumed to be better.
     doubted_directions : dict of str to str
-        Metrics to minimise that may well be better when larger, and why: negative values, or an unknown name and values between 0 and 1.
+        Metrics to minimise for which more may be better, and why: negative values, or a name that does not tell and values between 0 and 1
+        or above 20.
     fits : str
-        What can be fitted to so many runs.
+        What can be fitted to this number of runs.
     """
 
     kept: int
@@ -109,7 +110,7 @@ class SwarmReport:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Columns of the files that are not used, for whatever reason."""
+        """Columns of the files that are not used, for any reason."""
         return tuple(dict.fromkeys(name for names in self.unused.values() for name in names))
 
     def __str__(self) -> str:
@@ -126,7 +127,7 @@ class SwarmReport:
             lines.append(f"chosen after looking at data, never in a test fold: {_counted(self.chosen, 'run')}")
         if self.renormalised and self.deviation > _REPORTED:
             lines.append(
-                f"shares divided by their sum, which missed 1 by up to {self.deviation:.3g}: "
+                f"shares divided by their sum, which differed from 1 by up to {self.deviation:.3g}: "
                 f"{_counted(self.renormalised, 'run')}"
             )
         lines += [f"one mixture, {len(group)} runs: {listing(group)}" for group in self.duplicates[:8]]
@@ -138,12 +139,12 @@ class SwarmReport:
             shown = listing(f"{name} ({count})" for name, count in self.missing.items())
             lines.append(f"runs without a value: {shown}")
         if self.never_sampled:
-            lines.append(f"never sampled, so of unknown effect: {_counted(self.never_sampled, 'domain')}")
+            lines.append(f"never sampled, effect unknown: {_counted(self.never_sampled, 'domain')}")
         if self.unvaried:
             shown = listing(f"{name} ({share:.3g})" for name, share in self.unvaried.items())
-            lines.append(f"the same share in all runs, so of unknown effect: {shown}")
+            lines.append(f"the same share in all runs, effect unknown: {shown}")
         if self.linked:
-            lines.append(f"vary only together, so of effects that cannot be told apart: {listing(self.linked)}")
+            lines.append(f"vary only together, effects cannot be separated: {listing(self.linked)}")
         lines.append(f"rank of the mixtures: {self.rank} of {self.domains}")
         lines.append(self._ways())
         if self.guessed_units:
@@ -154,7 +155,7 @@ class SwarmReport:
         return in_lines([*lines, self.fits])
 
     def _unused(self) -> str:
-        """The columns that are not used, by the reason, and how to have them."""
+        """Return the columns that are not used, by reason, and how to use them."""
         parts = []
         for reason, names in sorted(self.unused.items(), key=lambda item: _REASONS.index(item[0])):
             how = (
@@ -166,7 +167,7 @@ class SwarmReport:
         return "; ".join(parts)
 
     def _ways(self) -> str:
-        """One line on which way is better."""
+        """Return one line on which way is better."""
         count = len(self.more_is_better)
         everything = f"all {self.metrics} metrics" if self.metrics > 1 else "the metric"
         if not count:
@@ -178,13 +179,13 @@ class SwarmReport:
         return f"more is better: {listing(self.more_is_better)}{told}; less is better: {'the other' if rest == 1 else f'the other {rest}'}{self._assumed(rest)}"
 
     def _assumed(self, lowered: int) -> str:
-        """What is said of metrics to minimise whose names do not tell that."""
+        """Return a remark on metrics to minimise with names that do not tell the direction."""
         names = self.assumed_directions
         if not names:
             return ""
         if len(names) == lowered:
             return f" (assumed: {'no name tells' if lowered > 1 else 'its name does not tell'})"
-        return f" (assumed for {listing(names)}, whose {'name does' if len(names) == 1 else 'names do'} not tell)"
+        return f" (assumed for {listing(names)}: {'its name does' if len(names) == 1 else 'their names do'} not tell)"
 
 
 def report(
@@ -210,7 +211,7 @@ def report(
     }
     missing = {name: count for name, count in zip(metrics, lacking, strict=True) if count}
     unused = (ratios == 0.0).all(axis=0)
-    # Unlike nanmin, fmin has no complaint about metrics without any value.
+    # Unlike nanmin, fmin gives no warning for metrics without any value.
     spread = zip(metrics, np.fmin.reduce(values), np.fmax.reduce(values), lacking, strict=True)
     return SwarmReport(
         kept=len(runs),
@@ -232,19 +233,19 @@ def report(
 
 
 def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:
-    """Return what laws the runs can determine: a log-linear law has a number for each domain and a constant."""
+    """Return which laws the runs determine: a log-linear law has one number for each domain and a constant."""
     needed = domains + 1
     scarce = [name for name, count in missing.items() if runs - count < needed]
     if runs < needed:
         text = (
             f"{runs} runs for {domains} domains are fewer than domains + 1 = {needed}: the log-linear law has no unique "
-            f"fit; laws held back by a penalty or a prior (ridge, Gaussian process) and boosted trees can be fitted, "
+            f"fit; laws with a penalty or a prior (ridge, Gaussian process) and boosted trees can be fitted, "
             f"with caution. About {_RUNS_PER_NUMBER * needed} runs are advised"
         )
     elif rank < domains:
         text = (
-            f"the mixtures leave {domains - rank} of {domains} directions untried: only laws held back by a penalty or "
-            f"a prior have a unique fit, and they know nothing of those directions"
+            f"the mixtures leave {domains - rank} of {domains} directions untried: only laws with a penalty or "
+            f"a prior have a unique fit, and it says nothing about those directions"
         )
     elif runs < _RUNS_PER_NUMBER * needed:
         text = f"every law can be fitted; for the log-linear law about {_RUNS_PER_NUMBER * needed} runs are advised"

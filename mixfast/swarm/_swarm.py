@@ -31,26 +31,26 @@ class Swarm(Frozen):
     Parameters
     ----------
     ratios : array_like (R, K)
-        Shares of training tokens, one row for each run. Rows that miss a sum of 1 by up to 0.005, as rounded shares
-        do, are divided by it; a larger miss is refused.
+        Shares of training tokens, one row for each run. A row with a sum within 0.005 of 1, as of rounded shares, is divided by its
+        sum; a larger deviation is refused.
     metrics : array_like (R, J)
-        What each run reached, NaN where it has no value; (R,) for one metric.
+        Metrics of each run, NaN for a missing value; (R,) for one metric.
     domains, metric_names : sequence of str
         Unique names, lengths K and J.
     runs : sequence, optional
         Unique ids, length R, kept as text. Default "0", "1", ...
     chosen : array_like of bool (R,), or collection of run ids, optional
-        Runs that were proposed after looking at data. They are never in a test fold: a law that has seen what
-        they were chosen from would be scored on its own answers.
+        Runs that were proposed after looking at data. They are never in a test fold, because they were chosen from the data that
+        the law is fitted to, and its error on them would look too small.
     direction : "min", "max", mapping by metric or sequence (J,), optional
-        Which way is better. Default: what the name tells. "max" for accuracies, log-probabilities (logprob, loglikelihood), probabilities
+        Which way is better. By default the name decides: "max" for accuracies, log-probabilities (logprob, loglikelihood), probabilities
         of the right answer (choice_prob_norm, prob_correct), exact_match, pass@k, maj@k, hits@k, mc1, mc2, mcc, recall, precision, f1,
         ndcg, mrr, map, bleu, rouge, auroc, auprc, reward, win_rate, score and the like; "min" for losses, perplexities, bits and nats per
         something, errors and times. lm-eval's "task/metric,filter" and OLMo-core's "task (BPB v2)" are understood, and neg_logprob is
-        the other way round. Names of tasks alone, such as mmlu, tell nothing: "min" is assumed, and the report names them; say it here,
-        or by `better`.
+        "min". Names of tasks alone, such as mmlu, do not tell: "min" is assumed, and the report names them; set the direction here or
+        with `better`.
     unit : str, mapping by metric or sequence (J,), optional
-        Default: what the name tells: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token, perplexity (also ppl),
+        By default the name decides: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token, perplexity (also ppl),
         "logprob", "reward", "error" (error rates, Brier scores), "seconds", and "score" for the other names that make the direction
         "max"; otherwise "nats". Metrics of different units are not averaged unless weights are given.
 
@@ -153,36 +153,36 @@ class Swarm(Frozen):
             UTF-8 (or UTF-16 with its mark) with a header; columns between commas, tabs or semicolons, also compressed by gzip; or a parquet
             file. Every column that is not bookkeeping is a domain, or a metric.
         metrics : path or open file, optional
-            Left out, or the same file: ``ratios`` holds both, ``domains`` says which columns are shares, and the others are metrics.
+            If it is left out, or the same file, ``ratios`` holds both: ``domains`` says which columns are shares, and the others are metrics.
         id : str, optional
-            The column with the ids. Default: the first of run, run_id, index, id, run_name, name and display_name that both have, however
-            capitals and spaces are set, or else one of these in each.
+            The column with the ids. Default: the first of run, run_id, index, id, run_name, name and display_name that both have, in any
+            capitals and with any spaces; otherwise one of these in each.
         domains, metric_names : str or collection of str, optional
-            Columns to use, by name or by pattern with ``*``; the others are not looked at, whatever they hold. ``metric_names`` may also be
-            given without what all of them begin or end with.
+            Columns to use, by name or by pattern with ``*``; the others are not read. ``metric_names`` may also be given without a
+            beginning or an end that all of them share.
         chosen : str or collection of run ids, optional
             The column that marks chosen runs with 1 or true, or their ids. Default: a column "chosen", if there is one.
         ignore : str or collection of str, optional
-            Further columns that are neither domains nor metrics, by name or by pattern. Always left out unless they are asked for: what Olmix
-            and experiment trackers write beside them (name, step, seed, Runtime, Created, _timestamp, learning_rate, columns without a
+            Further columns that are neither domains nor metrics, by name or by pattern. Unless they are asked for, these are always left
+            out: columns that Olmix and experiment trackers add (name, step, seed, Runtime, Created, _timestamp, learning_rate, columns without a
             name, other id columns, ...), standard errors (acc_stderr), numbers of examples, columns of text, and empty ones.
         normalise : bool, default False
-            Divide each run's shares by their sum, such as counts of tokens or percentages without a sign.
+            Divide the numbers of each run by their sum, for counts of tokens or percentages without a sign.
         direction, unit : optional
             As for `Swarm`.
 
         Returns
         -------
         Swarm
-            Runs in the order of ``ratios``. Runs that one file lacks, or without any metric, are left out; the
-            report names them and the columns that are not used. Cells that are empty, or NaN, NA, null or None, are missing; those
-            with a percent sign are divided by 100, and decimal commas are read where they cannot be marks of thousands.
+            Runs in the order of ``ratios``. Runs that one file lacks, and runs without any metric, are left out; the
+            report names them and the columns that are not used. Cells that are empty, NaN, NA, null or None are missing values. Cells
+            with a percent sign are divided by 100. Decimal commas are read if they cannot separate thousands.
 
         Raises
         ------
         SwarmError
-            If a file is empty, no table or transposed, if ids or names repeat, if the files have no run in
-            common, the metrics are the mixtures, or the numbers are malformed; the message names the file, the column and the run.
+            If a file is empty, not a table, or transposed; if ids or names repeat; if the files have no run in common; if the
+            metrics are the mixtures; or if numbers are malformed. The message names the file, the column and the run.
         AlignmentError
             If ``metric_names`` names an unknown metric.
 
@@ -216,8 +216,8 @@ class Swarm(Frozen):
         Parameters
         ----------
         ratios, metrics : pandas, polars or pyarrow table, mapping of column to cells, or Arrow stream
-            The labels of pandas rows count as a column, "index" where they have no name, unless they only number them; with a name
-            they hold the ids if no column is known to.
+            The row labels of pandas count as a column, unless they only number the rows; without a name it is called "index". If they
+            have a name, they hold the ids when no other column does.
         id, domains, metric_names, chosen, ignore, normalise, direction, unit : optional
             As for `from_csv`.
 
@@ -250,22 +250,22 @@ class Swarm(Frozen):
         return cls._of(_join.join(first, second, want), direction, unit)
 
     def to_csv(self, ratios: Source, metrics: Source, *, force: bool = False) -> None:
-        """Write two files that `from_csv` reads back to the last bit, directions and units apart.
+        """Write two files that `from_csv` reads back to the last bit; directions and units are not written.
 
         Parameters
         ----------
         ratios, metrics : path or open file
-            Ids in a column "run"; chosen runs are marked in a column "chosen" of ``ratios``, where there are any.
+            The ids are in a column "run". If there are chosen runs, a column "chosen" of ``ratios`` marks them.
         force : bool, default False
-            Whether files of other kinds are replaced, too.
+            Whether files of other kinds are replaced as well.
 
         Raises
         ------
         SwarmError
-            If a domain or a metric has the name of a bookkeeping column, which would not be read back, or one that a
-            spreadsheet would compute, such as "=1+1"; or if a file of another kind would be lost.
+            If a domain or a metric has the name of a bookkeeping column, which would not be read back, or a name that a
+            spreadsheet would compute, such as "=1+1"; or if, without ``force``, a file of another kind would be overwritten.
         OSError
-            A file cannot be written; then none is, and the old ones are as they were.
+            If a file cannot be written. Then none is written, and the old files are unchanged.
         """
         _write.write_runs(
             ratios, metrics, self.runs, self.chosen, self.domains, self.ratios, self.metrics, self.values, force=force
@@ -312,7 +312,7 @@ class Swarm(Frozen):
 
     @cached_property
     def report(self) -> SwarmReport:
-        """What was left out or changed on the way in, and what can be fitted to the rest; print it."""
+        """What was left out or changed when the swarm was built, and what can be fitted to the rest; print it."""
         return report(
             ratios=self.ratios,
             values=self.values,
@@ -327,23 +327,23 @@ class Swarm(Frozen):
 
     @cached_property
     def identifiable(self) -> Identifiable:
-        """What the mixtures tell apart: their rank, and the mixtures without their rounding, which laws are fitted to."""
+        """What the mixtures determine: their rank, and the mixtures without rounding, to which laws are fitted."""
         found = identifiable(self.ratios)
         found.shares.setflags(write=False)
         return found
 
     @property
     def matrix_rank(self) -> int:
-        """Rank of the mixtures (R, K); below K some differences between domains were never tried.
+        """Rank of the mixtures (R, K). If it is below K, some differences between domains were never tried.
 
-        Directions in which they spread no more than their shares were rounded do not count.
+        Directions in which the mixtures vary by no more than the rounding of their shares do not count.
         """
         return self.identifiable.rank
 
     # Names.
 
     def domain(self, name: str) -> str:
-        """Return the swarm's own name of a domain, which ``name`` may give without what all names begin or end with.
+        """Return the full name of a domain; ``name`` may leave out a beginning or an end that all names share.
 
         Raises
         ------
@@ -353,19 +353,19 @@ class Swarm(Frozen):
         return find_name(self.domains, name, "domain")
 
     def metric(self, name: str) -> str:
-        """Return the swarm's own name of a metric; otherwise as `domain`."""
+        """Return the full name of a metric, found as by `domain`."""
         return find_name(self.metrics, name, "metric")
 
     def align(self, domains: Iterable[str]) -> Swarm:
-        """Return the same swarm with its domains in the order, and by the names, of ``domains``.
+        """Return the same swarm with the order and the names of ``domains``.
 
-        Names are matched as by `domain`, and ``domains`` too may have a prefix or suffix that all of them share:
-        "train_the_pile_arxiv" among its likes is "arxiv" among its own. Never by position.
+        Names are matched as by `domain`, never by position. All names of ``domains`` may also have a common prefix or suffix: if all of
+        them begin with "train_the_pile_", then "train_the_pile_arxiv" matches "arxiv".
 
         Raises
         ------
         AlignmentError
-            If the two sets of names do not match one to one; both are shown.
+            If the two sets of names do not match one to one; the message shows both.
         """
         names = domain_names(domains, SwarmError)
         if names == self.domains:
@@ -376,7 +376,7 @@ class Swarm(Frozen):
     # Parts.
 
     def subset(self, index: ArrayLike) -> Swarm:
-        """Return the runs at these positions, or where a mask (R,) is true, in that order.
+        """Return the runs at these positions, in that order, or the runs for which a mask (R,) is true.
 
         Raises
         ------
@@ -407,7 +407,7 @@ class Swarm(Frozen):
         )
 
     def without(self, *runs: str) -> Swarm:
-        """Return the other runs: without those of these ids, or that patterns with ``*`` match.
+        """Return all runs except those with these ids; ids may be patterns with ``*``.
 
         Raises
         ------
@@ -423,7 +423,7 @@ class Swarm(Frozen):
         return self.subset(kept)
 
     def select(self, metrics: str | Iterable[str]) -> Swarm:
-        """Return the same runs with these metrics only, in that order, named as by `metric` or by patterns with ``*``.
+        """Return the same runs with these metrics only, in that order. Names are matched as by `metric`, or are patterns with ``*``.
 
         Raises
         ------
@@ -454,19 +454,20 @@ class Swarm(Frozen):
         )
 
     def combine(self, metrics: Mapping[str, Mapping[str, float]]) -> Swarm:
-        """Return the same runs with weighted sums of these metrics in their place.
+        """Return the same runs with weighted sums of the metrics instead of the metrics.
 
         Parameters
         ----------
         metrics : mapping of str to mapping of str to float
-            For each new metric the weights of the present ones, named exactly. A run without a value of one of them has none.
+            For each new metric, the weights of present metrics, with their exact names. If a run lacks a value of one of them, it has
+            no value of the sum.
 
         Raises
         ------
         AlignmentError
             If a present metric is unknown.
         SwarmError
-            If of one part more and of another less is better.
+            If higher is better for one part and lower for another.
 
         Examples
         --------
@@ -482,13 +483,13 @@ class Swarm(Frozen):
         for column, (name, parts) in enumerate(metrics.items()):
             if unknown := [part for part in parts if part not in at]:
                 raise AlignmentError(
-                    f"there is no metric {listing(unknown)}, which {shown(name)} is made of; the metrics are: {listing(self.metrics)}"
+                    f"{shown(name)} is a sum with {listing(unknown)}, and there is no such metric; the metrics are: {listing(self.metrics)}"
                 )
             columns = [at[part] for part in parts]
             ways = {self.direction[one] for one in columns}
             if len(ways) != 1:
                 raise SwarmError(
-                    f"{shown(name)} adds metrics of which more, and metrics of which less is better: {listing(parts)}"
+                    f"{shown(name)} adds metrics for which more is better and metrics for which less is better: {listing(parts)}; combine them separately"
                 )
             values[:, column] = self.values[:, columns] @ np.array(list(parts.values()), dtype=np.float64)
             directions.append(ways.pop())
@@ -504,14 +505,14 @@ class Swarm(Frozen):
         Parameters
         ----------
         more, less : str or iterable of str
-            Metrics, named as by `metric`, or patterns with ``*`` for all that match.
+            Metrics. Names are matched as by `metric`; a pattern with ``*`` stands for all metrics that match.
 
         Raises
         ------
         AlignmentError
             If a name is unknown or ambiguous.
         SwarmError
-            If a metric is among both.
+            If a metric is in both.
 
         Examples
         --------
@@ -530,7 +531,7 @@ class Swarm(Frozen):
         )
         changed, lowered = {*up, *down}, set(down)
         if both := [name for name in up if name in lowered]:
-            raise SwarmError(f"more and less of {listing(both)} cannot both be better")
+            raise SwarmError(f"{listing(both)} is in both more and less; name it in one of them")
         way = (
             dict(zip(self.metrics, self.direction, strict=True)) | dict.fromkeys(up, "max") | dict.fromkeys(down, "min")
         )
@@ -540,7 +541,7 @@ class Swarm(Frozen):
             assumed_directions=tuple(name for name in self._history.assumed_directions if name not in changed),
         )
         raised = set(up)
-        # The default unit is that of losses; a metric of which more is better is a score.
+        # The default unit is that of losses; a metric for which more is better is a score.
         unit = (
             "score" if name in raised and given == "nats" else given
             for name, given in zip(self.metrics, self.unit, strict=True)
@@ -548,10 +549,10 @@ class Swarm(Frozen):
         return self._with(direction=tuple(way[name] for name in self.metrics), unit=tuple(unit), _history=history)
 
     def folds(self, n: int = 5, seed: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Split the runs for cross-validation, the same for the same seed.
+        """Split the runs for cross-validation; the same seed gives the same split.
 
-        Every run is tested once, but chosen runs never; runs of one and the same mixture are tested together, so that
-        no law is scored on a mixture it was fitted to.
+        Every run is tested once, except for chosen runs, which are never tested. Runs with the same mixture are tested together, so that
+        no law is scored on a mixture that it was fitted to.
 
         Parameters
         ----------
@@ -562,7 +563,7 @@ class Swarm(Frozen):
         Returns
         -------
         list of (ndarray, ndarray), int64
-            Positions of the runs to fit and to test, each in rising order.
+            Positions of the runs to fit and to test, each in ascending order.
 
         Raises
         ------
@@ -572,42 +573,42 @@ class Swarm(Frozen):
         return _folds.folds(self.ratios, self.chosen, n, seed)
 
     def holdout(self, share: float = 0.25, seed: int = 0) -> tuple[Swarm, Swarm]:
-        """Return two swarms, to fit and to test, drawn as by `folds`; chosen runs are in the first.
+        """Return two swarms, one to fit and one to test, split as by `folds`; chosen runs are in the first.
 
         Parameters
         ----------
         share : float
-            Of the runs that may be tested, above 0 and below 1; at least one run is tested, and one is not.
+            Share of the runs that may be tested, above 0 and below 1. At least one run is tested and at least one is not.
         seed : int
 
         Raises
         ------
         SwarmError
-            If share is out of range or there are fewer than two different mixtures to divide.
+            If the share is out of range, or fewer than two different mixtures may be tested.
         """
         fit, test = _folds.holdout(self.ratios, self.chosen, share, seed)
         return self.subset(fit), self.subset(test)
 
     def over(self, domains: Iterable[str], ratios: ArrayLike) -> Swarm:
-        """Return the same runs with their mixtures told over other domains, such as the parts of these.
+        """Return the same runs with their mixtures expressed in other domains, such as parts of the present ones.
 
         Parameters
         ----------
         domains : iterable of str
             Unique names, length L.
         ratios : array_like (R, L)
-            Shares, trusted: rows sum to 1.
+            Shares with rows that sum to 1; they are not checked.
         """
         names = _checks.unique_names(domains, "domain")
         return self._with(domains=names, ratios=np.asarray(ratios, dtype=np.float64))
 
     def append(self, other: Swarm) -> Swarm:
-        """Return the runs of this swarm and then those of another, which has the same domains and metrics in any order.
+        """Return the runs of this swarm followed by those of another one with the same domains and metrics, in any order.
 
         Raises
         ------
         AlignmentError
-            If domains or metrics differ; both sets are shown.
+            If domains or metrics differ; the message shows both sets.
         SwarmError
             If a run's id is in both.
         """
@@ -637,23 +638,23 @@ class Swarm(Frozen):
 
     @classmethod
     def _of(cls, joined: _join.Joined, direction: PerMetric, unit: PerMetric) -> Swarm:
-        """The swarm of two tables that were joined, which remembers what was left out of them."""
+        """Build the swarm of two joined tables; its report names what was left out of them."""
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, unused=joined.unused, read=joined.read))
         return swarm
 
     def _with(self, **changes: object) -> Swarm:
-        """Return this swarm with some fields changed, which are trusted."""
+        """Return this swarm with some fields changed; they are not checked."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         other = object.__new__(type(self))
         other._set(**{**fields, **changes})
         if "ratios" not in changes and "identifiable" in self.__dict__:
-            # The same mixtures tell the same apart: no second decomposition.
+            # The mixtures are the same, so the decomposition is reused.
             other.__dict__["identifiable"] = self.identifiable
         return other
 
     def _set(self, **fields: object) -> None:
-        """Set fields of this frozen swarm while it is made; arrays become read-only."""
+        """Set fields of this frozen swarm while it is built; arrays become read-only."""
         for name, value in fields.items():
             if isinstance(value, np.ndarray):
                 value = np.ascontiguousarray(value)

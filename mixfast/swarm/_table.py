@@ -1,4 +1,4 @@
-"""The columns of one table as numbers, and what was left out because it holds none."""
+"""Turn the columns of one table into numbers, and list columns that hold none."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mixfast.swarm._cells import Numbers, numbers_of, plain_numbers
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Raw
 
-# Columns that one message shows, and characters of a cell.
+# Most columns, and characters of a cell, shown in one message.
 _SHOWN = 3
 _CELL = 40
-# A count of tokens with a suffix, in what is said of a cell.
+# A count of tokens with a suffix, in the description of a cell.
 _SUFFIX = re.compile(r"has '[\d.,]+\s?[KkMBbGT]'")
 
 
@@ -31,11 +31,11 @@ class Table:
     ----------
     names : tuple of str
     values : (R, C) float64
-        NaN where a cell is missing.
+        NaN for missing cells.
     text, empty : tuple of str
-        Columns that were left out because no cell is a number, or none has anything.
+        Columns that were left out because no cell is a number, or because all cells are missing.
     notes : tuple of str
-        How cells were read that are no plain numbers.
+        How cells were read that are not plain numbers.
     """
 
     names: tuple[str, ...]
@@ -51,14 +51,14 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
     Parameters
     ----------
     keep : bool
-        Whether the columns were asked for: text is refused then, and empty columns are kept and named.
+        Whether the columns were asked for. Text is then refused, and empty columns are kept and named.
     check : bool
-        Whether cells that were meant for numbers and are none are refused; otherwise their columns are left out.
+        Whether malformed numbers are refused; otherwise their columns are left out.
 
     Raises
     ------
     SwarmError
-        If cells are malformed; the message names all columns that are.
+        If cells are malformed; the message names all columns with such cells.
     """
     positions = [raw.places[name] for name in names]
     plain = None if raw.text is None or not positions else plain_numbers(raw.text, positions)
@@ -67,7 +67,7 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
     columns = {name: numbers_of(raw.cells(at)) for name, at in zip(names, positions, strict=True)}
     text = {name: None for name, one in columns.items() if one.text and not keep}
     empty = {name: None for name, one in columns.items() if one.empty}
-    # Between semicolons a comma is a decimal one; elsewhere another column may tell.
+    # In files with semicolons a comma is a decimal comma; in others, another column may show it.
     told = raw.delimiter == ";" or any(one.comma is not None and not one.thousands for one in columns.values())
     wrong = {
         name: why
@@ -84,7 +84,7 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
 
 
 def _wrong(one: Numbers, ids: Sequence[str], *, commas_are_decimal: bool) -> str:
-    """What is wrong with the cells of a column, nothing where they are fine."""
+    """Return what is wrong with the cells of a column; empty if nothing is."""
     if one.wrong:
         row, cell = one.wrong[0]
         beside = " beside cells without a percent sign" if one.percent and cell.rstrip().endswith("%") else ""
@@ -95,7 +95,7 @@ def _wrong(one: Numbers, ids: Sequence[str], *, commas_are_decimal: bool) -> str
     if one.points:
         return f"run {shown(ids[row])} has {shown(cell[:_CELL])} beside cells with a decimal point"
     if one.thousands and not commas_are_decimal:
-        return f"run {shown(ids[row])} has {shown(cell[:_CELL])}, whose comma may stand for decimals or for thousands"
+        return f"run {shown(ids[row])} has {shown(cell[:_CELL])}, and its comma may be a decimal comma or separate thousands"
     return ""
 
 
@@ -111,11 +111,11 @@ def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
     if len(names) == 1:
         return f"{raw.where}: column {shown(first)} must hold numbers, but {wrong[first]}; {advice}"
     told = listing((f"{shown(name)}: {why}" for name, why in wrong.items()), limit=_SHOWN)
-    return f"{raw.where}: {len(names)} columns must hold numbers, but do not ({told}); {advice}"
+    return f"{raw.where}: {len(names)} columns must hold numbers and do not ({told}); {advice}"
 
 
 def _notes(raw: Raw, columns: Mapping[str, Numbers]) -> list[str]:
-    """What the report says of cells that were read in another way than as plain numbers."""
+    """Return notes for the report on cells that were not plain numbers."""
     out = []
     if percent := [name for name, one in columns.items() if one.percent]:
         out.append(f"{raw.where}: percent signs read, their cells divided by 100: {_counted(percent)}")

@@ -1,4 +1,4 @@
-"""Mixtures among the columns of a table: which columns, told by a common beginning or end of their names, sum to 1 in every run."""
+"""Find mixtures among the columns of a table: columns with a common beginning or end of their names that sum to 1 in every run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mixfast._engine.backend.arrays import Matrix
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._names import SEPARATORS
 
-# Rounding of running sums, and what a sum of shares may miss 1 by.
+# Tolerance for rounding of running sums, and for sums of shares.
 _ABOUT = 1e-2
-# Separators of a name at which it is cut, from either end.
+# Most separators, from each end, at which a name is cut.
 _MOST_CUTS = 16
 
 
@@ -24,7 +24,7 @@ class Within:
     Attributes
     ----------
     pattern : str
-        What the names, and no others of the table, match, such as ``weight_*``.
+        A pattern such as ``weight_*`` that matches these names and no others in the table.
     columns : tuple of int
     """
 
@@ -37,7 +37,7 @@ def mixtures_within(names: Sequence[str], values: Matrix) -> list[Within]:
     groups: dict[tuple[int, ...], str] = {}
     for pattern, found_at in _patterns(names).items():
         columns = tuple(found_at)
-        # Of several patterns for the same columns the longest says most.
+        # Of several patterns for the same columns, the longest is the most specific.
         if len(columns) > 1 and len(pattern) > len(groups.get(columns, "")) and _is_mixture(values[:, columns]):
             groups[columns] = pattern
     found: list[Within] = []
@@ -50,13 +50,13 @@ def mixtures_within(names: Sequence[str], values: Matrix) -> list[Within]:
 
 
 def block_within(values: Matrix) -> tuple[int, ...] | None:
-    """Return the first two or more neighbouring columns (R, C) that sum to 1 in every run; None where there are none."""
+    """Return the first two or more neighbouring columns (R, C) that sum to 1 in every run; None if there are none."""
     count = values.shape[1]
     fits = [bool(np.isfinite(one).all() and one.min() >= 0.0 and one.max() <= 1.0) for one in values.T]
     start = 0
     while start < count:
         end = next((at for at in range(start, count) if not fits[at]), count)
-        # Sums of neighbours are differences of running sums, which rise: those that are about 1 in the first run are found by halving.
+        # Sums of neighbours are differences of running sums, which increase: binary search finds those that are about 1 in the first run.
         running = np.zeros((end - start + 1, len(values)))
         np.cumsum(values[:, start:end].T, axis=0, out=running[1:])
         low, high = (
@@ -72,7 +72,7 @@ def block_within(values: Matrix) -> tuple[int, ...] | None:
 
 
 def _patterns(names: Sequence[str]) -> dict[str, list[int]]:
-    """Every beginning and end of a name, cut at a separator, as a pattern; and the columns whose names match it."""
+    """Return every beginning and end of a name, cut at a separator, as a pattern, with the columns that match it."""
     starts: dict[str, list[int]] = {}
     ends: dict[str, list[int]] = {}
     for column, name in enumerate(names):

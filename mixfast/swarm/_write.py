@@ -1,4 +1,4 @@
-"""Tables of runs as csv: a path or an open file for each, all files whole before the first is replaced."""
+"""Write tables of runs as csv to paths or open files; all files are complete before the first one is replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._columns import CHOSEN, is_bookkeeping, is_by_product
 from mixfast.swarm._files import Source
 
-# How a cell begins that a spreadsheet computes, also in their wide forms; and cells that it makes of one at other marks.
+# The beginning of a cell that a spreadsheet computes, also in full-width form; also after separators that split a cell.
 _FORMULA = re.compile(r"(?:^|[;\t\r\n])\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
@@ -36,17 +36,17 @@ def write_runs(
     *,
     force: bool,
 ) -> None:
-    """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
+    """Write both tables. Floats are written with the digits that give the same float64 back, missing values as empty cells."""
     lost = [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]
     if lost := lost + [name for name in measured if is_by_product(name)]:
         raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
     if _one_file(ratios, metrics):
-        raise SwarmError(f"ratios and metrics are written to two files, and both are {ratios}")
+        raise SwarmError(f"ratios and metrics need two files, but both are {ratios}; give another name for one")
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]
     header = ["run", *([CHOSEN] if marked else []), *domains]
     shares = [[run, *flag, *row] for run, flag, row in zip(runs, flags, mixtures.tolist(), strict=True)]
-    # NaN is the only number that differs from itself.
+    # Only NaN differs from itself.
     cells = ([value if value == value else "" for value in row] for row in values.tolist())
     reached = [[run, *row] for run, row in zip(runs, cells, strict=True)]
     _deliver([(ratios, csv_text(header, shares)), (metrics, csv_text(["run", *measured], reached))], force)
@@ -59,14 +59,14 @@ def _one_file(one: Source, other: Source) -> bool:
 
 
 def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]], *, force: bool = False) -> None:
-    """Write one table to a path or an open file; without ``force``, no file of another kind is replaced."""
+    """Write one table to a path or an open file; without ``force``, refuse to replace a file of another kind."""
     _deliver([(target, csv_text(header, rows))], force)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return the csv of a table of runs; a name that a spreadsheet would compute is refused."""
+    """Return a table of runs as csv; raise if a spreadsheet would compute a name."""
     rows = list(rows)
-    # Numbers are no text, and only the ids of runs are.
+    # Of the cells, only ids of runs are text.
     names = [*header, *(row[0] for row in rows if isinstance(row[0], str))]
     if formulas := [name for name in map(str, names) if _FORMULA.search(name) and not is_number(name)]:
         raise SwarmError(
@@ -75,7 +75,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    # A carriage return alone ends a line for readers, and the writer does not put quotes around it.
+    # Readers take a single carriage return for the end of a line, and the writer does not quote it.
     careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     for row in [header, *rows]:
         (careful if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)

@@ -1,4 +1,4 @@
-"""ExpertTable: what every expert says about every row, checked once and never changed afterwards.
+"""ExpertTable: the output of every expert on every row, checked once and never changed afterwards.
 
 A table has K columns, one for the expert of each domain, and n rows: sequences, tokens or labelled examples of a validation set. Its values
 are log-likelihoods (``from_loglik``, for the cross-entropy of the experts' mixture) or predictions (``from_predictions``, for its squared
@@ -7,8 +7,8 @@ error). Rows may have weights, lengths, groups and sequences. `solve` finds the 
 ``load`` and ``save`` read and write files; ``rows``, ``select`` and ``split`` make tables of some of the rows or domains; ``to`` moves a table
 to a GPU.
 
-Read `_table` first. `_values` checks the values, `_rows` what describes the rows, and `_selection` which rows are meant. `_files` and
-`formats` are the files, and `_names` checks names and shows them in refusals.
+Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
+an index or a split asks for. `_files` and `formats` read and write files. `_names` checks names and lists them in messages.
 """
 
 from mixfast.tables._table import ExpertTable

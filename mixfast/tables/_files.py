@@ -1,4 +1,4 @@
-"""Which format a file has: by its content when it is read, by its name when it is written."""
+"""Choose the format of a file: by its content when it is read, by its name when it is written."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
     kind = kind_of(path)
     if kind == "empty":
         raise TableError(f"{path} is empty")
-    # An archive that was cut short has lost the list of its members.
+    # A truncated archive lacks its list of members, so that its kind is "zip".
     if kind in ("npz", "zip"):
         return _npz.read(path)
     if kind == "npy":
         return {"loglik": _npy.read(path)}
     if kind == "pickle":
-        raise TableError(f"{path} is a pickle, which could run any code and is never loaded; save the table as npz")
+        raise TableError(f"{path} is a pickle. Pickles can run any code and are never loaded; save the table as npz")
     raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]], *, force: bool) -> None:
-    """Write arrays as npz, or the only one as npy; without ``force``, no file of another kind is replaced."""
+    """Write arrays as npz, or a single array as npy; without ``force``, refuse to replace a file of another kind."""
     path = Path(path)
     check_output(path, TABLE, TableError, force=force)
     write_arrays = _npy.write if path.suffix.lower() == ".npy" else _npz.write

@@ -1,4 +1,4 @@
-"""Names of domains and groups, checked; and how messages name what is to blame."""
+"""Check names of domains and groups, and list offending items in messages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mixfast._text.names import domain_names as mixture_names
 from mixfast._text.names import named, shown
 from mixfast.errors import TableError
 
-# Offenders listed in a message; the rest is counted.
+# At most this many items are listed in a message; the others are counted.
 SHOWN = 5
-# Most characters of each.
+# Longest name shown, in characters.
 _NAME = 80
 
 
 def some(items: Sequence[Any], *, quote: bool = True) -> str:
-    """Write the first few of some things, and how many there are."""
+    """Write the first few items, and how many there are."""
     return counted([shown(item, _NAME) if quote else named(item) for item in items[:SHOWN]], len(items))
 
 
 def counted(shown: Sequence[str], count: int) -> str:
-    """Write the offenders that are shown, and how many there are if that is more."""
+    """Write the items that are shown, and the number of all if there are more."""
     more = f", ... ({count} in all)" if count > len(shown) else ""
     return ", ".join(shown) + more
 
@@ -51,7 +51,7 @@ def checked_names(given: Any, what: str) -> tuple[str, ...]:
 
 
 def decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Return names that are UTF-8 bytes as text; other arrays as they are."""
+    """Return names given as UTF-8 bytes as text; other arrays are returned unchanged."""
     if array.dtype.kind != "S":
         return array
     try:
@@ -62,7 +62,7 @@ def decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def default_names(n_domains: int) -> tuple[str, ...]:
-    """Return the names of domains where none were given."""
+    """Return the default names of domains."""
     return tuple(f"domain_{k}" for k in range(n_domains))
 
 
@@ -70,7 +70,7 @@ def domain_names(given: Any, n_domains: int, label: str) -> tuple[str, ...]:
     """Return the names of the columns, one for each."""
     if given is None:
         return default_names(n_domains)
-    # What names a domain of a mixture, too: `solve` makes one of them.
+    # The names must also be valid in a mixture, because `solve` returns one.
     domains = mixture_names(checked_names(given, "domains"), TableError)
     if len(domains) != n_domains:
         raise TableError(

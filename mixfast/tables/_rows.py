@@ -1,4 +1,4 @@
-"""What describes the rows of a table: weights, lengths, groups and sequences, checked and sorted by group."""
+"""Check weights, lengths, groups and sequences of rows, and sort them by group."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mixfast.tables._values import host_array
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What `describe` returns: each array (n,) in the order of the table, or None where it was not given."""
+    """The result of `describe`: each array (n,) in the order of the table, or None if it was not given."""
 
-    order: NDArray[np.intp] | None  # how to sort the values by group; None where they are sorted already
+    order: NDArray[np.intp] | None  # how to sort the values by group; None if they are sorted already
     weight: NDArray[np.float64] | None
     length: NDArray[Any] | None
     bytes: NDArray[Any] | None
@@ -45,7 +45,7 @@ def describe(
     sequence: ArrayLike | None = None,
     n_bytes: ArrayLike | None = None,
 ) -> RowFacts:
-    """Check what describes the rows and sort it by group.
+    """Check the arrays that describe the rows, and sort them by group.
 
     Vectors have one entry for each observation, or for each row (observation and output) if ``expanded``.
     """
@@ -56,7 +56,7 @@ def describe(
     in_bytes = None if n_bytes is None else _byte_counts(n_bytes, n)
     codes, universe = _groups(group, group_names, n)
     if n_outputs > 1 and not expanded:
-        # Without ids of their own, observations are the sequences: their outputs must not part.
+        # Without ids, each observation is a sequence, so that its outputs stay together.
         ids = np.arange(n) if ids is None else ids
         raw, size, ids, codes = _each(lambda array: array.repeat(n_outputs), raw, size, ids, codes)
     order = None
@@ -74,7 +74,7 @@ def describe(
 
 
 def _refuse_weightless(row_weight: NDArray[np.float64], offsets: NDArray[np.int64], names: Sequence[str]) -> None:
-    """Raise where all rows of a group have weight 0: its loss says nothing, and would be the best or the worst by chance."""
+    """Raise if all rows of a group have weight 0: its loss is not defined."""
     empty = [
         str(name) for name, sum_ in zip(names, np.add.reduceat(row_weight, offsets[:-1]), strict=True) if not sum_ > 0.0
     ]
@@ -140,7 +140,7 @@ def _groups(
     array = decoded(_vector(given, "group", n, "iubUSTO"), "group")
     if array.dtype.kind == "b":
         array = array.astype(np.int8)
-    # Rows of a group usually stand together: names are looked up once for each run of equal entries.
+    # Rows of a group are usually adjacent: names are looked up once for each run of equal entries.
     starts = np.concatenate(([0], np.flatnonzero(array[1:] != array[:-1]) + 1))
     values = array[starts].tolist()
     if all(isinstance(value, str) for value in values):
@@ -174,12 +174,12 @@ def _groups(
 def _row_weights(
     raw: NDArray[np.float64] | None, length: NDArray[Any] | None, offsets: NDArray[np.int64], n_outputs: int
 ) -> tuple[float | None, NDArray[np.float64] | None]:
-    """Return c as one number where all rows share it, else as an array; (weight or 1/n_g), over the length if given."""
+    """Return c as one number if all rows have the same, else as an array: the weight or 1/n_g, divided by the length if given."""
     if raw is None and length is None and offsets.size == 2:
-        # The common case, kept free of numpy calls: small tables are built in a loop.
+        # The common case makes no numpy calls, because small tables are built in loops.
         return n_outputs / int(offsets[1]), None
     counts = np.diff(offsets)
-    size: Any  # what 1 or the raw weight is divided by
+    size: Any  # divisor of 1 or of the raw weight
     if raw is not None:
         size = 1.0
     elif (counts == counts[0]).all():

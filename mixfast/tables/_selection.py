@@ -1,4 +1,4 @@
-"""Which rows: positions from masks, numbers or slices, and random halves by whole sequences."""
+"""Select rows: positions from masks, numbers or slices, and random splits by whole sequences."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def split_mask(
     rng: np.random.Generator,
     counts: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """Return which rows go to the first part: a share of the sequences of each group, drawn whole.
+    """Return a mask of the rows that go to the first part: a share of the sequences of each group, sampled whole.
 
-    `counts` (n,) tells which rows have a weight (None: all): sequences with and without one are drawn apart, so that both parts have some
-    with one.
+    `counts` (n,) says which rows have a weight above 0 (None: all). Sequences with and without such rows are sampled separately, so that
+    both parts get some with a weight.
     """
     n = int(offsets[-1])
     if sequence is None:
         first_row, unit = np.arange(n), np.arange(n)
     else:
         _, first_row, unit = np.unique(sequence, return_index=True, return_inverse=True)
-    # A sequence is drawn with the group of its first row.
+    # A sequence is sampled with the group of its first row.
     stratum = np.searchsorted(offsets, first_row, side="right") - 1
     taken = np.zeros(first_row.size, dtype=bool)
     idle = (

@@ -1,4 +1,4 @@
-"""ExpertTable: what every expert says about every row, checked once and never changed afterwards."""
+"""ExpertTable: the output of every expert on every row, checked once and never changed afterwards."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ class ExpertTable(Frozen):
     ``L_g(w) = sum_i c_i * -log(sum_k w_k exp(loglik_ik))`` (kind "ce") or
     ``L_g(w) = 1/2 sum_i c_i (sum_k w_k prediction_ik - target_i)^2`` (kind "mse")
 
-    of each group g of rows, for mixtures w. Every check is made here, once: what takes a table trusts it.
+    of each group g of rows, for mixtures w. All checks are made here, once: functions that take a table rely on them.
 
     Attributes
     ----------
     kind : {"ce", "mse"}
         What the values are: natural log-likelihoods (nats) or predictions.
     loglik : (n, K) float16, float32 or float64
-        Log-likelihoods, C-contiguous, read-only, no NaN, no +inf; a torch tensor where the table lives on a GPU. Only where kind
-        is "ce".
+        Log-likelihoods, C-contiguous, read-only, no NaN, no +inf; a torch tensor if the table is on a GPU. Only if kind is
+        "ce".
     prediction, target : (n, K) float16, float32 or float64, and (n,) float64
-        Predictions and the targets they are compared with, finite. Only where kind is "mse"; row ``i * n_outputs + d`` is
+        Predictions and the targets they are compared with, finite. Only if kind is "mse"; row ``i * n_outputs + d`` is
         output d of observation i.
     domains : tuple of K str
         Names of the columns.
     weight, length : (n,) float64, and (n,) integer or floating, or None
         As given: the raw weight of a row, and its length (tokens or bytes).
     bytes : (n,) integer or None
-        As given: UTF-8 bytes of the text of a row. Nothing is divided by it; losses in bits per byte need it.
+        As given: UTF-8 bytes of the text of a row. The loss is not divided by them; losses in bits per byte need them.
     group : (n,) int32 or None
         Index of each row into `group_names`, never decreasing: rows are kept sorted by group.
     group_names : tuple of G str
-        Names of the groups; ``("all",)`` where none was given.
+        Names of the groups; ``("all",)`` if none were given.
     group_offsets : (G + 1,) int64
         Group g is the rows ``group_offsets[g]:group_offsets[g + 1]``.
     sequence : (n,) integer or None
         Which sequence a row belongs to; splits and resampling keep sequences whole.
     uniform_weight : float or None
-        The weight c of every row where all are equal, else None.
+        The weight c of every row if all are equal, else None.
     n_outputs : int
         Outputs of one observation (1 unless kind is "mse").
 
@@ -94,7 +94,7 @@ class ExpertTable(Frozen):
     # On the device where the values are.
     _row_weight: Any
     _grouped: bool
-    # Of all values when built; still bounds after rows were left out.
+    # Of all values when the table was built; they remain bounds when rows are left out.
     _extremes: Extremes
 
     def __init__(self) -> None:
@@ -121,46 +121,46 @@ class ExpertTable(Frozen):
         Parameters
         ----------
         loglik : (n, K) float16, float32 or float64
-            Natural log p(row i | expert k). A numpy array, or anything with ``__dlpack__`` or ``__array__``. What is in the memory
-            of a CUDA device (a torch tensor, a CuPy or JAX array) stays there, and `solve` works on it there.
+            Natural log p(row i | expert k). A numpy array, or anything with ``__dlpack__`` or ``__array__``. Arrays in the memory of
+            a CUDA device (a torch tensor, a CuPy or JAX array) stay there, and `solve` works there.
             -inf is a probability of zero. Rows may be sequences, tokens or labelled examples.
         domains : sequence of K str, optional
             Names of the experts' domains; "domain_0", "domain_1", ... by default.
         weight : (n,), optional
-            c_i before any division by the length: used as it is, not normalised. By default 1/n_g, n_g being the rows
-            of the row's group, so that a group's loss is a mean.
+            c_i before any division by the length: used as it is, not normalised. By default 1/n_g, where n_g is the number of
+            rows in the group, so that the loss of a group is a mean.
         length : (n,), optional
-            Tokens (or bytes) of a row: c_i is divided by it, which makes the loss nats per token with every sequence
-            counting the same. Not divided by default, as fits rows that are tokens or labels.
+            Tokens (or bytes) of a row. c_i is divided by it, so that the loss is in nats per token and every sequence counts the
+            same. By default nothing is divided, which suits rows that are tokens or labels.
         group : (n,) int or str, optional
-            The validation set a row belongs to; one group by default. Names count in the order they first appear,
-            integers in ascending order.
+            The validation set that a row belongs to; one group by default. Groups are numbered in the order in which their names
+            first appear, or in ascending order of integers.
         group_names : sequence of G str, or dict of int to str, optional
             Names of the integer codes of `group` (or the order of its names); "group_<code>" by default.
         sequence : (n,) int, optional
-            Which sequence a row comes from. By default each row is its own sequence.
+            The sequence that a row comes from. By default each row is its own sequence.
         condition : (n, K), optional
             log p(prompt of row i | expert k), subtracted: the table becomes the conditional log p(answer | prompt), and
             `length` should count the answer only.
         bytes : (n,) int, optional
-            UTF-8 bytes of the text of a row, kept beside it; give it as `length` too for losses in nats per byte.
+            UTF-8 bytes of the text of a row. Give it as `length` too for losses in nats per byte.
 
         Raises
         ------
         TableError
-            Not a floating (n, K) array; no rows or no domains; NaN or +inf; a row that is -inf for every domain;
-            duplicated names; lengths that are not positive; weights that are negative, not finite or all zero.
+            If the array is not floating (n, K), or has no rows or no domains, NaN or +inf, or a row that is -inf for every
+            domain; if names are duplicated, lengths are not positive, or weights are negative, not finite or all zero.
         BackendError
-            The array is neither in CPU memory nor on a CUDA device that torch can use.
+            If the array is neither in CPU memory nor on a CUDA device that torch can use.
 
         Warns
         -----
         MixfastWarning
-            Log-likelihoods above 0.001 (fine for densities), or more domains than rows (transposed?).
+            If log-likelihoods are above 0.001 (fine for densities), or there are more domains than rows (transposed?).
 
         Notes
         -----
-        One streaming read; no temporary of the size of the table unless `condition` is given or a copy is needed.
+        One streaming read. No temporary of the size of the table is made unless `condition` is given or a copy is needed.
 
         References
         ----------
@@ -200,7 +200,7 @@ class ExpertTable(Frozen):
         group_names: Sequence[str] | Mapping[int, str] | None = None,
         sequence: ArrayLike | None = None,
     ) -> ExpertTable:
-        """Build a table of predictions of regression experts, for the squared error of their mixture.
+        """Build a table of predictions by regression experts, for the squared error of their mixture.
 
         The objective of a group is ``1/2 sum_i c_i |sum_k w_k prediction_ik - target_i|^2``, summed over outputs.
 
@@ -209,13 +209,13 @@ class ExpertTable(Frozen):
         prediction : (n, K) or (n, K, D) float16, float32 or float64
             Prediction of expert k for observation i (each of D outputs), in the unit of `target`.
         target : (n,) or (n, D)
-            What was observed.
+            Observed values.
         domains, group, group_names : optional
             As in `from_loglik`.
         weight : (n,), optional
-            c_i of an observation, used as it is; 1/n_g by default, whatever D is.
+            c_i of an observation, used as it is; 1/n_g by default, for any D.
         sequence : (n,) int, optional
-            Which sequence an observation comes from. Outputs of an observation always stay together.
+            The sequence that an observation comes from. The outputs of an observation always stay together.
 
         Returns
         -------
@@ -225,7 +225,7 @@ class ExpertTable(Frozen):
         Raises
         ------
         TableError
-            As `from_loglik`, and for any value that is not finite.
+            As in `from_loglik`, and if a value is not finite.
 
         References
         ----------
@@ -262,34 +262,34 @@ class ExpertTable(Frozen):
         Parameters
         ----------
         path : path
-            What it is is decided by its content, not its name.
+            Its content decides the format, not its name.
 
             - npz: ``loglik`` (or ``prediction`` and ``target``), and optionally ``domains`` or ``experts``, ``length``,
               ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``.
             - npy: the (n, K) log-likelihoods, memory-mapped.
             - folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
               ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert, as in the
-              MixMin code, with a warning where those of another differ.
+              MixMin code, with a warning if those of another expert differ.
         task : str or sequence of str, optional
-            Which task of a folder; several make one group each. Needed only where there is a choice.
+            Task in a folder; several tasks make one group each. Needed only if the folder has several.
         conditional : bool
             For a folder: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
 
         Raises
         ------
         TableError
-            The file is empty, truncated, of another format, lacks a key or gives one twice, holds pickled objects (never
-            loaded), holds more or less than its headers promise, does not fit in memory, or holds a table that
-            `from_loglik` or `from_predictions` refuses.
+            If the file is empty, truncated or of another format, lacks a key or has one twice, holds pickled objects (never
+            loaded), holds more or less than its headers say, does not fit in memory, or holds a table that `from_loglik` or
+            `from_predictions` refuses.
         OSError
-            The file is missing or may not be read.
+            If the file is missing or may not be read.
 
         Notes
         -----
-        Large uncompressed arrays (`save` writes such) are memory-mapped, not read, so a table may exceed the memory.
+        Large uncompressed arrays, as `save` writes them, are memory-mapped, not read, so a table may exceed the memory.
         The checksum of a mapped array is not verified.
-        A mapped file must not change while its table is in use: to replace it, write a new file and rename that over it. A sweep
-        that finds the file cut short raises a `TableError`; where numpy reads it, such as for a copy, the process ends with SIGBUS.
+        A mapped file must not change while its table is in use: to replace it, write a new file and rename it. A sweep that
+        finds the file cut short raises a `TableError`. If numpy reads it, as for a copy, the process ends with SIGBUS.
         """
         from mixfast.tables._files import read
 
@@ -301,27 +301,27 @@ class ExpertTable(Frozen):
                 raise TableError(f"{os.fspath(path)}: {error}") from None
         except MemoryError:
             raise TableError(
-                f"{os.fspath(path)} does not fit in memory; save it uncompressed, in the type and order of memory (ExpertTable.save "
-                "and numpy.savez do), and it is mapped, not read"
+                f"{os.fspath(path)} does not fit in memory; save it uncompressed and C-ordered in the type of this machine, as "
+                "ExpertTable.save and numpy.savez do; it is then mapped, not read"
             ) from None
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the table to ``.npz`` (everything, exactly) or ``.npy`` (log-likelihoods without anything else).
+        """Write the table to ``.npz`` (everything, exactly) or ``.npy`` (log-likelihoods only).
 
         Parameters
         ----------
         path : path
-            Its suffix decides. The file appears whole or not at all; an older table is replaced.
+            Its suffix decides the format. The file appears whole or not at all; an older table is replaced.
         force : bool, default False
-            Whether a file of another kind is replaced, too.
+            Whether a file of another kind is replaced as well.
 
         Raises
         ------
         TableError
-            Another suffix, ``.npy`` for a table that has names, weights, groups or the like, which it would lose, or a file of
-            another kind that would be lost.
+            If the suffix is another one; if the suffix is ``.npy`` and the table has names, weights, groups or the like, which
+            would be lost; or if, without ``force``, a file of another kind would be overwritten.
         OSError
-            The file cannot be written, and the old one is as it was.
+            If the file cannot be written. The old file is unchanged.
 
         Notes
         -----
@@ -353,7 +353,7 @@ class ExpertTable(Frozen):
 
     @property
     def prediction(self) -> NDArray[Any]:
-        """Predictions, (n, K), a row for each output of each observation; only if kind is "mse"."""
+        """Predictions, (n, K), with a row for each output of each observation; only if kind is "mse"."""
         return self._values if self.kind == "mse" else self._lacks("prediction", "loglik")
 
     @property
@@ -368,44 +368,44 @@ class ExpertTable(Frozen):
 
     @property
     def extremes(self) -> Extremes:
-        """Bounds in nats: no value is below the first or above the second, no row's largest value below the third."""
+        """Three bounds in nats: no value is below the first or above the second, and no row has its largest value below the third."""
         return self._extremes
 
     @property
     def row_weight(self) -> NDArray[np.float64]:
-        """Weight c of each row in its group's sum, (n,) float64; built on each call where all are equal."""
+        """Weight c of each row in the sum of its group, (n,) float64; if all are equal, the array is made on each call."""
         if self._row_weight is not None:
             return _device.host(self._row_weight)
         return read_only(np.full(self.n_rows, self.uniform_weight))
 
     def weights_near(self, window: slice = slice(None)) -> Any:
-        """Return the weights c of a stretch of rows as the objectives take them.
+        """Return the weights c of a range of r rows, as the objectives take them.
 
-        They are one number where all rows of the table have the same weight, else (r,) float64: an array, or a tensor
-        where the table lives on a device.
+        The result is one number if all rows of the table have the same weight, else (r,) float64: an array, or a tensor if the
+        table is on a device.
         """
         return self.uniform_weight if self._row_weight is None else self._row_weight[window]
 
     @property
     def group(self) -> NDArray[np.int32] | None:
-        """Index of each row into `group_names`, (n,) int32, ascending; None where no groups were given."""
+        """Index of each row into `group_names`, (n,) int32, ascending; None if no groups were given."""
         if not self._grouped:
             return None
         return read_only(np.repeat(np.arange(self.n_groups, dtype=np.int32), np.diff(self.group_offsets)))
 
     @property
     def n_rows(self) -> int:
-        """Rows n (observations times outputs for kind "mse")."""
+        """Number of rows n; observations times outputs for kind "mse"."""
         return int(self._values.shape[0])
 
     @property
     def n_domains(self) -> int:
-        """Domains K."""
+        """Number of domains K."""
         return int(self._values.shape[1])
 
     @property
     def n_groups(self) -> int:
-        """Groups G, at least 1."""
+        """Number of groups G, at least 1."""
         return len(self.group_names)
 
     @property
@@ -436,7 +436,7 @@ class ExpertTable(Frozen):
     def nbytes(self) -> int:
         """Bytes of all arrays of the table, in memory or mapped from disk."""
         arrays = (self._values, self._target, self.weight, self.length, self.bytes, self.sequence, self._row_weight)
-        # c may be the given weight itself: count it once.
+        # c may be the same array as the given weight: count it once.
         unique = {id(array): array.nbytes for array in arrays if array is not None}
         return sum(unique.values()) + self.group_offsets.nbytes
 
@@ -447,19 +447,19 @@ class ExpertTable(Frozen):
         ----------
         device : str or torch.device
             "cpu", "cuda" (the current one) or "cuda:<number>"; a torch device is taken as it is. Only the values and the
-            row weights move; what else describes the rows stays in CPU memory.
+            row weights move; all other arrays stay in CPU memory.
 
         Returns
         -------
         ExpertTable
-            A copy, or the table itself where it is there already.
+            A copy, or the table itself if it is there already.
 
         Raises
         ------
         BackendError
-            No CUDA device, or torch or triton missing; or a table of predictions, which are never needed there.
+            If there is no CUDA device, if torch or triton is missing, or for a table of predictions, which a GPU never needs.
         ValueError
-            Another device.
+            If the device is another one.
         """
         if device == "cpu":
             if not _device.is_tensor(self._values):
@@ -489,18 +489,18 @@ class ExpertTable(Frozen):
         Parameters
         ----------
         index : (n,) bool, (m,) int or slice
-            Which rows, in the order of the table (which is sorted by group), repeats allowed. Where ``n_outputs`` is
-            above 1 it counts observations, not rows.
+            Rows, in the order of the table (which is sorted by group); repeats are allowed. If ``n_outputs`` is above 1, it counts
+            observations, not rows.
 
         Returns
         -------
         ExpertTable
-            Given weights are kept as they are; default ones become 1/n_g of what is left. Groups without rows vanish.
+            Given weights are kept; default weights become 1/n_g for the remaining rows. Groups without rows are removed.
 
         Raises
         ------
         TableError
-            A mask of the wrong length, an index out of range, no rows, or only rows of weight 0.
+            If a mask has the wrong length, an index is out of range, or no row or only rows of weight 0 are selected.
         """
         chosen = row_index(index, self.n_rows // self.n_outputs)
         if self.n_outputs > 1:
@@ -540,12 +540,12 @@ class ExpertTable(Frozen):
         Returns
         -------
         ExpertTable
-            A copy, or the table itself where nothing changes.
+            A copy, or the table itself if nothing changes.
 
         Raises
         ------
         TableError
-            Unknown or duplicated names, or a row that is -inf for every domain that is left.
+            If names are unknown or duplicated, or a row is -inf for every remaining domain.
         """
         names = checked_names(domains, "domains")
         if names == self.domains:
@@ -553,20 +553,20 @@ class ExpertTable(Frozen):
         position = {name: k for k, name in enumerate(self.domains)}
         unknown = [name for name in names if name not in position]
         if unknown:
-            raise TableError(f"no domain {some(unknown)} in the table, whose domains are {list(self.domains)}")
+            raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")
         if not names:
             raise TableError("select needs at least one domain")
         values, extremes = selected(self._values, [position[name] for name in names], self.kind)
         return self._replace(_values=values, domains=names, _extremes=extremes)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
-        """Split the rows in two at random, by whole sequences and in each group alike.
+        """Split the rows in two at random, by whole sequences and by the same share in each group.
 
         Parameters
         ----------
         share : float
-            Share of the sequences of each group that goes to the first table, in (0, 1); at least one sequence of each
-            group goes to either, of those with a weight above 0.
+            Share of the sequences of each group that goes to the first table, in (0, 1). At least one sequence with a weight above
+            0 of each group goes to each table.
         seed : int or numpy Generator
             The same seed gives the same split.
 
@@ -577,11 +577,11 @@ class ExpertTable(Frozen):
         Raises
         ------
         TableError
-            A share outside (0, 1), or a group whose sequences cannot be on both sides.
+            If the share is outside (0, 1), or a group has too few sequences for both tables.
 
         Notes
         -----
-        A sequence with rows in several groups stays whole: it is drawn with the first of its groups.
+        A sequence with rows in several groups stays whole: it is sampled with the first of its groups.
         """
         if not 0.0 < share < 1.0:
             raise TableError(f"share must lie between 0 and 1 (exclusive), got {shown(share)}")
@@ -646,7 +646,7 @@ class ExpertTable(Frozen):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _compared(self) -> dict[str, Any]:
-        # The extremes are bounds, which rows that were left out may have loosened.
+        # The extremes are bounds; they may be loose after rows were left out.
         return {name: value for name, value in self.__getstate__().items() if name != "_extremes"}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -654,7 +654,7 @@ class ExpertTable(Frozen):
 
 
 def _new(state: dict[str, Any]) -> ExpertTable:
-    """Make a table of fields that are known to be right; arrays of a pickle come back writeable, hence the guard."""
+    """Make a table of checked fields. Arrays from a pickle are writeable, so they are made read-only here."""
     table = object.__new__(ExpertTable)
     put = object.__setattr__
     for name, value in state.items():
@@ -665,7 +665,7 @@ def _new(state: dict[str, Any]) -> ExpertTable:
 
 
 def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts) -> ExpertTable:
-    """Make a table of checked values and described rows: sorted by group, with its weights where the values are."""
+    """Make a table of checked values and row facts: sorted by group, with its weights on the device of the values."""
     values, target, row_weight = checked.values, checked.target, facts.row_weight
     if facts.order is not None:
         values = _device.take(values, facts.order, 0)

@@ -1,4 +1,4 @@
-"""The values of a table: which arrays are accepted, and which rows are refused.
+"""Check the values of a table: which arrays are accepted, and which rows are refused.
 
 Read `checked_loglik` and `checked_predictions` first: each calls the rest in turn.
 """
@@ -19,7 +19,7 @@ from mixfast._text.numbers import LARGEST
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables._names import SHOWN, counted, domain_names
 
-# A log-likelihood above this is no rounding error of log 1: it is a density or a mistake, so a warning is given.
+# A log-likelihood above this is more than a rounding error of log 1: it is a density or a mistake, so a warning is given.
 _LOG_ONE_SLACK = 1e-3
 # Bytes read at a time to find the rows to refuse: large against the cost of a numpy call, small against the table.
 _BLOCK_BYTES = 1 << 22
@@ -32,7 +32,7 @@ UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
 
 
 class Checked(NamedTuple):
-    """The values of a table (n, K) with the names of their columns; of predictions also the targets and the outputs."""
+    """The values of a table (n, K) with the names of their columns; for predictions also targets and number of outputs."""
 
     values: Any
     domains: tuple[str, ...]
@@ -56,8 +56,8 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
     _refuse_absurd_rows(values, extremes, label)
     if extremes[1] > _LOG_ONE_SLACK:
         warnings.warn(
-            f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
-            "log densities, otherwise check that the values are natural log-probabilities",
+            f"{label} goes up to {extremes[1]:.6g}, but the log of a probability is at most 0: fine for "
+            "log densities; otherwise check that the values are natural log-probabilities",
             MixfastWarning,
             stacklevel=3,
         )
@@ -91,15 +91,15 @@ def _warn_if_wide(values: Any, label: str) -> None:
     n, n_domains = values.shape
     if n_domains > n:
         warnings.warn(
-            f"{label} has {n} rows and {n_domains} domains (rows first, domains second): transpose it if it is the "
-            "other way round",
+            f"{label} has {n} rows and {n_domains} domains (rows first, domains second): transpose it if the "
+            "axes are swapped",
             MixfastWarning,
             stacklevel=4,
         )
 
 
 class Refused(NamedTuple):
-    """Rows that no table may have: how many, and the numbers of the first few."""
+    """Rows that make a table invalid: how many, and the numbers of the first few."""
 
     n_bad: int
     bad: NDArray[np.int64]  # with NaN or +inf
@@ -108,14 +108,14 @@ class Refused(NamedTuple):
 
 
 def _scan(values: Any) -> tuple[Extremes, Refused | None]:
-    """Return the extremes of log-likelihoods (n, K), or the rows to refuse; a second sweep only where there are such rows."""
+    """Return the extremes of log-likelihoods (n, K), or the rows to refuse, which need a second sweep."""
     if _device.is_tensor(values):
         extremes, found = _device.scan(values)
         refused = Refused(*found)
         return (UNKNOWN, refused) if refused.n_bad or refused.n_dead else (extremes, None)
     rows = _rows.Rows(values, None, 1.0, False, values.dtype == np.float64)
     largest, smallest, lowest_top, has_nan = _rows.scan(rows, thread_count(None))
-    # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
+    # The sweep turns half-precision infinities into +-2^16, and NaN of either sign into values beyond.
     limit = 65536.0 if values.dtype == np.float16 else math.inf
     if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
         return UNKNOWN, find_refused(values)
@@ -123,7 +123,7 @@ def _scan(values: Any) -> tuple[Extremes, Refused | None]:
 
 
 def find_refused(values: NDArray[Any]) -> Refused:
-    """Return the rows of log-likelihoods (n, K) that no table may have."""
+    """Return the rows of log-likelihoods (n, K) that make a table invalid."""
     step = max(1, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
     counts, shown = [0, 0], ([], [])  # type: list[int], tuple[list[int], list[int]]
     for start in range(0, values.shape[0], step):
@@ -140,14 +140,14 @@ def find_refused(values: NDArray[Any]) -> Refused:
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that cannot be written through; the array it came from is left as it is."""
+    """Return a read-only view; the array itself is unchanged."""
     view = array.view()
     view.setflags(write=False)
     return view
 
 
 def host_array(given: Any, name: str) -> NDArray[Any]:
-    """Return a plain numpy array of what was given, without a copy where its memory can be shared."""
+    """Return the given values as a plain numpy array, without a copy if the memory can be shared."""
     if type(given) is np.ndarray:
         return given
     if isinstance(given, np.ma.MaskedArray):
@@ -164,10 +164,10 @@ def host_array(given: Any, name: str) -> NDArray[Any]:
         )
     try:
         if shared:
-            # Gradients are of no use here, and torch refuses to export a tensor that asks for them.
+            # torch refuses to export a tensor that requires gradients, which are not needed here.
             if getattr(given, "requires_grad", False):
                 given = given.detach()
-            # Nor does it export the sign of a view of negated numbers, such as the imaginary part of a conjugate.
+            # It also drops the sign of a view of negated numbers, such as the imaginary part of a conjugate.
             if hasattr(given, "resolve_neg"):
                 given = given.resolve_neg()
             try:
@@ -184,12 +184,12 @@ def host_array(given: Any, name: str) -> NDArray[Any]:
 
 
 def _dlpack_code(given: Any, name: str) -> int:
-    """The DLPack code of where something lies."""
+    """Return the DLPack code of the device that holds an array."""
     try:
         return int(given.__dlpack_device__()[0])
     except (BufferError, RuntimeError, ValueError) as error:
         raise BackendError(
-            f"{name} is a {type(given).__name__} in no memory that can be read ({error}); copy it to the CPU first"
+            f"{name} is a {type(given).__name__} in memory that cannot be read ({error}); copy it to the CPU first"
         ) from None
 
 
@@ -199,11 +199,11 @@ def _floating(given: Any, name: str) -> NDArray[Any]:
     dtype = array.dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         if dtype.kind in "iub":
-            why = "whole numbers are no log-likelihoods; if they are meant, convert with .astype(float)"
+            why = "log-likelihoods are not whole numbers; if they are here, convert with .astype(float)"
         elif dtype.kind == "f":
             why = "convert with .astype(np.float64)"
         else:
-            why = "convert it first"
+            why = "convert it to one of these first"
         raise TableError(f"{name} must be float16, float32 or float64, got {dtype}: {why}")
     if not dtype.isnative:
         array = array.astype(dtype.newbyteorder("="))
@@ -214,7 +214,7 @@ def _floating(given: Any, name: str) -> NDArray[Any]:
 
 
 def _floating_matrix(given: Any, name: str) -> Any:
-    """Return a checked (n, K) floating array with at least one row and one domain; a tensor of what is on a CUDA device."""
+    """Return a checked (n, K) floating array with at least one row and one domain; a tensor if it is on a CUDA device."""
     there = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack_device__")
     if there and _device.accepts(_dlpack_code(given, name)):
         array = _device.tensor(given, name)
@@ -233,7 +233,7 @@ def _refuse_empty(array: Any, name: str) -> None:
 
 
 def _conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
-    """Return loglik - condition after checking that the prompt's log-probabilities are such."""
+    """Return loglik - condition, after checking the log-probabilities of the prompts."""
     if condition.shape != loglik.shape:
         raise TableError(
             f"condition has shape {tuple(condition.shape)}, loglik {tuple(loglik.shape)}: they must be equal"
@@ -250,7 +250,7 @@ def _conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
 
 
 def _refuse_absurd_rows(values: Any, extremes: Extremes, name: str) -> None:
-    """Refuse rows whose largest value is no log-likelihood, and name the first; smaller values may be -inf."""
+    """Refuse rows with a largest value that no log-likelihood can have, and name the first; smaller values may be -inf."""
     if extremes[1] <= LARGEST and extremes[2] >= -LARGEST:
         return
     count, first = 0, ""
@@ -262,8 +262,8 @@ def _refuse_absurd_rows(values: Any, extremes: Extremes, name: str) -> None:
             first = f"row {rows[0] + start} has {top[rows[0]]:g} at most"
         count += rows.size
     raise TableError(
-        f"{name} is beyond {LARGEST:g} for every domain in {count} of {values.shape[0]} rows ({first}): that is no log-likelihood. "
-        "Drop those rows or score them again"
+        f"{name} is beyond {LARGEST:g} in size for every domain in {count} of {values.shape[0]} rows ({first}), which no log-likelihood is; "
+        "drop those rows or score them again"
     )
 
 
@@ -282,7 +282,7 @@ def _refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], na
 
 
 def _refuse_dead_rows(values: Any, refused: Refused, name: str) -> NoReturn:
-    """Name the rows no expert gives any probability: every mixture's loss would be infinite."""
+    """Name the rows to which no expert gives any probability: the loss of every mixture would be infinite."""
     shown = [f"row {row}" for row in refused.dead.tolist()]
     raise TableError(
         f"{name} is -inf for every domain in {refused.n_dead} of {values.shape[0]} rows: {counted(shown, refused.n_dead)}; "
@@ -322,7 +322,7 @@ def _refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str,
     count = 0
     for start in range(0, values.shape[0], step):
         block = values[start : start + step]
-        # Both are finite exactly when every value is: NaN propagates through either.
+        # NaN propagates through both: they are finite exactly if every value is.
         if math.isfinite(block.max()) and math.isfinite(block.min()):
             continue
         wrong = ~np.isfinite(block)
@@ -336,7 +336,7 @@ def _refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str,
 
 
 def is_mapped(array: Any) -> bool:
-    """Say whether the memory of an array is a file's."""
+    """Return whether an array is mapped from a file."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):

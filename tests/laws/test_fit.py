@@ -336,7 +336,7 @@ def test_a_doubtful_direction_is_said_by_the_fit_and_by_the_proposal(tmp_path):
     runs = swarm_of(40, metrics=2)
     swarm = Swarm(runs.ratios, -runs.values, domains=DOMAINS, metric_names=["quiz", "other"])
     found = fit(swarm, "linear", folds=0)
-    said = "less of quiz, other is taken for better, but each has negative values"
+    said = "less of quiz, other is taken as better, but each has negative values"
     assert said in found.notes[0]
     found.save(tmp_path / "law.json")
     law = Fit.load(tmp_path / "law.json")

@@ -42,7 +42,7 @@ def test_a_domain_that_only_rounding_moves_adds_no_rank(digits):
     runs = swarm(w, losses(w, rng), digits)
     assert runs.matrix_rank == 4
     assert runs.report.unvaried == {"safety": pytest.approx(0.005, rel=1e-3)}
-    assert "the same share in all runs, so of unknown effect: safety (0.005)" in str(runs.report)
+    assert "the same share in all runs, effect unknown: safety (0.005)" in str(runs.report)
     seen = identifiable(runs.ratios).shares
     np.testing.assert_allclose(seen.sum(axis=1), 1.0, atol=1e-14)
     np.testing.assert_allclose(seen, runs.ratios, atol=10.0**-digits * 3 + 1e-15)

@@ -483,7 +483,7 @@ def test_rounding_is_not_a_contradiction():
 
 
 def test_too_few_tokens_are_counted():
-    with pytest.raises(InfeasibleError, match=r"600 tokens short.*100 available.*into 400.*1,000"):
+    with pytest.raises(InfeasibleError, match=r"600 tokens short: 100 tokens are available.*into 400.*1,000"):
         Region.from_tokens({"web": 60, "books": 40}, 1000)
     with pytest.raises(InfeasibleError, match=r"caps sum to 0\.5"):
         Region.from_tokens({"web": 1000, "books": 1000}, 1000, cap=0.25)

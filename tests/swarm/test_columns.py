@@ -86,12 +86,12 @@ def test_domains_and_their_metrics_may_be_called_like_columns_of_trackers():
     ratios = table(web=W[:, 0] / 2.0, notes=half[:, 1], user=np.full(12, 0.5), runtime=range(100, 112))
     found = read(ratios, named(["web", "notes", "seed"], LOSS, LOSS, ONES))
     assert (found.domains, found.metrics) == (("web", "notes", "user"), ("web", "notes"))
-    assert "'notes', 'user' are taken for domains, for the shares sum to 1 only with them" in str(found.report)
+    assert "'notes', 'user' are taken for domains, because the shares sum to 1 only with them" in str(found.report)
 
 
 def test_amounts_of_a_domain_that_is_called_like_a_column_of_trackers_are_not_left_out_silently():
     ratios = table(web=range(1, 13), code=[5] * 12, notes=[7] * 12, seed=ONES)
-    with pytest.raises(SwarmError, match="'notes' may be a domain or what a tracker writes"):
+    with pytest.raises(SwarmError, match="'notes' may be a domain or a column of a tracker"):
         read(ratios, normalise=True)
     assert read(ratios, normalise=True, ignore="notes").domains == ("web", "code")
     assert read(ratios, normalise=True, domains=["web", "code", "notes"]).domains == ("web", "code", "notes")
@@ -165,7 +165,7 @@ def test_a_domain_with_the_name_of_a_tracker_is_one_if_the_shares_need_it():
     for names in (["web", "user"], ["time", "user"], ["seed", "maths"]):
         found = read(named(names, W[:, 0], W[:, 1]))
         assert found.domains == tuple(names)
-        assert "for the shares sum to 1 only with " in str(found.report)
+        assert "because the shares sum to 1 only with " in str(found.report)
     small = np.c_[W * 0.999, np.full(12, 0.001)]
     assert read(named(["web", "maths", "user"], *small.T)).domains == ("web", "maths", "user")
     for setting in (ONES, [0.001] * 12, [0] * 12, RNG.random(12)):

@@ -335,7 +335,7 @@ def test_rounded_shares_are_divided_by_their_sum_and_said_so():
     assert swarm.ratios[0, 0] == 0.5 / 0.995
     assert swarm.report.renormalised == ("0", "2")
     assert swarm.report.deviation == pytest.approx(0.005)
-    assert "missed 1 by up to 0.005: 2 runs: 0, 2" in str(swarm.report)
+    assert "differed from 1 by up to 0.005: 2 runs: 0, 2" in str(swarm.report)
     with pytest.raises(SwarmError, match=r"run '0' sums to 0\.994"):
         Swarm([[0.5, 0.494]], [1.0], domains=["x", "y"], metric_names=["m"])
 
@@ -357,7 +357,7 @@ def test_the_report_names_what_is_odd():
         "dropped, no row of ratios: 1 run: d",
         "one mixture, 2 runs: a, b",
         "the same for all runs: 1 metric: k",
-        "never sampled, so of unknown effect: 1 domain: z",
+        "never sampled, effect unknown: 1 domain: z",
         "rank of the mixtures: 2 of 3",
         "3 runs for 3 domains are fewer than domains + 1 = 4: the log-linear law has no unique fit",
     ):
@@ -435,7 +435,7 @@ def test_directions_by_hand_and_in_the_report():
     swarm = Swarm(np.eye(2), np.ones((2, 4)), domains=["x", "y"], metric_names=names)
     assert (
         "more is better: x/acc,none (told from the names); less is better: the other 3 (assumed for mmlu_law, "
-        "mmlu_art, whose names do not tell)" in str(swarm.report)
+        "mmlu_art: their names do not tell)" in str(swarm.report)
     )
     assert swarm.report.assumed_directions == ("mmlu_law", "mmlu_art")
     told = swarm.better(more=["mmlu_*", "loss"], less="x/acc,none")

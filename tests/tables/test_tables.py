@@ -163,7 +163,7 @@ def test_torch_tensors() -> None:
         ExpertTable.from_loglik(tensor.to(torch.bfloat16))
     flipped = ExpertTable.from_loglik(torch._neg_view(-tensor))
     np.testing.assert_array_equal(flipped.loglik, tensor.numpy())
-    with pytest.raises(BackendError, match="loglik is a Tensor in no memory that can be read"):
+    with pytest.raises(BackendError, match="loglik is a Tensor in memory that cannot be read"):
         ExpertTable.from_loglik(tensor.to("meta"))
 
 
@@ -286,9 +286,9 @@ REFUSED = {
     "1-D": (np.zeros(3), {}, r"\(rows, domains\), got \(3,\); for a single domain use values\[:, None\]"),
     "3-D": (np.zeros((2, 2, 2)), {}, r"got \(2, 2, 2\)"),
     "scalar": (-1.0, {}, r"got \(\)"),
-    "integers": (np.zeros((3, 2), dtype=np.int64), {}, r"int64: whole numbers .*astype\(float\)"),
+    "integers": (np.zeros((3, 2), dtype=np.int64), {}, r"int64: log-likelihoods are not whole numbers.*astype\(float\)"),
     "integer list": ([[-1, -2], [-3, -4]], {}, "int64"),
-    "bool": (np.zeros((3, 2), dtype=bool), {}, "bool: whole numbers"),
+    "bool": (np.zeros((3, 2), dtype=bool), {}, "bool: log-likelihoods are not whole numbers"),
     "complex": (np.zeros((3, 2), dtype=complex), {}, "complex128"),
     "object": (np.zeros((3, 2), dtype=object), {}, "object"),
     "text": (np.array([["a", "b"]]), {}, "got <U1"),
@@ -584,7 +584,7 @@ def test_select() -> None:
     assert not part.loglik.flags.writeable
     np.testing.assert_array_equal(part.row_weight, table.row_weight)
     assert table.select(table.domains) is table
-    with pytest.raises(TableError, match=r"no domain 'q' in the table, whose domains are \['a', 'b', 'c', 'd'\]"):
+    with pytest.raises(TableError, match=r"the table has no domain 'q'; its domains are \['a', 'b', 'c', 'd'\]"):
         table.select(["a", "q"])
     with pytest.raises(TableError, match="duplicated"):
         table.select(["a", "a"])

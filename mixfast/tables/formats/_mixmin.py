@@ -1,4 +1,4 @@
-"""Folders of the MixMin code: npy files of log-probabilities and lengths, (n,), as `ExpertTable.load` lists them."""
+"""Folders of the MixMin code: npy files of log-probabilities and lengths, (n,), with the names that `ExpertTable.load` lists."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def read(folder: Path, task: str | Sequence[str] | None, conditional: bool) -> d
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sort group_10 after group_2."""
+    """Return a key that sorts group_10 after group_2."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _tasks(folder: Path) -> set[str]:
     found = {file.name.removesuffix(_LOG_PROB) for file in folder.glob(f"*{_LOG_PROB}")}
-    # {task}_input is the prompt of {task}, not a task of its own.
+    # {task}_input holds the prompts of {task}; it is not a separate task.
     return {name for name in found if name.removesuffix("_input") == name or name.removesuffix("_input") not in found}
 
 
@@ -126,7 +126,7 @@ def _read_vector(file: Path) -> NDArray[Any]:
 
 
 def _read_lengths(stems: dict[str, Path], suffix: str) -> NDArray[Any] | None:
-    """Read the lengths of the first expert, as the MixMin code does, and say where another expert's differ."""
+    """Read the lengths of the first expert, as the MixMin code does, and warn if those of another expert differ."""
     files = {name: stem.with_name(stem.name + suffix) for name, stem in stems.items()}
     first = next(iter(files))
     if not files[first].is_file():

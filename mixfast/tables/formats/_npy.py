@@ -1,6 +1,6 @@
 """npy: one array of numpy, version 1.0 or 2.0 of its format.
 
-As a table it holds the (n, K) log-likelihoods and nothing else, in float16, float32 or float64 and either order. The file is mapped
+A table in this format holds the (n, K) log-likelihoods only, as float16, float32 or float64 in C or Fortran order. The file is mapped
 into memory. Arrays of Python objects are refused: reading them could run any code.
 """
 
@@ -27,7 +27,7 @@ def read(path: Path) -> NDArray[Any]:
 
 
 def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write the log-likelihoods; refuse to lose anything else."""
+    """Write the log-likelihoods; raise if there are other arrays, which would be lost."""
     if lost := [key for key in arrays if key != "loglik"]:
         raise TableError(f"{path}: npy holds log-likelihoods only and would lose {', '.join(lost)}; save as .npz")
     with replacing(path) as handle:
@@ -35,6 +35,6 @@ def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def map_array(path: Path, offset: int, header: Header) -> NDArray[Any]:
-    """Return the array whose values begin at an offset of a file, mapped into memory."""
+    """Map the array that begins at an offset of a file into memory."""
     order: Literal["F", "C"] = "F" if header.fortran else "C"
     return np.memmap(path, dtype=header.dtype, mode="r", offset=offset, shape=header.shape, order=order)

@@ -26,7 +26,7 @@ from mixfast._text.names import listing, named
 from mixfast.errors import MixfastWarning, TableError
 from mixfast.tables.formats._npy import map_array
 
-# Smaller arrays are read: that checks the archive's checksum and leaves no file open.
+# Smaller arrays are read: this checks the checksum of the archive and leaves no file open.
 _MAP_ABOVE = 1 << 26
 _ALIGNMENT = 64
 # The zip extra field under which archives keep alignment padding (the number is Android zipalign's).
@@ -67,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _fold_outputs(path: Path, arrays: dict[str, Any], n_outputs: int) -> None:
-    """Undo the expansion of D outputs to rows that `ExpertTable.save` writes as it is kept."""
+    """Undo the expansion of D outputs into rows, which `ExpertTable.save` writes."""
     rows = arrays["prediction"].shape[0] if arrays["prediction"].ndim == 2 else -1
     for key in ("prediction", "target", "weight", "group", "sequence"):
         if key not in arrays:
@@ -84,13 +84,13 @@ def _fold_outputs(path: Path, arrays: dict[str, Any], n_outputs: int) -> None:
 
 
 def _mapped(path: Path, archive: Archive, key: str) -> NDArray[Any]:
-    """Return the array of a key, mapped into memory if it is large and stored as it is, else read."""
+    """Return the array of a key: mapped into memory if it is large and stored uncompressed, else read."""
     header = archive.header(key)
     if header.nbytes >= _MAP_ABOVE and (start := archive.stored_at(key)) is not None:
         if start + header.nbytes > path.stat().st_size:
-            raise TableError(f"{path}, key {named(key)} is truncated: its values go on behind the end of the file")
+            raise TableError(f"{path}, key {named(key)} is truncated: its values continue beyond the end of the file")
         mapped = map_array(path, start, header)
-        # A misaligned map would have to be copied whole later: reading is cheaper.
+        # A misaligned map would have to be copied later: reading is cheaper.
         if mapped.flags.aligned:
             return mapped
     return archive.read(key)
@@ -98,7 +98,7 @@ def _mapped(path: Path, archive: Archive, key: str) -> NDArray[Any]:
 
 def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write arrays so that `read` can map them."""
-    # They may be mapped from the file that is replaced: it must not be written in place.
+    # The arrays may be mapped from the file that is replaced, so it must not be written in place.
     with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
         for key, array in arrays.items():
             _write_member(archive, handle, f"{key}.npy", array)
