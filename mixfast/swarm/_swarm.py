@@ -360,7 +360,7 @@ class Swarm(Frozen):
         """Return the same swarm with the order and the names of ``domains``.
 
         Names are matched as by `domain`, never by position. All names of ``domains`` may also have a common prefix or suffix: if all of
-        them begin with "train_the_pile_", then "train_the_pile_arxiv" matches "arxiv".
+        them begin with ``"train_the_pile_"``, then ``"train_the_pile_arxiv"`` matches ``"arxiv"``.
 
         Raises
         ------
