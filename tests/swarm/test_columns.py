@@ -247,14 +247,14 @@ def test_mixtures_given_for_metrics_are_refused(tmp_path):
     with pytest.raises(SwarmError, match=r"holds mixtures only.*Two files are needed"):
         Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "ratios.csv")
     with pytest.raises(
-        SwarmError, match=r"holds the mixtures of ratios file for metrics .*'web' is the share of 'web'"
+        SwarmError, match=r"holds the mixtures of ratios file as metrics .*'web' is the share of 'web'"
     ):
         read(metrics=RATIOS)
-    with pytest.raises(SwarmError, match=r"the tables look swapped: .*the mixtures come first"):
+    with pytest.raises(SwarmError, match=r"the tables look swapped: .*give the mixtures first"):
         read(table(a=LOSS, b=LOSS), RATIOS)
     with pytest.raises(SwarmError, match="'a' is the share of 'maths'"):
         read(metrics=table(a=W[:, 1], loss=LOSS))
-    with pytest.raises(SwarmError, match="holds mixtures for metrics: web, maths sum to 1"):
+    with pytest.raises(SwarmError, match="holds mixtures as metrics: web, maths sum to 1"):
         read(metrics=table(web=W[::-1, 0], maths=W[::-1, 1]))
     # A rate and one minus the rate are metrics.
     assert read(metrics=named(["quiz/acc", "quiz/error"], W[::-1, 0], W[::-1, 1])).metrics == ("quiz/acc", "quiz/error")
@@ -265,7 +265,7 @@ def test_phases_are_named_and_one_can_be_taken():
     two = named(header, W[:, 0], W[:, 1], W[::-1, 0], W[::-1, 1])
     with pytest.raises(
         SwarmError,
-        match=r"'r0' sums to 2.*and 9 more.*2 mixtures a run, phase_0_\*, phase_1_\*.*domains='phase_1_\*'",
+        match=r"'r0' sums to 2.*and 9 more.*2 mixtures for each run, phase_0_\*, phase_1_\*.*domains='phase_1_\*'",
     ):
         read(two)
     assert read(two, domains="phase_1_*").domains == ("phase_1_web", "phase_1_maths")
@@ -276,7 +276,7 @@ def test_phases_are_named_and_one_can_be_taken():
         Swarm.from_csv(io.StringIO(wide), domains="phase_1_*")
     assert Swarm.from_csv(io.StringIO(wide), domains="phase_1_*", ignore="phase_0_*").metrics == ("loss",)
     behind = named([name[8:] + "_" + name[:7] for name in header], W[:, 0], W[:, 1], W[::-1, 0], W[::-1, 1])
-    with pytest.raises(SwarmError, match=r"2 mixtures a run, \*_phase_0, \*_phase_1"):
+    with pytest.raises(SwarmError, match=r"2 mixtures for each run, \*_phase_0, \*_phase_1"):
         read(behind)
     setting = named(["w_web", "w_maths", "fleet"], W[:, 0], W[:, 1], RNG.random(12))
     with pytest.raises(SwarmError, match=r"the columns w_\* alone sum to 1: name them, domains='w_\*'"):
@@ -309,7 +309,7 @@ def test_decimal_commas_are_read_where_they_cannot_be_thousands():
     found = read(named(["web", "maths"], *commas[:2]), named(["loss"], [f'"{x:.4f}"'.replace(".", ",") for x in LOSS]))
     assert same_numbers(found)
     assert "decimal commas read as points: 2 columns: web, maths" in str(found.report)
-    with pytest.raises(SwarmError, match=r"'loss'.*has '1,[0-9]{3}', whose comma may stand"):
+    with pytest.raises(SwarmError, match=r"'loss'.*has '1,[0-9]{3}', and its comma may be"):
         read(metrics=named(["loss"], commas[2]))
     with pytest.raises(SwarmError, match=r"has '.*,.*' beside cells with a decimal point"):
         read(metrics=named(["loss"], [*commas[2][:11], "1.5"]))

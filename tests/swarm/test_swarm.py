@@ -231,7 +231,7 @@ def test_chosen_runs_by_column_and_by_id():
         read(chosen=["nobody"])
     with pytest.raises(SwarmError, match="name of a column or a list of run ids, got 3"):
         read(chosen=3)
-    with pytest.raises(SwarmError, match="a column of neither table"):
+    with pytest.raises(SwarmError, match="is not a column of either table"):
         read(chosen="picked")
     with pytest.raises(SwarmError, match=r"'chosen' must hold 0 or 1 .*got maybe"):
         read(marked.replace("picked", "chosen").replace("true", "maybe"))
@@ -448,7 +448,7 @@ def test_directions_by_hand_and_in_the_report():
     assert "more is better: all 4 metrics" in str(swarm.better(more="*").report)
     with pytest.raises(AlignmentError, match="there is no metric 'zz\\*'; the metrics are: mmlu_law"):
         swarm.better(more="zz*")
-    with pytest.raises(SwarmError, match="more and less of loss"):
+    with pytest.raises(SwarmError, match="loss is in both more and less"):
         swarm.better(more="l*", less="loss")
 
 
@@ -520,7 +520,7 @@ def test_nothing_is_said_of_ordinary_rounding():
             rows[:, 0] += 1.0 - rows.sum(axis=1) + 0.004
             said = True
         runs = Swarm(np.abs(rows), np.ones(40), domains=[*"abcdefghi"], metric_names=["loss"])
-        assert ("missed 1" in str(runs.report)) == said
+        assert ("differed from 1" in str(runs.report)) == said
 
 
 # Names.
@@ -594,9 +594,9 @@ def test_folds_test_every_run_once_and_chosen_runs_never(runs, chosen, seed, dat
     swarm = Swarm(kinds[which], np.arange(runs * 1.0), domains=list("xyz"), metric_names=["m"], chosen=mask)
     different = len(set(which[~mask].tolist()))
     if different < 2:
-        with pytest.raises(SwarmError, match="different mixtures"):
+        with pytest.raises(SwarmError, match="different mixtures|share one mixture"):
             swarm.folds(2)
-        with pytest.raises(SwarmError, match="different mixtures"):
+        with pytest.raises(SwarmError, match="different mixtures|share one mixture"):
             swarm.holdout()
         return
     n = data.draw(st.integers(2, different))
@@ -766,7 +766,7 @@ def test_data_mixing_laws(shared_data):
     folder = shared_data / "dml"
     swarm = Swarm.from_csv(folder / "ratios.csv", folder / "metrics_step30000.csv")
     assert (swarm.ratios.shape, swarm.values.shape) == ((26, 5), (26, 22))
-    with pytest.raises(SwarmError, match="of several training steps, the one to compare"):
+    with pytest.raises(SwarmError, match="rows for several training steps, the one to compare"):
         Swarm.from_csv(folder / "ratios.csv", folder / "metrics_all_steps.csv")
 
 
