@@ -246,9 +246,7 @@ def test_mixtures_given_for_metrics_are_refused(tmp_path):
     (tmp_path / "ratios.csv").write_text(RATIOS)
     with pytest.raises(SwarmError, match=r"holds mixtures only.*Two files are needed"):
         Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "ratios.csv")
-    with pytest.raises(
-        SwarmError, match=r"holds the mixtures of ratios file as metrics .*'web' is the share of 'web'"
-    ):
+    with pytest.raises(SwarmError, match=r"holds the mixtures of ratios file as metrics .*'web' is the share of 'web'"):
         read(metrics=RATIOS)
     with pytest.raises(SwarmError, match=r"the tables look swapped: .*give the mixtures first"):
         read(table(a=LOSS, b=LOSS), RATIOS)
