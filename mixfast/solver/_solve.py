@@ -56,7 +56,7 @@ def solve(
     kl : float, default 0
         Weight of the KL divergence to the region's prior, nats. Above 0 the optimum is unique and every domain with a prior has a share.
     objective : dict of group to weight, a group's name, "worst", or None
-        A name may be a pattern such as ``code_*``. Weights are normalised to sum 1; groups that are not named have weight 0. None gives all
+        A single name, but not a key of a dict, may be a pattern such as ``code_*``. Weights are normalised to sum 1; groups that are not named have weight 0. None gives all
         groups the same weight. "worst" minimises the largest group loss.
     tol : float, default 1e-8
         Frank-Wolfe gap to reach, nats (times the sum of the row weights, if that is above 1). 1e-8 is far smaller than differences
