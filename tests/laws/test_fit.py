@@ -221,7 +221,7 @@ def test_a_domain_that_no_run_has_stays_at_its_prior_share():
         proposal = propose(law, region, kl=0.01)
         assert proposal.held == ("law",)
         assert proposal.mixture["law"] == pytest.approx(0.1, abs=1e-9)
-        assert "law: kept at the prior share" in proposal.summary()
+        assert "the law knows nothing about it: kept at the prior share" in proposal.summary()
         assert all(price.name != "law" for price in proposal.shadow_prices)
 
 
@@ -288,7 +288,7 @@ def test_metrics_of_several_units_are_not_averaged_without_weights():
         ):
             propose(found, objective=objective)
     assert (
-        "different units together (nats; score, more is better)"
+        "metrics of different units (nats; score, more is better)"
         in propose(found, objective={"c4": 1, "arc_acc": 2}).summary()
     )
     for objective in ({"c4": 1, "pile": 2}, "arc_acc"):
