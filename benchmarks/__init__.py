@@ -1,1 +1,1 @@
-"""Measure how fast `mixfast` is, beside its peers and the limits of the machine: ``make bench``."""
+"""Measure how fast `mixfast` is, compared with its peers and the limits of the machine: ``make bench``."""

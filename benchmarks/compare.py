@@ -1,4 +1,4 @@
-"""``python -m benchmarks.compare BASE [arguments of pytest]``: this checkout beside another revision, benchmark by benchmark.
+"""``python -m benchmarks.compare BASE [arguments of pytest]``: compare this checkout with another revision, benchmark by benchmark.
 
 The revision is checked out into ``build/compare`` and built there, once. The suites of this checkout then run on both packages, alternately,
 in separate processes, so that the same code measures both; what the older package lacks is listed with its reason. The fastest round of

@@ -15,7 +15,7 @@ FAILED: list[dict[str, str]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options beside those of pytest-benchmark."""
+    """Options in addition to those of pytest-benchmark."""
     group = parser.getgroup("mixfast")
     group.addoption("--threads", type=int, default=1, help="threads and processors the run is held to (default 1)")
     group.addoption("--patience", type=float, default=5.0, help="seconds a peer may take on a case (default 5)")

@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-# Real data beside the checkout; suites and studies that need it say so if it is missing.
+# Real data next to the checkout; suites and studies that need it say so if it is missing.
 DATA = ROOT.parent / "shared" / "data"
 # Every thread pool gets the same number before numpy is imported.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "MIXFAST_NUM_THREADS",

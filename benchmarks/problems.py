@@ -1,4 +1,4 @@
-"""Named problems: seeded synthetic tables of log-likelihoods, and the real tables beside the checkout.
+"""Named problems: seeded synthetic tables of log-likelihoods, and the real tables next to the checkout.
 
 The synthetic rows are draws from a mixture of unit Gaussians in a few dimensions: the experts are the components, so
 log-likelihoods are true log-densities, experts are strongly correlated once there are more of them than dimensions, and
@@ -36,7 +36,7 @@ class Problem:
 
     @cached_property
     def row_weight(self) -> np.ndarray:
-        """``1 / (n length)``: what `ExpertTable.from_loglik` makes of the same arrays."""
+        """``1 / (n length)``: the weights that `ExpertTable.from_loglik` computes from the same arrays."""
         n = self.loglik.shape[0]
         return np.full(n, 1.0 / n) if self.length is None else 1.0 / (n * self.length.astype(np.float64))
 

@@ -1,4 +1,4 @@
-"""What the suites share: the list of contenders, and the measuring of one of them."""
+"""Shared by the suites: the list of contenders, and the measurement of one of them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Measure:
         """Run once to warm up and to check the answer, then measure.
 
         `check` takes the answer, raises `Wrong` if it is wrong, and returns additions to `extra_info`: `gap`, `note`, and `short` if a
-        peer's answer misses the requested gap, so that its time has no ratio. `limits` returns the seconds that the machine needs at
-        least; it is called once per group, beside our contender. In `info`, `per` and `unit` say how many units a call computes
-        ("sample"); `rows` and `domains` are the size of the case.
+        peer's answer misses the requested gap, so that its time has no ratio. `limits` returns the least time that the machine needs, in
+        seconds; it is called once per group, with our contender. In `info`, `per` and `unit` say how many units a call computes ("sample");
+        `rows` and `domains` are the size of the case.
         """
         self.node.user_properties += [("group", group), ("contender", contender.name)]
         if reason := contender.reason():

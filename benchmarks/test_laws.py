@@ -1,4 +1,5 @@
-"""Laws: fits of swarms and predictions for many candidates. RegMix's published runs if they are beside the checkout, otherwise synthetic ones.
+"""Laws: fits of swarms and predictions for many candidates. RegMix's published runs if they are next to the checkout, otherwise synthetic
+ones.
 
 The study `swarm_laws` measures how well the laws predict; here every fit is checked on held-out runs.
 """

@@ -1,4 +1,4 @@
-"""Loaders: microseconds per sample of 1 KB from memory, mixed from 24 domains, beside the mixing of other libraries.
+"""Loaders: microseconds per sample of 1 KB from memory, mixed from 24 domains, compared with other libraries.
 
 The limits are the times of torch's loader for one fixed source, and for the samples of the same 24 sources in an order that is known in advance, without
 mixing. The second is slower than the first because of cache misses: 24 objects are read instead of one.

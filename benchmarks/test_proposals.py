@@ -94,7 +94,7 @@ def test_exact(measure: Any, domains: int, steep: float, contender: Contender) -
 
 @pytest.mark.parametrize("law", ["gp", "linear"])
 def test_of_fitted_laws(measure: Any, law: str) -> None:
-    """Proposals of laws of 128 runs: a search where the law is not convex."""
+    """Proposals of laws of 128 runs: a search if the law is not convex."""
     name, x, y = runs.runs()
     swarm = runs.as_swarm(x[:128], y[:128, :3])
     fitted, region = fit(swarm, law, folds=0), Region(swarm.domains, cap=0.4)

@@ -1,4 +1,4 @@
-"""MixtureSampler: nanoseconds per sample (domain, index and epoch) beside the selection of other loaders; start-up and random access."""
+"""MixtureSampler: nanoseconds per sample (domain, index and epoch), compared with other loaders; start-up and random access."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def size(problem: Problem) -> dict[str, Any]:
 @cases(*PROBLEMS)
 @contenders("solve", MIXFAST)
 def test_to_gap(measure: Any, name: str, contender: Contender) -> None:
-    """Time to the gap, beside one read of the float32 table and numpy's exp over it."""
+    """Time to the gap, compared with one read of the float32 table and numpy's exp over it."""
     problem = named(name)
     level = 1e-8 if contender.ours else 1e-6
 
@@ -159,7 +159,7 @@ def test_many_domains(measure: Any, name: str) -> None:
 
 @dataclass(frozen=True)
 class Wide:
-    """Input of a contender of the job `wide`: caps at so many even shares, a KL term, the worst of so many groups of rows."""
+    """Hold the input of a contender of the job `wide`: `caps` is in even shares, `worst` is the number of groups of rows."""
 
     problem: Problem
     patience: float
@@ -234,7 +234,7 @@ def _bootstrap(case: Any) -> Any:
 @cases("small-0", "1e5x8", "foldoc-sequence")
 @contenders("bootstrap", Contender("mixfast", _bootstrap))
 def test_bootstrap(measure: Any, name: str, contender: Contender) -> None:
-    """Two hundred replicates of a solution, beside solving resampled tables one by one; the limit is one solve."""
+    """Two hundred replicates of a solution, compared with solving resampled tables one by one; the limit is one solve."""
     problem = named(name)
     table = table_of(problem)
     solution = solve(table, threads=facts.threads())

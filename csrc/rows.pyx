@@ -337,7 +337,7 @@ cdef class Rows:
         return t[0], total[1:1 + C], np.asarray(H)
 
     def losses(self, const double[:, ::1] mixtures not None, int products=1, int threads=1):
-        """Losses (M,) float64 of M candidate mixtures (M, C); +inf where a row has no mass."""
+        """Losses (M,) float64 of M candidate mixtures (M, C); +inf if a row has no mass."""
         check_aligned(<size_t>&mixtures[0, 0])
         self.check_made(True)
         check_threads(threads)
@@ -367,7 +367,7 @@ cdef class Rows:
         """(M, C) gradients of M objectives, each at its own mixture, rows re-weighted by mult[j, bins[i]].
 
         mixtures (M, C) float64; bins (n,) int32; mult (M, B) float32; both None for plain gradients.
-        One mixture for many objectives (1, C) costs little more than one gradient where rows of a bin are neighbours.
+        One mixture for many objectives (1, C) costs little more than one gradient if rows of a bin are neighbours.
         """
         check_aligned(<size_t>&mixtures[0, 0])
         self.check_made(True)

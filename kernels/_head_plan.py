@@ -56,7 +56,7 @@ def parts_for(
 ) -> list[Part]:
     """Return the launches for `units` row tiles: the whole tiles, split to fill the processors evenly; the ragged rest.
 
-    The last, ragged tile has a launch of its own, because masking every tile would cost every tile.
+    The last, ragged tile has a separate launch, because a mask would slow every tile down.
     """
     whole, rest = divmod(vocab, tile.columns)
     steps = -(-depth // tile.depth) + TILE_COST

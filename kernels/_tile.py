@@ -27,7 +27,7 @@ def row_weights(weight_ptr, row, stop, WEIGHTED: tl.constexpr):
 
 @triton.jit
 def load_rows(loglik_ptr, row, row_used, row_stride, column, used, EXACT: tl.constexpr):
-    """Log-likelihoods of rows under experts, 0 where a row or an expert is not used; EXACT: all experts are."""
+    """Log-likelihoods of rows under experts, 0 if a row or an expert is not used; EXACT: all experts are."""
     mask = row_used[:, None] if EXACT else row_used[:, None] & used[None, :]
     return tl.load(loglik_ptr + row[:, None] * row_stride + column[None, :], mask=mask, other=0.0)
 
@@ -40,7 +40,7 @@ def row_maxima(loglik, used, EXACT: tl.constexpr):
 
 @triton.jit
 def subtract(loglik, top, used, EXACT: tl.constexpr):
-    """Log-likelihoods less `top`; 0 where there is no expert, as 0 - top could be beyond the range of exp."""
+    """Log-likelihoods less `top`; 0 for a missing expert, because 0 - top could exceed the range of exp."""
     shifted = loglik - top[:, None]
     return shifted if EXACT else tl.where(used[None, :], shifted, 0.0)
 
@@ -91,7 +91,7 @@ def exponential(x, BOUNDED: tl.constexpr):
 
 @triton.jit
 def logarithm(x):
-    """log(x) in the type of x, to 1e-7; -inf where x is 0 or below float32's normal range.
+    """log(x) in the type of x, to 1e-7; -inf if x is 0 or below float32's normal range.
 
     The library's float32 logarithm takes twice the operations, for arguments that do not occur here.
     """

@@ -2,7 +2,7 @@
 
 A program takes one piece of rows (never across a group boundary) and one tile of mixtures: exp, a small matrix product on the
 tensor cores (three tf32 products make one of float32), the logarithm, a sum over its rows. The n x M intermediate never
-leaves the registers. Where all rows weigh the same, the mantissas of up to 64 rows are multiplied before one logarithm, with
+leaves the registers. If all rows weigh the same, the mantissas of up to 64 rows are multiplied before one logarithm, with
 the exponents summed as integers: the logarithm would cost more than the product. Partial sums are float64, one slot for each
 piece, added by torch in a fixed order.
 """
@@ -22,7 +22,7 @@ FACTORS = 64
 PROGRAMS = 4 * 1056
 # The narrowest product of the tensor cores; Triton before 3.5 does not support it.
 LEAST_MIXTURES = 8 if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 5) else 16
-# Rows of the smallest piece worth a program of its own.
+# Fewest rows for which a separate program pays.
 LEAST_ROWS = 1024
 
 
@@ -168,7 +168,7 @@ def mixture_nll(
     groups : list of G + 1 int
         Group g is the rows ``groups[g]:groups[g + 1]``.
     mixtures : (M, C) tensor
-        Read as float32, as the products are; as float64 where `wide`.
+        Read as float32, as the products are; as float64 if `wide`.
     wide : bool, default False
         Everything in float64, by torch.
     piece_rows : int, optional
@@ -177,8 +177,8 @@ def mixture_nll(
     Returns
     -------
     (M, G) float64 tensor on the device of `loglik`
-        Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits. inf where a row of
-        positive weight has no mass under the mixture that float32 (float64 where `wide`) can hold.
+        Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits. inf if a row of positive weight has
+        no mass under the mixture in float32 (float64 if `wide`).
     """
     table = checked(mixtures, Table(loglik, weight, columns, shift, bounded, wide))
     n_mixtures, n_experts = mixtures.shape

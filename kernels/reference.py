@@ -36,7 +36,7 @@ def row_pass(
     Returns
     -------
     value (), gradient (C,), Hessian (C, C) : float64 tensors
-        Where a row has no mass under the mixture the value is inf.
+        If a row has no mass under the mixture, the value is inf.
     """
     p, c, shift = _rows(loglik, weight, columns, dtype or loglik.dtype)
     total = p @ mixture.to(p.dtype)

@@ -231,17 +231,17 @@ def row_pass(
     columns : (C,) int32 tensor, optional
         The experts in use; all by default. Others are not read.
     shift : bool, default True
-        Subtract each row's maximum before exp; not needed where no log-likelihood is above the range of exp and no row is
+        Subtract each row's maximum before exp; not needed if no log-likelihood is above the range of exp and no row is
         wholly below it.
     bounded : bool, default False
-        No log-likelihood is below the range of exp (-87; where `wide`, -708), after `shift`: saves two operations each.
+        No log-likelihood is below the range of exp (-87; -708 if `wide`), after `shift`: saves two operations each.
     wide : bool, default False
         Probabilities in float64 instead of float32: about twice the time on a chip with full float64 rate.
 
     Returns
     -------
     value (), gradient (C,), Hessian (C, C) or None : float64 tensors on the device of `loglik`
-        Nats. Two calls with the same input give the same bits. Where a row of positive weight has no mass under the mixture,
+        Nats. Two calls with the same input give the same bits. If a row of positive weight has no mass under the mixture,
         the value is inf, and gradient and Hessian are not finite.
     """
     table = checked(mixture, Table(loglik, weight, columns, shift, bounded, wide))

@@ -196,7 +196,7 @@ def _capability(device: torch.device) -> int:
 
 
 def _describe(tensor: torch.Tensor, rows: int, depth: int) -> object | None:
-    """Return a tensor-memory descriptor of (E, n, D) as (E * n, D), or None where the hardware cannot take it."""
+    """Return a tensor-memory descriptor of (E, n, D) as (E * n, D), or None if the hardware does not support it."""
     n_experts, n, d = tensor.shape
     size = tensor.element_size()
     usable = (
@@ -322,9 +322,9 @@ def token_logprob(
 
     Notes
     -----
-    2 n V D operations. Beside the result, at most 1 % of the memory of the logits; a copy of an input whose last dimension
+    2 n V D operations. Additional memory: at most 1 % of that of the logits; a copy of an input whose last dimension
     is not contiguous. Waits for the device once, at the end, to check the result; `out` is filled even when that fails.
-    Fastest where D-wide rows are multiples of 16 bytes, as the tensor-memory unit of Hopper needs.
+    Fastest if D-wide rows are multiples of 16 bytes, as the tensor-memory unit of Hopper needs.
     Two calls with the same input and settings on the same device give the same bits.
 
     Examples

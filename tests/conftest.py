@@ -115,7 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Return the folder of real tables beside the checkout; tests that need it are skipped if it is missing."""
+    """Return the folder of real tables next to the checkout; tests that need it are skipped if it is missing."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the folder ../shared/data with the real tables does not exist")

@@ -1,4 +1,4 @@
-"""What a notebook shows: each object and answer in one short line, and answers in words."""
+"""What a notebook shows: one short line for each object and answer, and answers in words."""
 
 import re
 import sys

@@ -1,1 +1,1 @@
-"""The GPU kernels beside the limits of the device and beside their peers: ``benchmarks/gpu.sh`` tests them first."""
+"""Compare the GPU kernels with the limits of the device and with their peers: ``benchmarks/gpu.sh`` tests them first."""

@@ -130,7 +130,7 @@ def _heads(quick: bool) -> Iterator[tuple[str, tuple[Any, Any, Any], float, Reco
 
 
 def head(quick: bool) -> Iterator[Record]:
-    """token_logprob beside the bare matrix product, and from ready logits beside the copy rate."""
+    """token_logprob compared with the bare matrix product, and from ready logits compared with the copy rate."""
     import torch
 
     from mixfast.kernels import token_logprob, token_logprob_from_logits
@@ -205,7 +205,7 @@ def _table(n: int, k: int) -> Any:
 
 
 def rows(quick: bool) -> Iterator[Record]:
-    """row_pass over a table of 4 GB beside one read of it at the rate of a copy."""
+    """row_pass over a table of 4 GB, compared with one read of it at the rate of a copy."""
     import torch
 
     from mixfast.kernels import row_pass
@@ -226,7 +226,7 @@ def rows(quick: bool) -> Iterator[Record]:
 
 
 def nll(quick: bool) -> Iterator[Record]:
-    """mixture_nll of M mixtures beside one read of the table and beside torch's float32 product of that shape."""
+    """mixture_nll of M mixtures, compared with one read of the table and with torch's float32 product of that shape."""
     import torch
 
     from mixfast.kernels import mixture_nll
@@ -257,7 +257,7 @@ def nll(quick: bool) -> Iterator[Record]:
 
 
 def solve(quick: bool) -> Iterator[Record]:
-    """The whole solve of 1e8 x 16 (quick: 1e7), the table on the device, beside one read of it."""
+    """The whole solve of 1e8 x 16 (quick: 1e7), the table on the device, compared with one read of it."""
     import mixfast
 
     limit, rate = copy_limit()
@@ -272,7 +272,7 @@ def solve(quick: bool) -> Iterator[Record]:
 
 
 def stream(quick: bool) -> Iterator[Record]:
-    """A sweep over a table in host memory beside the bare copies of it, from pinned and from pageable memory."""
+    """A sweep over a table in host memory, compared with copies of it from pinned and from pageable memory."""
     import numpy as np
     import torch
 

@@ -50,7 +50,7 @@ class Laboratory:
         return {name: count * self.scale.final.shape.window for name, count in windows.items()}
 
     def region(self, *, capped: bool, max_epochs: float = MAX_EPOCHS) -> mixfast.Region:
-        """Return the limits of a final run: no token read more than so many times, or no limit."""
+        """Return the limits of a final run: no token is read more than `max_epochs` times; no limit without `capped`."""
         budget = self.scale.final.windows * self.scale.final.shape.window
         supply = {name: self.supply[name] for name in DOMAINS}
         found = mixfast.Region.from_tokens(supply, budget, max_epochs=max_epochs)

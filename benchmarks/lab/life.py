@@ -57,7 +57,7 @@ class Life:
 
 
 def after(number: int) -> tuple[str, ...]:
-    """Return the domains after so many updates."""
+    """Return the domains after this number of updates."""
     names = START
     for _, change in UPDATES[:number]:
         names = reuse.Update.of(change, names).domains
@@ -65,7 +65,7 @@ def after(number: int) -> tuple[str, ...]:
 
 
 def trained(store: Store, way: str, number: int) -> mixfast.Swarm | None:
-    """Return the proxies that a way has trained at an update, as a swarm of the targets' losses; None if there are none."""
+    """Return the proxies that a method has trained at an update, as a swarm of the targets' losses; None if there are none."""
     runs = [
         run for run in store.runs(lambda row: row["kind"] == f"life-{way}") if run.startswith(f"life-{way}-{number}-")
     ]

@@ -86,7 +86,7 @@ class Evidence:
         return self.lab.store.swarm([run for pair in zip(*runs, strict=True) for run in pair], DOMAINS)
 
     def followed(self, objective: str, rounds: int) -> mixfast.Swarm:
-        """Return the first runs of the swarm and those that `next_runs` chose in so many rounds."""
+        """Return the first runs of the swarm and those that `next_runs` chose in this number of rounds."""
         count = rounds * BATCH
         more = self.lab.store.runs(lambda row: row["kind"] == f"next-{objective}")[:count]
         return self.lab.store.swarm([*self.swarm.runs[:FIRST], *more], DOMAINS, chosen=more)

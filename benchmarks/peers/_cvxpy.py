@@ -44,7 +44,7 @@ def _wide(case, w):
 
 
 def run(ready):
-    """Shares (K,); cvxpy compiles the problem again, as in a first call."""
+    """Return the shares (K,); cvxpy compiles the problem again, as in a first call."""
     import cvxpy as cp
 
     problem, w, solver, options = ready

@@ -11,7 +11,7 @@ def reason():
 
 
 def prepare(case):
-    """Domains, and what the weights add up to."""
+    """The domains, and the sum of the weights."""
     return list(range(len(case.weights))), list(itertools.accumulate(case.weights.tolist()))
 
 

@@ -2,7 +2,7 @@
 
 `case` holds the numbers of the published configurations: the mixtures each update froze, token counts, swarms. The five updates
 24 -> 39 -> 45 -> 45 -> 44 -> 64 domains go through the public functions; nothing is simulated. What was not published is derived: the share of the
-PDFs after they were added follows from finemath being at its cap, and is also used for the revision. The last mixture is not given.
+PDFs after they were added follows from finemath being at its cap, and is also used for the revision. `case` does not contain the last mixture.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def steps(case: Mapping[str, Any]) -> tuple[list[Step], reuse.Reuse, reuse.Ledge
     step("revise the PDFs", plan, {plan.virtual: 1.0 - pdfs, "s2pdfv1": pdfs}, runs(case, "3_revise_pdfs"))
 
     left = [name for name in ledger.mixture if name != "algebraicstack"]
-    # Renormalising lifts finemath, which was at its cap, above it. It was published so; to keep the caps, it would have to be unfrozen.
+    # Renormalising lifts finemath, which was at its cap, above it. The published mixture is above the cap too; to keep within the caps,
+    # finemath would have to be unfrozen.
     strict = reuse.full(ledger.mixture, reuse.Remove(["algebraicstack"]), region(left))
     (above,) = strict.reopened
     plan = reuse.full(ledger.mixture, reuse.Remove(["algebraicstack"]), region(left, without=above))
@@ -147,7 +148,7 @@ def runs(case: Mapping[str, Any], stage: str) -> int:
 
 
 def seen(plan: reuse.Reuse, mixture: Mapping[str, float]) -> dict[str, float]:
-    """A published mixture, whose sum misses 1 by some 1e-12, over the collapsed domains; refused if its frozen ratios differ."""
+    """Return a published mixture over the collapsed domains (its sum misses 1 by some 1e-12); refuse it if its frozen ratios differ."""
     return plan.collapse(Mixture.from_dict(dict(mixture)))
 
 

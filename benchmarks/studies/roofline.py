@@ -1,4 +1,4 @@
-"""Compute what the GPU kernels must move and compute, and how long that takes at least: the tables of `roofline.md`.
+"""Compute the least number of bytes and operations of the GPU kernels, and the least time that they take: the tables of `roofline.md`.
 
 ``python -m benchmarks.studies roofline`` needs no GPU; with triton it also compiles the kernels of `token_logprob` for sm_90 and
 reads their shared memory, registers and spills. ``--write`` puts the tables into `roofline.md`.
@@ -42,7 +42,7 @@ def epilogue_clocks(logits: int) -> float:
 
 
 def head_lines() -> list[list[str]]:
-    """token_logprob: the product, the exponentials beside it, the bytes, and the expected share of a bare product."""
+    """token_logprob: the product, the exponentials computed at the same time, the bytes, and the expected share of a bare product."""
     plan = importlib.import_module("mixfast.kernels._head_plan")
     import torch
 

@@ -7,9 +7,9 @@
 
 #include <stddef.h>
 
-/* z (runs, width), y (runs), quad (width, width). Descends from (*c, b), both in place, until a step wins less than tol
- * of the loss or after so many steps; *loss is that of the end, infinite when the start is outside the domain. Returns
- * the steps taken, or -1 when memory runs out. */
+/* z (runs, width), y (runs), quad (width, width). Descends from (*c, b), both updated in place, until a step lowers
+ * the loss by less than the fraction tol or `steps` steps are done. *loss is the final loss, infinite when the start
+ * is outside the domain. Returns the steps taken, or -1 when memory runs out. */
 int mf_descend(ptrdiff_t runs, ptrdiff_t width, const double *z, const double *y, double delta, const double *quad,
                double floor, double *c, double *b, int steps, double tol, double *loss);
 

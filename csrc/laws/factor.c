@@ -8,7 +8,7 @@
 #include "../shared/simd.h"
 
 /* Rows that are handled together: STEP of them by substitution, BLOCK of them before the rest of the matrix is updated.
- * So many rows of so many COLUMNS stay in the second level of cache. */
+ * BLOCK rows of COLUMNS columns fit in the second level of cache. */
 enum { STEP = 8, BLOCK = 64, COLUMNS = 256 };
 
 #define JOIN_(name, isa) name##_##isa

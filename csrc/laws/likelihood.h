@@ -15,7 +15,7 @@ typedef struct {
     double linear;       /* tr(A linear) */
 } mf_likelihood_parts;
 
-/* Doubles of a work area for so many runs and features. */
+/* Number of doubles in the work area for this many runs and features. */
 size_t mf_likelihood_memory(ptrdiff_t runs, ptrdiff_t dims);
 
 /* z (runs, dims) in length scales, linear (runs, runs), target (runs). `memory` must hold zeros the first time and

@@ -125,8 +125,8 @@ static double FN(sum_of_logs)(const mf_rows *t, const REAL *s, ptrdiff_t row, pt
     return sum;
 }
 
-/* Probabilities of the block's rows, packed or computed: returns the panel, its leading dimension in *ld and, where
- * rows were shifted, their maxima in `top`. */
+/* Probabilities of the block's rows, packed or computed: returns the panel, its leading dimension in *ld and, if rows
+ * were shifted, their maxima in `top`. */
 static const REAL *FN(panel)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups, REAL *panel,
                              ptrdiff_t *ld, REAL *top, REAL *scratch) {
     if (t->panels) {

@@ -157,7 +157,7 @@ static inline double FN(hsum)(V x) {
     return sum;
 }
 
-/* acc (VL doubles) += p r, in double. Where one expert explains many rows alone, p / s is 1 / w for all of them: in
+/* acc (VL doubles) += p r, in double. If one expert explains many rows alone, p / s is 1 / w for all of them: in
  * float, these equal terms would all be rounded in the same direction, and the gradient's error would be far larger
  * than that of random rounding. */
 static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r,

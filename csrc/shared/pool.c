@@ -27,8 +27,9 @@ typedef struct {
     int running; /* helpers that have not left yet */
 } pool;
 
-/* Flush subnormal floats to zero while the kernels run. They are negligible beside the largest probability of a row,
- * and x86 arithmetic on them can be a hundred times slower. Arm has no such penalty. Returns the mode to restore. */
+/* Flush subnormal floats to zero while the kernels run. They are negligible compared with the largest probability of a
+ * row, and x86 arithmetic on them can be a hundred times slower. Arm has no such penalty. Returns the mode to restore.
+ */
 static unsigned flush_subnormals(void) {
 #if MF_X86
     unsigned mode = __builtin_ia32_stmxcsr();
@@ -105,7 +106,7 @@ int mf_pool_run(mf_chunk_function *run, const void *task, mf_span reads, ptrdiff
     if (threads > MOST_THREADS) threads = MOST_THREADS;
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.left, NULL);
-    /* Counted before they start: one may leave before the next has started. */
+    /* The helpers are counted before they start, because one may leave before the next has started. */
     p.running = threads > 1 ? threads - 1 : 0;
     while (started < threads - 1 && !pthread_create(&helper[started], NULL, help, &p)) started++;
     if (started < threads - 1) {

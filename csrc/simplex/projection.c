@@ -103,7 +103,7 @@ int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n,
     for (ptrdiff_t j = 0; j < n; j++) {
         const double value = x[j] - top;
         if (!isfinite(value)) return MF_INFEASIBLE;
-        /* No coordinate can take more than all the room: this makes the bracket finite where a cap is not. */
+        /* No coordinate can take more than all the room: this makes the bracket finite if a cap is not. */
         lower = fmin(lower, value - fmin(hi[j], lo[j] + room));
         upper = fmax(upper, value - lo[j]);
         mean += value / (double)n;

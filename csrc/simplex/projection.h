@@ -11,8 +11,8 @@
 enum { MF_OK = 0, MF_NO_MEMORY = -1, MF_INFEASIBLE = -2 };
 
 /* out = argmin |out - x|^2 over the set. Finite x; lo <= hi; hi may be +inf. The bounds hold exactly, the sum to
- * rounding. MF_INFEASIBLE where sum lo > total or sum hi < total (beyond rounding), or where x is not finite or a bound
- * is NaN. out may be x. */
+ * rounding. MF_INFEASIBLE if sum lo > total or sum hi < total (beyond rounding), or if x is not finite or a bound is
+ * NaN. out may be x. */
 int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n, double total, double *out);
 
 /* out = a vertex of the set that minimises <g, out>; equal g are filled in the order of their index. */

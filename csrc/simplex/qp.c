@@ -9,13 +9,13 @@
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
 /* Multiplications, about a second, after which the active set that changes one domain at a time is given up. It may
- * not end where H is singular among hundreds of free domains. */
+ * not end if H is singular among hundreds of free domains. */
 static const double MOST_WORK = 1e9;
 
-/* RIDGE is added to the diagonal, as a fraction of each entry: H is singular where experts are copies of one another or
+/* RIDGE is added to the diagonal, as a fraction of each entry: H is singular if experts are copies of one another or
  * there are fewer rows than domains, and the rounding of its sums can make it indefinite. It is small enough for a step
  * along such a direction to go all the way to a bound, where the active set handles it; it grows tenfold as long as a
- * pivot is not positive. TRACE bounds what it is a fraction of, SIGN is the relative rounding of a gradient's sum. */
+ * pivot is not positive. TRACE bounds the entry from below, SIGN is the relative rounding of a gradient's sum. */
 static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0, TRACE = 1e-25, SIGN = 1e-14;
 
 typedef struct {
@@ -26,7 +26,7 @@ typedef struct {
     double *L;                      /* their Cholesky factor (free, free) */
     double *b, *ones;               /* right-hand sides, solved in place */
     double *step, *reduced, *noise; /* noise: bound on the rounding error of the reduced gradient */
-    double *diagonal; /* what the ridge is a fraction of: H_kk, or TRACE times the largest where that is larger */
+    double *diagonal; /* the ridge is a fraction of this: H_kk, or TRACE times the largest if that is larger */
     double level, ridge;
 } mf_step;
 

@@ -59,7 +59,7 @@ typedef struct {
     mf_slope *slope;       /* as many on a ramp, else NULL */
     const int32_t *parent; /* of each leaf, then of each node: 2 node + side; -1 for the root */
     int64_t start, origin; /* the first sample, and the root's count there */
-    int64_t step, steps;   /* of a ramp, in samples and their number; steps is 0 where shares are constant */
+    int64_t step, steps;   /* of a ramp, in samples and their number; steps is 0 if shares are constant */
     const int64_t *base;
     const int32_t *domain;
     ptrdiff_t events;

@@ -119,7 +119,8 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
             node->phase = (int64_t)(phase - turns * node->total);
         }
     }
-    /* Downwards: twice the bound at each child, rounded up. The ratio of two straight lines is largest at an end. */
+    /* From the root down, compute twice the bound at each child, rounded up. The ratio of two straight lines is largest
+     * at an end. */
     const int64_t last = stage->steps ? stage->steps - 1 : 0;
     for (ptrdiff_t j = 0; j < nodes; j++) {
         const mf_split *node = stage->split + j;

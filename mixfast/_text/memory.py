@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-# Where Linux reports it: for the machine, and for the container of this process (cgroups version 2 and 1).
+# The files in which Linux reports memory: for the machine, and for the container of this process (cgroups version 2 and 1).
 _MACHINE = Path("/proc/meminfo")
 _CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar after two seconds, drawn by tqdm where it is installed.
+"""Progress of long work: a bar after two seconds, drawn by tqdm if it is installed.
 
 A function that may take long wraps its work in `working`, and calls `advance` for each part that is done, or `now` to name what it does.
 Nested work shares the bar of the outermost one. No thread is started: the bar is drawn by these calls, once `DELAY` seconds have passed. The command
@@ -39,14 +39,14 @@ _LOCAL = _Local()
 
 
 class Work:
-    """A piece of long work, as a context: how much of it is done, and what is being done.
+    """A context for long work: it holds how much is done, and what is being done.
 
     Attributes
     ----------
     what : str
-        What is being done, such as "fitting laws".
+        A name of the work, such as "fitting laws".
     stage : str or tuple
-        What it does at the moment, as text or as a format and its values; empty if nobody said.
+        The current step, as text or as a format and its values; empty if none was named.
     done, total : int, int or None
         Parts that are done, and parts in all; None if that is not known.
     """
@@ -87,7 +87,7 @@ class Work:
 
     @property
     def text(self) -> str:
-        """What is being done, and what it does at the moment."""
+        """Return the name of the work and its current step."""
         stage = next((one.stage for one in reversed(self._stack.copy()) if one.stage), "")
         if isinstance(stage, tuple):
             stage = stage[0].format(*stage[1:])
@@ -99,7 +99,7 @@ class Work:
         self._outer._draw()
 
     def now(self, stage: str | tuple[Any, ...]) -> None:
-        """Say what is being done at the moment, as text or as a format and its values, which are put together if they are shown."""
+        """Name the current step, as text or as a format and its values, which are only formatted if they are shown."""
         self.stage = stage
         self._outer._draw()
 
@@ -138,7 +138,7 @@ def tracked(items: Iterable[_T], what: str, total: int, unit: str = "it") -> Ite
 
 
 def now(*stage: Any) -> None:
-    """Say what the innermost work of this thread does at the moment, as text or as a format and its values; nothing if there is no work."""
+    """Name the current step of this thread's innermost work, as text or as a format and its values; do nothing without work."""
     if _LOCAL.stack:
         _LOCAL.stack[-1].now(stage)
 
@@ -193,7 +193,7 @@ class Bar:
             "unit": part.unit,
         }
         bar = self._make(**words, leave=False, file=sys.stderr, dynamic_ncols=True, **form)
-        # The time is that since the work began, not since it was worth a bar.
+        # The time is counted from the beginning of the work, not from the first display of the bar.
         bar.start_t -= work.seconds
         return bar
 

@@ -8,7 +8,7 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Iterable
 
-# Printable characters that show nothing: fillers, variation selectors, the grapheme joiner.
+# Printable characters that are invisible: fillers, variation selectors, the grapheme joiner.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _BLANKS = re.compile(f"[{_BLANK}]")
 _SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")

@@ -13,7 +13,7 @@ from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import solve_doubts, span
 
-# Widths of intervals, as shares: what more data should reach, and what is worth a warning.
+# Widths of intervals, as shares: the width that more data should reach, and the width above which a warning is printed.
 _WIDE, _TOO_WIDE = 0.05, 0.08
 # Two domains can replace each other if the correlation of their shares over the replicates is at most this.
 _TRADE = -0.5

@@ -16,7 +16,7 @@ from mixfast.cli._streams import print_product
 
 @dataclass
 class Manner:
-    """How a command speaks, and what it has said that its JSON repeats.
+    """How a command prints messages, and which of them its JSON repeats.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Manner:
     json : bool
         Print one JSON object in place of the report: ``--json``.
     notes, warnings : list of str
-        What was said on stderr.
+        The messages on stderr.
     """
 
     quiet: bool = False
@@ -57,7 +57,7 @@ def speaking(how: Manner) -> Iterator[None]:
 
 
 def say(*lines: str) -> None:
-    """Print lines of the report on stdout, each of which stays one; with ``--json`` the object says them."""
+    """Print lines of the report on stdout, without wrapping them; with ``--json``, the object contains them instead."""
     if not _manner.json:
         print(in_lines(lines))
 
@@ -74,7 +74,7 @@ def tell(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say on stderr what the user should know, in one line; not with ``--quiet``."""
+    """Print a note on stderr, in one line; not with ``--quiet``."""
     _manner.notes.append(text)
     if not _manner.quiet:
         tell(f"note: {text}")
@@ -87,7 +87,7 @@ def warn(text: str) -> None:
 
 
 def detail(text: str) -> None:
-    """Say on stderr what was read or done; only with ``--verbose``."""
+    """Print on stderr what was read or done; only with ``--verbose``."""
     if _manner.verbose:
         tell(text)
 

@@ -149,7 +149,7 @@ def add(commands: shared.Commands) -> None:
         help="read domains, limits, sampler, runs and seed from an Olmix generate YAML; options override sampler, runs and seed",
     )
     shared.add_design_output(design)
-    # None: not given, so that the file of --olmix-config may say it.
+    # None means that --seed was not given; then the file of --olmix-config may set it.
     design.set_defaults(seed=None)
     shared.add_limits(design)
     shared.add_prior(design)

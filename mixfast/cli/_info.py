@@ -26,7 +26,7 @@ from mixfast.cli._versions import versions_report
 from mixfast.solver import MOST_LINES, expert_losses, group_losses
 from mixfast.tables import ExpertTable
 
-# The report of a file, and what ``--json`` says of it.
+# The report of a file, and its content with ``--json``.
 Found: TypeAlias = tuple[str, dict[str, Any]]
 Losses: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -167,7 +167,7 @@ def table_losses(table: ExpertTable) -> Losses:
 
 
 def table_found(table: ExpertTable, losses: Losses) -> dict[str, Any]:
-    """Return what ``--json`` says of a table."""
+    """Return the content of ``--json`` for a table."""
     own, uniform = losses
     sizes = np.diff(table.group_offsets).tolist()
     return {

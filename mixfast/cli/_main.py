@@ -35,7 +35,7 @@ exit status:
 # Words of a message that are longer than any path, and how many of their characters are kept.
 _ENDLESS = re.compile(r"\S{400,}")
 _KEPT = 120
-# Parameters of the library whose option has another name.
+# Parameters of the library, and the different names of their options.
 _OPTIONS = {"share": "held-out", "draws": "replicates", "q": "runs"}
 
 

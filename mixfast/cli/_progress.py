@@ -1,4 +1,4 @@
-"""What a command says on stderr while it works: a bar on a terminal, a line in a log."""
+"""What a command prints on stderr during long work: a bar on a terminal, a line in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast.cli._console import detail, manner, overwrite, tell
 
 # Seconds of work before it is shown on a terminal.
 QUIET_SECONDS = 1.0
-# Seconds of work before one line is printed where stderr is no terminal.
+# Seconds of work before one line is printed if stderr is not a terminal.
 LOG_SECONDS = 30.0
 
 
@@ -34,7 +34,7 @@ class ProgressLine:
 
 
 class _Line(ProgressLine):
-    """The line in place of a bar where tqdm is not installed."""
+    """The line that replaces a bar if tqdm is not installed."""
 
     def follow(self, work: Work) -> None:
         """Say how far the work is."""
@@ -45,9 +45,9 @@ class _Line(ProgressLine):
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on and for how long: on a terminal after a second, and in a log by one line after half a minute.
+    """Show what is being done and for how long: on a terminal after a second, in a log with one line after half a minute.
 
-    The function that comes with it takes what is going on at the moment, which stands behind ``what``. With ``--quiet`` nothing is shown; with
+    The yielded function takes a text on the current step, which is shown after ``what``. With ``--quiet`` nothing is shown; with
     ``--verbose`` the seconds are printed at the end.
     """
     done = threading.Event()

@@ -38,7 +38,7 @@ def held_out_report(report: HeldOut, limited: bool) -> str:
 
 
 def solve_found(answer: Answer, held_out: HeldOut | None) -> dict[str, Any]:
-    """Return what ``--json`` says of a solve."""
+    """Return the content of ``--json`` for a solve."""
     solution, table, intervals = answer.solution, answer.solution.table, answer.intervals
     extra: dict[str, Any] = {
         "table": {"rows": table.n_rows, "domains": table.n_domains, "groups": list(table.group_names)},

@@ -267,7 +267,7 @@ def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
 
 
 def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tuple[Any, float]:
-    """Return the objective and the weight of the KL term beside it."""
+    """Return the objective and the weight of the KL term."""
     objective = inputs.objective(args.objective, law.metrics, "metric")
     if config is None:
         return objective, args.kl or 0.0

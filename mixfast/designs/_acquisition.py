@@ -30,7 +30,7 @@ _OPTIMISM = 2.0
 
 
 def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
-    """Return candidates (M, K) all over the region and around its ``best`` mixture (K,)."""
+    """Return candidates (M, K) from the whole region and from around its ``best`` mixture (K,)."""
     seeds = np.random.SeedSequence(seed).generate_state(len(_NEAR) + 1).tolist()
     # Mix in a little of the prior, so that domains absent from the best mixture get some share.
     centre = 0.95 * best + 0.05 * region.prior

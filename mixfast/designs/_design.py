@@ -150,7 +150,7 @@ def extend(
     -------
     Design
         The new runs only. With "cover" each is the mixture of a pool that is farthest from all before it,
-        so every first part of them is a good extension, too. Ids differ from those of the swarm.
+        so the first runs alone, however many, are a good extension too. Ids differ from those of the swarm.
 
     Raises
     ------

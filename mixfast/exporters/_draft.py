@@ -220,7 +220,7 @@ def checked_budget(budget: int) -> int:
 
 
 def _as_text(path: Any) -> Any:
-    """Return the text of a path object, and anything else as it is, to be refused later."""
+    """Return the text of a path object; anything else is returned unchanged and refused later."""
     return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 

@@ -24,8 +24,8 @@ def levanter(mixture: Mixture | MixtureSchedule, *, block_size: int = 2048, batc
 
     Written for levanter of 2026-10 (``LmDataConfig``). Each block has ``share * block_size`` sequences of a
     domain, rounded down, and the largest domain gets the rest. A domain with less than one sequence per block is never trained
-    on; a note names it. A block has at most 65 535 sequences. A schedule becomes a list of steps and shares; it may not
-    have ramps, nor changes inside a batch or a block. The values of the export are those of the first part.
+    on; a note names it. A block has at most 65 535 sequences. A schedule becomes a list of steps and shares; it must not have ramps or
+    changes inside a batch or a block. The values of the export are those of the first part.
     """
     if isinstance(block_size, bool) or not isinstance(block_size, int) or not 1 <= block_size <= _BLOCK_MOST:
         raise ExportError(
@@ -67,7 +67,7 @@ def nanotron(mixture: Mixture | MixtureSchedule, *, paths: Paths = None, batch_s
     """Write nanotron's ``data_stages``: ``dataset_folder`` and ``dataset_weights``, in one stage or those of a schedule.
 
     Written for nanotron's main branch of 2026-04 (Nanoset); ``paths`` gives the folder of each domain. At a new
-    stage, nanotron continues at its position in each folder. A schedule may not have ramps, nor changes inside a batch. The
+    stage, nanotron continues at its position in each folder. A schedule must not have ramps or changes inside a batch. The
     values of the export are those of the first stage.
     """
     draft, parts = _stages_of("nanotron", mixture, batch_size)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.laws import descend
 
-# Start values of the constant: so many spreads of the metric below its smallest value, from an almost linear law (far below)
+# Start values of the constant: this many spreads of the metric below its smallest value, from an almost linear law (far below)
 # to one with strong curvature. One more start lies above the smallest value, because Huber's loss may have its optimum there.
 _DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
 # Every start first descends on losses with larger delta, which have fewer local minima. In units of the spread.

@@ -124,7 +124,7 @@ class GaussianProcess:
         self.log, self.tasks, self.restarts, self.prior, self.seed = bool(log), tasks, restarts, float(prior), seed
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return a copy fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has none.
+        """Return a copy fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has no value.
 
         The shares are the first columns of the inputs that sum to 1 in every row.
         """

@@ -17,7 +17,7 @@ from mixfast.mde._features import Features
 
 # Added to a share before its logarithm is taken: a share below a thousandth of the tokens has almost no effect.
 _SEEN = 1e-3
-# The result of one split depends on chance; results are averages over so many splits.
+# The result of one split depends on chance; results are averages over this many splits.
 _REPEATS = 5
 _FEWEST_RUNS = 6
 # "use" needs a gain of squared error above 2 standard errors and above 2 %.

@@ -220,7 +220,7 @@ def features(
     AlignmentError
         Table and swarm name different domains; `ExpertTable.select` removes experts of domains that no run used.
     TableError
-        The table lacks what a level needs.
+        If the table lacks lengths, sequences or other data that a level needs.
     ValueError
         Ratios that are no mixtures, or an unknown level.
 

@@ -22,7 +22,8 @@ from mixfast.region import limits_over
 
 Ranges = dict[str, tuple[float, float]]
 
-# With a KL term and up to `_SOLVED` domains, each end is solved for: until the rise is `_REACHED` of eps, in at most `_SOLVES` solves.
+# With a KL term and up to `_SOLVED` domains, each end of a range is found by solving: until the objective has risen by the fraction
+# `_REACHED` of eps, in at most `_SOLVES` solves.
 _SOLVED, _REACHED, _SOLVES = 128, 0.97, 30
 # The next price aims at a rise of `_AIM` times eps once the rise is above `_SEEN` times eps; before that, prices grow by `_GROWTH`.
 _AIM, _SEEN, _GROWTH = 0.985, 1e-3, 8.0

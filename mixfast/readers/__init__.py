@@ -9,8 +9,8 @@ by position. For the command line, `olmix_config` reads the fit configurations o
 and the limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
 
 Read `_read`, which checks every file; `_forms`, which finds the shares in each format; `_document` (files as documents) and `_places`
-(domains of files with paths). `_mixtures` has the readers by name; `_olmix_config` and `_olmix_generate` are
-independent of these.
+(domains of files with paths). `_mixtures` has one reader for each named format; `_olmix_config` and `_olmix_generate` do not use these
+files.
 """
 
 from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix

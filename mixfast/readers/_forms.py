@@ -1,7 +1,7 @@
 """The forms of a mixture in the files of loaders: how each is recognised, and where its shares are.
 
 Each ``find`` takes a document and returns pairs of a name (or a path) and a number; None if the document has another form. With ``sure``,
-if the caller has named the form, it raises instead and says what is missing.
+which means that the caller has named the form, it raises an error that says what is missing.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 # The sign of every difference on the page, in tables, figures and cards.
 SIGN = "Differences between mixtures are gains: + is better, - is worse. Costs and prices are gains given up."
-# A mixture of at most `_WHOLE` domains is shown whole; of a larger one, so many of the largest shares and of the largest other changes.
+# A mixture of at most `_WHOLE` domains is shown whole; otherwise the `_LARGEST` largest shares and the `_CHANGED` largest other changes.
 _WHOLE, _LARGEST, _CHANGED = 14, 8, 4
 # The decision shows at most this many limits.
 _LIMITS = 6
-# Characters of a name in the decision, whose tables share the width of the page: two lines.
+# Most characters of a name in the decision; its tables share the width of the page, so such a name takes two lines.
 _LONGEST = 40
 # An interval wider than this leaves the choice of the share open.
 _WIDE = 0.08
@@ -58,7 +58,7 @@ def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
 
 
 def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
-    """Yield sentences on what speaks against trusting the page, the most serious first."""
+    """Yield the reasons to doubt the page, one sentence each, the most serious first."""
     answer = parts.answer
     if parts.refusal is not None:
         yield f"N{str(parts.refusal)[1:]}."

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 # Tables show at most this many rows, so that the file stays small; the last row says how many more there are.
 MOST_LINES = 200
 _LONGEST = 100
-# Columns of a table, beside that of the names.
+# Columns of a table, without the column of names.
 _COLUMNS = 8
-# Names of at most so many characters stand on one line.
+# Names of at most this many characters are not broken into lines.
 _UNBROKEN = 22
 _ENDLESS = re.compile(rf"\S{{{_LONGEST + 1},}}")
 
-# Colours that only the page has, beside those that it shares with its figures: in light and in dark surroundings.
+# Colours of the page that its figures do not use: in light and in dark mode.
 _PALETTE = draw.PALETTE | {
     "soft": ("#5c5c5c", "#a9afb5"), "line": ("#dcdcdc", "#3a4046"), "rule": ("#9a9a9a", "#6b7278"), "link": ("#00507d", "#7cc4f0"),
     "tint": ("#f5f7f9", "#1f242a"), "warn": ("#b35900", "#ff9a4d"), "warm": ("#fdf6ee", "#2b2219"),
@@ -254,7 +254,7 @@ class Figures:
             self.available = False
 
     def html(self, make: Callable[[], Axes], alt: str, caption: str) -> str:
-        """Return a figure with what it shows in words, in a size for desktops and one for small screens; nothing without matplotlib."""
+        """Return a figure with a description in words, in one size for desktops and one for small screens; nothing without matplotlib."""
         if not self.available:
             return ""
         wide = self._inline(make(), "wide")
@@ -285,7 +285,7 @@ def _figure(drawn: str, caption: str) -> str:
 
 
 def side_by_side(*blocks: str) -> str:
-    """Return narrow blocks beside each other as far as the screen is wide enough."""
+    """Return narrow blocks side by side, as many as fit the width of the screen."""
     return '<div class="pair">' + "".join(f"<div>{block}</div>" for block in blocks if block) + "</div>"
 
 

@@ -30,7 +30,7 @@ def _solve() -> str:
 
 
 def shares(parts: Parts, figures: Figures) -> str | Why:
-    """Show the shares, beside those of the mixtures that they are compared with."""
+    """Show the shares next to those of the mixtures that they are compared with."""
     answer = parts.answer
     if answer is None:
         return Why(f"There is no mixture. {_solve()}")
@@ -56,7 +56,7 @@ def shares(parts: Parts, figures: Figures) -> str | Why:
 
 
 def _columns(answer: Answer, parts: Parts) -> dict[str, Callable[[str], str]]:
-    """Return what the table of shares shows of each domain, by the title of the column."""
+    """Return the columns of the table of shares, by title."""
     mixture, present, caps, common = answer.mixture, parts.present, answer.caps, answer.common_cap
     ends, prior, epochs = ends_of(parts.intervals), answer.prior, answer.epochs
     columns: dict[str, Callable[[str], str]] = {"domain": str, "share": lambda name: percentage(mixture[name])}

@@ -1,4 +1,4 @@
-"""Figures with one row for each domain: shares beside the prior, the near-optimal set, and the cost of limits."""
+"""Figures with one row for each domain: shares compared with the prior, the near-optimal set, and the cost of limits."""
 
 from __future__ import annotations
 

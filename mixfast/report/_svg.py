@@ -95,7 +95,7 @@ def _font(found: re.Match[str]) -> str:
 
 
 def _coloured(style: str, number: str, used: set[str]) -> str:
-    """Return a style whose colours are those of the page, which differ between light and dark, and whose references are this figure's."""
+    """Return a style with the colours of the page, which differ between light and dark mode, and with the ids of this figure."""
 
     def named(found: re.Match[str]) -> str:
         variable = draw.VARIABLES.get(found[0])

@@ -50,7 +50,7 @@ class MixtureSampler(Frozen):
     Parameters
     ----------
     mixture : Mixture or MixtureSchedule
-        Shares of the samples (of training tokens, where samples have one length).
+        Shares of the samples (of training tokens, if all samples have the same length).
     sizes : mapping of str to int, or array_like of int, shape (K,), optional
         Samples of each domain; an array is in the order of the domains. Without sizes domains have no end: indices count
         up, are not shuffled, and the epoch is 0.
@@ -79,7 +79,7 @@ class MixtureSampler(Frozen):
         Samples of the stream; None for a stream without an end, which has 2^60 samples.
     seed : int
     sizes : (K,) int64
-        Samples of each domain; 0 for all where domains have no end.
+        Samples of each domain; 0 for all if domains have no end.
 
     Raises
     ------

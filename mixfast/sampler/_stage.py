@@ -139,8 +139,8 @@ def enter(line: Line, tree: stream.Stage, counts: Counts) -> Stage:
     """Begin a stage: start its tree from the counts before it, and plan its events.
 
     1. Compute how many samples the tree would have given each domain by now, had it been used from the first sample.
-    2. A domain that has had more is ahead: its first samples of the tree are skipped, at their positions.
-    3. A domain that has had less is behind. Together these domains lack as many samples as the others have in excess. They
+    2. A domain that has had more samples than that is ahead: its first samples of the tree are skipped, at their positions.
+    3. A domain that has had fewer samples is behind. Together these domains lack as many samples as the others have in excess. They
        get the positions that become free, the most urgent first, or an earlier one if they would fall too far behind.
     """
     order = tree.domain

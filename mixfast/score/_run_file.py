@@ -23,8 +23,8 @@ _OF_EXPERT = {"model": "weights or config.json", "tokenizer": "tokenizer", "bos"
 class Description:
     """Everything that the values of parts depend on.
 
-    `texts` is a digest. `experts` has, by name, digests of ``model`` and ``tokenizer``, and ``bos``, the id of the first token of
-    documents. `shard` is the number of bytes of text in a shard.
+    `texts` is a digest. `experts` maps the name of each expert to digests of its ``model`` and ``tokenizer`` and to ``bos``, the id of the
+    first token of documents. `shard` is the number of bytes of text in a shard.
     """
 
     texts: str

@@ -208,7 +208,7 @@ def score(
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
     if out is not None:
-        # Checked before hours of work, not after them.
+        # Check this now: the scoring that follows can take hours.
         check_output(out, TABLE, ScoreError, force=force)
         check_writable(out)
     documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)

@@ -82,7 +82,7 @@ def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]
 
 
 def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
-    """Refuse settings for kinds of files of which there is none."""
+    """Refuse settings for a kind of file if no file of that kind is given."""
     plain = [file.suffix != _PARQUET and bare_name(file).suffix == ".txt" for file in files]
     if form.lines and not any(plain) and files:
         raise ScoreError(

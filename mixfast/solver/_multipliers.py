@@ -44,7 +44,7 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
     value, gradient, _ = rows.cross_entropy(Sum(weight, scale, wide=True)).sums(w)
     if math.isfinite(value):
         return gradient
-    # The best expert of some row is excluded, and so much better that exp overflows.
+    # In some row, an excluded expert is so much better than the others that exp overflows.
     table = table.to("cpu")
     c = np.full(table.n_rows, scale) if weight is None else device.host(weight)
     if rows.wear is None:

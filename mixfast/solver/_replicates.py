@@ -34,7 +34,7 @@ _LEAST = 0.01
 _SWEEPS = 12
 # At most this many domains without a share in the solution may get one in a replicate.
 _NEW_DOMAINS = 64
-# So many replicates, those with the longest last step, are checked by an additional sweep.
+# An additional sweep checks this many replicates, those with the longest last step.
 _CHECKED = 8
 # Newton steps in the K-dimensional model with the exact KL term: their largest number; the length, relative to all of them together and to
 # each share, below which a step is the last one; and the share below which a domain does not count for that.

@@ -169,7 +169,7 @@ class Solution(Frozen):
 
     @property
     def region(self) -> Region | None:
-        """The region, in the order of the table's domains; None where none was given."""
+        """The region, in the order of the table's domains; None if none was given."""
         return self._problem.region
 
     @property
@@ -184,7 +184,7 @@ class Solution(Frozen):
 
     @property
     def wear(self) -> float | None:
-        """Repeats after which a token was counted for 1/e of a new one; None where repeats count as new."""
+        """Repeats after which a token was counted for 1/e of a new one; None if repeats count as new tokens."""
         wear = self._problem.rows.wear
         return None if wear is None else wear.repeats
 
@@ -200,7 +200,7 @@ class Solution(Frozen):
 
     @cached_property
     def group_losses(self) -> dict[str, float]:
-        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows where there are several."""
+        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows if there are several groups."""
         names = self.table.group_names
         if len(names) == 1:
             return {names[0]: self.loss}

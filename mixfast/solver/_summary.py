@@ -27,7 +27,7 @@ def span(ends: tuple[float, float]) -> str:
 
 
 def is_limited(solution: Solution) -> bool:
-    """Whether the region of a solution has any limit; a prior alone is none."""
+    """Whether the region of a solution has any limit; a prior alone does not count."""
     return solution.region is not None and solution.region.limited
 
 

@@ -54,7 +54,7 @@ def test_what_binds(replay):
 
 
 def test_the_caps_that_the_reference_leaves_out(replay):
-    """The virtual domain has the tokens of all members together; four repeats of these are no limit."""
+    """The virtual domain has the tokens of all members together; four repeats of them do not limit its share."""
     done, _, _ = replay
     assert done[0].plan.part.cap[0] > 1.0
     assert done[2].plan.part.cap == (pytest.approx(0.97489, abs=1e-5), "finemath-3plus")

@@ -1,4 +1,4 @@
-"""The command line: every option, what it refuses and how, and its exit statuses."""
+"""The command `solve`: every option, its error messages, and its exit statuses."""
 
 import csv
 import io
@@ -575,7 +575,7 @@ def command(code, *arguments, **options):
 def test_ctrl_c_in_a_process(folder):
     table = folder / "large.npy"
     np.save(table, np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32) - 5)
-    # So many resamples that they take very long.
+    # Enough resamples to run until the signal arrives.
     process = command(SOLVED, "solve", "large.npy", "--replicates", "8000", cwd=folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)

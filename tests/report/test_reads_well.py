@@ -175,7 +175,7 @@ def test_long_names_keep_what_differs_in_tables_and_figures():
         assert len(set(labels)) == 30
         assert max(map(len, labels)) <= (18 if around is draw.narrowed else 34)
     page = plain(report.page(mixture, when=WHEN).html)
-    # The whole name is at hand.
+    # The page also contains the whole name.
     assert f'title="{LONG[0]}"' in page
     assert all(name in page.replace("<wbr>", "") for name in LONG[:30])
 

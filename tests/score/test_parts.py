@@ -319,7 +319,7 @@ def mutated(good, other, turn, draw):
     elif kind == 4:
         data[at : at + length] = bytes(length)
     elif kind == 5:
-        # From another part with the same layout.
+        # An array from another part with the same layout.
         data[at : at + 8 * length] = other[at : at + 8 * length]
     else:
         where = int(draw.integers(len(good)))
@@ -472,7 +472,7 @@ def test_a_second_run_is_told_who_has_the_folder(tmp_path):
     try:
         said = refused(lambda: opened(tmp_path), tmp_path / "table.npz.parts", f"in use by process {process.pid} on ")
         assert f"another run writes {tmp_path / 'table.npz'}. Wait until it ends, choose another output" in said
-        # Not even a run with other texts checks further.
+        # A run with other texts is refused for the same reason, before its texts are compared.
         refused(lambda: opened(tmp_path, texts="bb"), tmp_path / "table.npz.parts", "in use by process")
     finally:
         process.kill()

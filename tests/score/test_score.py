@@ -80,7 +80,7 @@ def make_model(kind, seed=0, vocabulary=320, **changes):
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 64,
-        # Far larger than initial weights in training: the logits must differ for a softcap or a scale to have an effect.
+        # Far larger than usual, so that the logits are large enough for a softcap or a scale to have an effect.
         "initializer_range": 0.4,
         "bos_token_id": 0,
         "eos_token_id": 1,
@@ -910,7 +910,7 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == [out]
     assert told[0].parts == 2 * n_shards
     assert told[0].tokens < told[-1].tokens
-    # Before anything is scored, it reports where the run resumes.
+    # It reports where the run resumes before it scores anything.
     n_texts = sum(len(names) for _, names in first)
     assert told[0] == scoring.Progress(
         "code", told[0].part, 2 * n_shards, 0, told[0].seconds, n_shards + 1, n_texts, 12

@@ -151,7 +151,7 @@ def test_gradients_of_rows_counted_anew(wide, shared, weighted):
     close(there.gradients(part, bins, counts, columns), here.gradients(part, bins, counts, columns), 1e-5)
 
 
-# So many rows that most of the remaining error is the part that does not average out.
+# Enough rows that most of the remaining error is the part that does not average out.
 @pytest.mark.parametrize(
     ("n", "options"),
     [(60_000, {}), (4000, {"spread": 10.0, "level": -40.0}), (4000, {"spread": 60.0, "level": -200.0})],

@@ -24,7 +24,7 @@ CONIC_EVERY = max(COUNT // 200, 13)
 BATCH = 50
 BEATEN_BY = 1e-7
 # Seeds that once failed: float32 noise above the tolerance in a working set (3449, 5921), all experts alike (5382), a region
-# of width 1e-12 (4455), multipliers from float32 (4583), or beside that of an expert that costs 1e198 nats (2218);
+# of width 1e-12 (4455), multipliers from float32 (4583), or compared with that of an expert that costs 1e198 nats (2218);
 # the certificate itself, if limits allow a domain no share (1194) or a group of weight 0 has an infinite slope (7353).
 ONCE_FAILED = (1194, 2218, 3024, 3449, 4455, 4583, 5382, 5921, 7353, 14990, 19562)
 

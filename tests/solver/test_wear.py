@@ -57,7 +57,7 @@ def test_wear_lies_between_no_repeats_and_endless_ones():
     free, endless = solved(data, region()), solved(data, region(), wear=1e12)
     assert endless.value == pytest.approx(free.value, abs=1e-8)
     assert max(free.epochs.values()) == pytest.approx(epochs[-1], abs=0.05)
-    # If repeats are worth nothing, the natural mixture remains: all tokens once.
+    # If repeats have no value, the optimum is the natural mixture, which reads every token once.
     least = solved(data, region(), wear=1e-4)
     assert least.mixture.total_variation(region().prior) < 1e-3
     losses = [solved(data, region(), wear=repeats).loss for repeats in (0.1, 1.0, 15.4)]

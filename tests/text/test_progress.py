@@ -1,4 +1,4 @@
-"""Progress of long work: nothing for short work, one bar for nested work, nothing where nobody looks."""
+"""Progress of long work: nothing for short work, one bar for nested work, nothing without a terminal or a notebook."""
 
 import io
 import os

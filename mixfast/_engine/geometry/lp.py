@@ -93,7 +93,7 @@ def minimise(
     """Return a vertex (K,) that minimises ``cost @ s`` over the region.
 
     Minimise ``cost @ s`` subject to ``sum s = total``, ``lower <= s <= upper`` (finite, (K,), feasible as such) and
-    ``row_lower <= rows @ s <= row_upper`` ((B,), infinite where there is no limit). Of equal candidates, the one with the lowest
+    ``row_lower <= rows @ s <= row_upper`` ((B,), infinite if there is no limit). Of equal candidates, the one with the lowest
     index enters. The region must have a point: see `check`. `equations` are those of the rows, if already known.
     """
     return _lenient(cost, lower, upper, rows, row_lower, row_upper, total, equations)[0]

@@ -74,7 +74,7 @@ def newton(
     """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
 
     The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` for `groups`
-    (rows, rows_low, rows_high) with B rows, infinite where there is no limit; w satisfies them up to rounding. H is symmetric positive
+    (rows, rows_low, rows_high) with B rows, infinite if there is no limit; w satisfies them up to rounding. H is symmetric positive
     semidefinite; directions without curvature and gradient are not moved along. Cost: a few dense systems of K + B unknowns.
 
     With `whole`, raise `UnfinishedStep` if the step is not found within its work limit; otherwise return a partial step.
@@ -226,8 +226,8 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
         y[active] = at.y[active]
         work += (free.size + active.size) ** 3 / 3.0
         border = a[np.ix_(active, free)]
-        # With only the free variables, a row may be far below 1 and small beside the proximal term. `careful` rescales such rows; the fast
-        # rounds do not, because they cycle less without.
+        # With only the free variables, a row may be far below 1 and small compared with the proximal term. `careful` rescales such rows;
+        # the fast rounds do not, because they cycle less without.
         size = np.abs(border).max(axis=1, initial=0.0) if careful else np.ones(active.size)
         size[size == 0.0] = 1.0
         border /= size[:, None]

@@ -5,7 +5,7 @@ If one epoch of a domain fills a share u of the run, a share w reads the domain 
     g(w) = w                                      up to w = u
     g(w) = u + u R (1 - exp(-(w / u - 1) / R))    beyond
 
-A share w is worth as much as a share g(w) of new tokens. g is concave and increasing. The objective is convex and decreasing in every
+A share w counts as much as a share g(w) of new tokens. g is concave and increasing. The objective is convex and decreasing in every
 effective share, so it stays convex: gap and prices have the same meaning as without wear.
 
 Reference: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.16264), equation 5.
