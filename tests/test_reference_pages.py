@@ -34,7 +34,9 @@ def test_every_command_has_a_section():
                 for one in action.choices.values():
                     yield from names(one)
 
-    assert list(names(build_parser())) == headings("commands.md")[1:]
+    assert list(names(build_parser())) == [
+        heading for heading in headings("commands.md") if heading.startswith("mixfast")
+    ]
 
 
 def test_every_loader_is_named():
