@@ -165,8 +165,8 @@ cross: $(VENV)/.stamp-core $(VENV)/.stamp-cross
 	else echo "qemu-aarch64 is not installed (Debian: qemu-user): the Arm build was compiled, not run"; fi
 
 # One wheel for each platform serves Python 3.11 and newer (abi3); zig compiles and links it for glibc 2.17 or macOS 11. The
-# wheel for this machine is built from the sdist. After an ordinary install, tests that run here would import ./mixfast, which
-# has no core of its own then: the tests run in another folder, and install the wheel into a third.
+# wheel for this machine is built from the sdist. After an ordinary install, tests that run here would import ./mixfast, which then has no
+# compiled core. So the tests run in another folder, and install the wheel into a third.
 WHEELS := manylinux_2_17_x86_64 manylinux_2_17_aarch64 macosx_11_0_arm64
 PYTHONS ?=
 zig_manylinux_2_17_x86_64 := -target x86_64-linux-gnu.2.17

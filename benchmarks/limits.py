@@ -24,7 +24,7 @@ def median_seconds(call: Callable[[], object], *, budget: float = 0.3, least: in
 
 
 def stream(table: np.ndarray) -> float:
-    """Seconds to read the table once as float32, a numpy sum in each thread."""
+    """Return the seconds to read the table once as float32, with one numpy sum in each thread."""
     flat = np.ascontiguousarray(table, dtype=np.float32).reshape(-1)
     return _in_parts(lambda part: part.sum(), flat)
 

@@ -40,7 +40,7 @@ def data() -> tuple[str, np.ndarray, np.ndarray]:
 
 
 def part(size: int, metrics: int) -> tuple[str, Fitted, np.ndarray]:
-    """Return the origin of the runs, a part of them to fit, and the losses of 64 others."""
+    """Return the origin of the runs, the runs to fit, and the losses of 64 others."""
     name, x, y = data()
     order = np.random.default_rng(0).permutation(len(x))
     chosen, other = order[:size], order[-64:]
@@ -162,7 +162,7 @@ def test_fit(measure: Any, law: str) -> None:
 
 
 class Ran(NamedTuple):
-    """The output of a command and the processor seconds it took."""
+    """Return the output of a command and its processor time, in seconds."""
 
     text: str
     processor: float

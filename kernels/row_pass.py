@@ -1,7 +1,7 @@
 """Value, gradient and optional Hessian of the ensemble loss, from the stored log-likelihoods.
 
 `_value_gradient` reads every row once, which limits its speed: exp happens in registers, each program walks its own run of rows
-and keeps float64 sums, torch adds the programs' slots. `_hessian` reads one block of rows in so many, and takes the outer
+and keeps float64 sums, torch adds the programs' slots. `_hessian` reads one of every few blocks of rows, and takes the outer
 products on the tensor cores (three tf32 products make one of float32). No atomics: the same input gives the same bits.
 """
 

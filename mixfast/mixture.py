@@ -416,7 +416,7 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=3)
     if total != 1.0:
         shares /= total
-        # The rounding error goes to the largest share, where it is relatively smallest. Shares that were stored sum to 1
+        # The rounding error goes to the largest share, because its relative change is the smallest. Shares that were stored sum to 1
         # already, so that reading them changes no bit.
         for _ in range(4):
             shares[shares.argmax()] += 1.0 - math.fsum(shares)

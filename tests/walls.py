@@ -145,7 +145,7 @@ def imports() -> Iterator[tuple[str, str]]:
 def circles() -> Iterator[tuple[str, str]]:
     """Yield groups of files that import one another, including imports inside functions and for type checkers.
 
-    Imports of a later room are listed by `imports` and left out here: one of them would connect half of the package.
+    Imports of a later room are listed by `imports` and left out here: a single one would join half of the package into one group.
     """
     edges: dict[str, set[str]] = {}
     for module, path in MODULES.items():

@@ -79,7 +79,7 @@ def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
         for name in group:
             ends = len(name) - start <= longest - 1
             out[name] = f"…{name[start:]}" if ends else f"…{name[start : start + longest - 2]}…"
-    # More differs than there is room for.
+    # Some shortened names are still equal: number them.
     for group in _alike(out):
         for number, name in enumerate(group, start=1):
             mark = f"…#{number}"

@@ -41,13 +41,13 @@ _manner = Manner()
 
 
 def manner() -> Manner:
-    """Return how the command that runs speaks."""
+    """Return the `Manner` of the command that runs."""
     return _manner
 
 
 @contextmanager
 def speaking(how: Manner) -> Iterator[None]:
-    """Let the block speak in a manner."""
+    """Use a `Manner` for the messages of the block."""
     global _manner
     before, _manner = _manner, how
     try:

@@ -105,7 +105,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, one_of(value, action.choices))
 
     def refuse_rest(self, rest: Sequence[str]) -> NoReturn:
-        """Refuse words that no option took."""
+        """Refuse the arguments that belong to no option."""
         named = {word.partition("=")[0] for word in rest if word.startswith("-")}
         known = [option.lstrip("-") for option in self._option_string_actions if option not in ("-h", "--help")]
         hints = "".join(did_you_mean(word.lstrip("-"), known) for word in sorted(named)).replace("mean ", "mean --")

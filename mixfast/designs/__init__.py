@@ -1,6 +1,6 @@
 """Designs: choose the mixtures of proxy runs before they are trained.
 
-Verbs:
+Functions:
 
 - `design` chooses the mixtures of a new swarm within a `Region`. "cover" spreads them over the region and rejects nothing;
   "regmix" and "olmix" sample as those papers do, with the settings `RegMix` and `Olmix`.
@@ -13,7 +13,7 @@ The first two return a `Design`: mixtures with ids, but without metrics. `with_m
 trained; `to_csv` and `from_csv` write and read it. `next_runs` returns `NextRuns`, a design with the expected gain of each run. Groups of domains
 with fixed ratios (`frozen=`) count as one domain.
 
-Read the files in this order: `_results.py` (the nouns), `_design.py` (the verbs `design` and `extend`), `_cover.py` with
+Read the files in this order: `_results.py` (the classes), `_design.py` (the functions `design` and `extend`), `_cover.py` with
 `_candidates.py` (mixtures within limits), `_regmix.py` and `_olmix.py` with `_olmix_tree.py` and `_olmix_sampler.py` (the samplers of the
 papers; `docs/explanation/samplers.md` compares them with the original code), `_frozen.py` (fixed ratios),
 `_next_runs.py` with `_acquisition.py` (the expected gain of runs). `_candidate_loops.py` is compiled by Numba, and only functions

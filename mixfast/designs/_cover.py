@@ -13,8 +13,8 @@ from mixfast.region import Region
 # Candidates for each run. More candidates cover the corners slightly better, at a proportional cost.
 _POOL = 20
 
-# Most multiplications of the choice, about a second. Swarms of thousands of runs get a smaller pool, or all samples of it: so
-# many samples cover the region without a choice.
+# Most multiplications of the choice, about a second. Swarms of thousands of runs get a smaller pool, or all samples of it, because a large
+# number of samples covers the region without a choice.
 _WORK = 1 << 30
 
 # Dirichlet strengths around the prior, from sparse mixtures to mixtures near the prior; one more part of the pool is uniform. RegMix's

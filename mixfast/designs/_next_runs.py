@@ -54,9 +54,9 @@ def next_runs(
     way : "auto", "information", "improvement" or "thompson"
         "information": the runs that give the most information about the coefficients of log-linear laws (D-optimal). "improvement": the
         largest expected improvement on the best run, one run after the other, each as if those before it had given the
-        predicted result. "thompson": q joint random draws of the objective at the candidates; of each draw the best mixture
-        that no earlier draw has chosen. Use it for batches of many runs, and if the laws may be far off. "auto": information
-        if all laws that count are log-linear, else improvement.
+        predicted result. "thompson": q joint random draws of the objective at the candidates; each draw gives its best mixture that no
+        earlier draw has chosen. Use it for batches of many runs, and if the laws may be far off. "auto": information if all laws that count
+        are log-linear, else improvement.
     among : Swarm or Design, optional
         Mixtures to choose from, with their ids, in place of candidates sampled from the region. Mixtures that the swarm
         already has, or that lie outside the region, are left out.

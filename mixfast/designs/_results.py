@@ -110,7 +110,8 @@ class Design(Frozen):
         Raises
         ------
         SwarmError
-            A name looks like a formula of a spreadsheet, such as "=1+1"; or, without ``force``, a file of another kind would be lost.
+            A name looks like a formula of a spreadsheet, such as "=1+1"; or, without ``force``, a file of another kind would be
+            overwritten.
         OSError
             The file cannot be written; the old one is unchanged.
         """

@@ -83,9 +83,9 @@ def fit(
     Notes
     -----
     If a run looks diverged, `Fit.notes` names it and says how to leave it out. The fit uses it like any other run, but the errors and
-    the choice between laws ignore it. A run looks diverged in a metric if its value is more than 10 (robust) standard deviations
-    from the median, and if every law that was tried misses it out of fold by more than 10 times the law's usual error and by at least half
-    of that distance. The robust standard deviation is 1.4826 times the median absolute deviation.
+    the choice between laws ignore it. A run looks diverged in a metric if two conditions hold: its value is more than 10 (robust) standard
+    deviations from the median; and the out-of-fold error of every law that was tried is more than 10 times the law's usual error and at
+    least half of that distance. The robust standard deviation is 1.4826 times the median absolute deviation.
 
     Out-of-fold errors: each run is predicted by a law that was fitted without it, but four laws reuse something from the fit to all runs.
     "gp" starts its hyperparameters there, "lightgbm" keeps the number of rounds, and "autoscale" and "bimix" descend both from its

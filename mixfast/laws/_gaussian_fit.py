@@ -235,7 +235,7 @@ def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None,
     """Return the best hyper-parameters found, and minus their log posterior.
 
     1. With many runs, search on a random subset first.
-    2. Search on all runs, from where that search ended.
+    2. Search on all runs, starting at the end of that search.
     3. Search again from random length scales, as often as the rule says, and twice more if the result explains everything as noise.
     """
     dims = z.shape[1]

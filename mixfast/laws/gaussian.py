@@ -138,7 +138,7 @@ class GaussianProcess:
         return self._fitted_to(x, y, fit)
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """Fit the law to some of its own runs, metrics (R', len(columns)). Each search starts where that of all runs ended."""
+        """Fit the law to some of its own runs, metrics (R', len(columns)). Each search starts at the end of the search on all runs."""
         self._check_fitted()
         if self.tasks:
             return self.fit(x, y)

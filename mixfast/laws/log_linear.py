@@ -45,7 +45,7 @@ class LogLinear(Coefficients):
     Parameters
     ----------
     delta : float, optional
-        Where Huber's loss changes from squared to absolute errors, in units of the metric. Default 0.02, Olmix's choice for
+        The residual at which Huber's loss changes from squared to absolute errors, in units of the metric. Default 0.02, Olmix's choice for
         losses. For metrics with a median above 20 or below 0.1, it is scaled by median / 20 or median / 0.1, so that a perplexity
         or a small rate is fitted like a loss.
     penalty : float or "cv", optional

@@ -4,7 +4,7 @@ A stream (`mixfast.MixtureSampler`, or one of those below) says which sample of 
 samples from one map-style data set for each domain, in PyTorch's `DataLoader` and torchdata's ``StatefulDataLoader``, with
 any number of ranks and workers, and resumes from a saved state.
 
-Nouns:
+Classes:
 
 - `StreamSampler`: the ``sampler=`` of a loader over `Sources`; the main process finds the samples, workers read them.
 - `StreamDataset`: a data set; the workers of its loader find and read the samples. It needs the batch size, and makes its own
@@ -14,7 +14,7 @@ Nouns:
   switch to mixfast without changing its data.
 - `DocumentShares`: shares of documents that result in given shares of tokens.
 
-Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixture; `megatron_indices` and
+Functions: `sizes` counts the samples of sources; `document_shares` converts a mixture; `megatron_indices` and
 `megatron_exhaustive_indices` return Megatron-LM's index arrays.
 
 `StreamSampler` and `StreamDataset` import torch when they are first accessed; the rest needs only numpy.

@@ -3,12 +3,12 @@
 ``min_w sum_j omega_j f_j(w) + kl * KL(w || prior)`` over a `Region`, where ``f_j`` is the law of metric j. Log-linear and linear laws
 are convex: their optimum is solved exactly and has a gap. All other laws are searched, and the status of the answer says so.
 
-Nouns
+Classes
     `Proposal`: the mixture, the predicted metrics, the shadow prices, the metrics expected to get worse (`worse`), and the reasons
     not to trust it (`doubts`).
-    `Gain`: the expected gain over the prior.  `KlAdvice`, `ShareIntervals`: results of the verbs below.
+    `Gain`: the expected gain over the prior.  `KlAdvice`, `ShareIntervals`: results of the functions below.
 
-Verbs
+Functions
     `propose`: the best mixture.  `path`: the same for several weights of the KL term.
     `advise_kl`: choose the weight of the KL term.  `bootstrap`: how much the shares depend on the given runs.
 

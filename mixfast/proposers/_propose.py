@@ -68,7 +68,7 @@ def propose(
     seed : int, default 0
         Seed of the search and the simulations; an exact solve is not random.
     tolerance : float or mapping of metric to float, optional
-        How much worse than at `reference` a metric may become, in its unit. A number applies to all metrics that count.
+        How much worse a metric may be than at `reference`, in the unit of the metric. A number applies to all metrics that count.
     reference : Mixture or mapping, optional
         The mixture that `tolerance` refers to; the prior by default.
     kappa : float, default 0

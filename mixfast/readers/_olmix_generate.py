@@ -54,7 +54,7 @@ class OlmixGeneration:
     existing : str or None
         Olmix's ``existing_mix_file``, a pickle, which is not read, because a pickle can run code. Give its runs to `extend`.
     notes : tuple of str
-        Where Olmix's code does not do what the file says, and how the file was read.
+        Notes on settings that Olmix's code does not follow, and on how the file was read.
     """
 
     region: Region

@@ -147,7 +147,7 @@ def _means(families: Families, metrics: Sequence[str], notes: list[str]) -> dict
     """Return the weights of the metrics in the mean of each family."""
     found = {}
     for family, tasks in families.items():
-        # As in Olmix, where the categories of MMLU have replaced its subjects.
+        # As in Olmix, the categories of MMLU replace its subjects.
         members = [name for name in tasks if name in metrics]
         if not members:
             raise OlmixConfigError(

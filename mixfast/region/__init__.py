@@ -3,12 +3,12 @@
 A region is the set ``{w : sum w = 1, floor <= w <= cap, bound_lower <= bound_rows @ w <= bound_upper}``. It is checked once, when it
 is built: names, shapes and numbers, and that at least one mixture meets all limits. A region that exists can be solved over.
 
-Nouns
+Classes
     `Region`: the set, with its prior and, if it was built by `Region.from_tokens`, the token counts behind its caps.
     `Bound`: one limit on the summed share of a group of domains.
     `ShadowPrice`: what one binding limit costs at an optimum.
 
-Verbs, as methods of a region
+Methods of a region
     `project` (nearest mixture of the region), `linear_min` and `lower_bound` (the linear program over it), `contains` and `violation`,
     `align` (another order of domains), `replace` (other limits), `epochs` (passes over the tokens that a mixture implies).
 

@@ -5,7 +5,7 @@ and the runs that it was fitted to; a ledger; the schedule of a loader. Sections
 lists them and how to add them. The HTML file loads nothing, and the same parts give the same bytes. Nothing is solved or fitted
 here, with two exceptions: the near-optimal set, and predictions out of fold.
 
-Nouns: `Page` (the document, its sections, what is missing, warnings) and `OutOfFold` (measured metrics and what the laws predict
+Classes: `Page` (the document, its sections, what is missing, warnings) and `OutOfFold` (measured metrics and what the laws predict
 of runs that they have not seen; made by `out_of_fold`).
 
 Figures: each function draws one figure, takes an optional ``ax`` (by default a new figure, which no window shows) and returns the

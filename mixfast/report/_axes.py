@@ -84,7 +84,7 @@ _SETTINGS = threading.RLock()
 
 @contextmanager
 def style(ax: Axes | None = None) -> Iterator[None]:
-    """Apply the report's settings of matplotlib while a figure is drawn; in given Axes only those that names need."""
+    """Apply the report's settings of matplotlib while a figure is drawn; if Axes are given, only the settings for names."""
     with needed("a figure", "matplotlib", "mixfast[plot]", BackendError):
         import matplotlib as mpl
         from matplotlib import style as styles

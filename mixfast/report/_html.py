@@ -123,7 +123,7 @@ pre, code { overflow-wrap: anywhere; white-space: pre-wrap; }
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: where links lead to, its title, and its HTML."""
+    """A part of the page: the anchor for links, the title, and the HTML."""
 
     anchor: str
     title: str

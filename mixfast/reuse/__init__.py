@@ -1,6 +1,6 @@
 """Mixture reuse: when domains are added, removed, split or revised, keep the known ratios and train only a few new runs.
 
-A swarm costs days of training, and the set of domains keeps changing. This room decides which part of the old mixture can be kept. Nouns:
+A swarm costs days of training, and the set of domains keeps changing. This room decides which part of the old mixture can be kept. Classes:
 
 - `Add`, `Remove`, `Partition`, `Revise` are changes of the set of domains, by name; an `Update` matches them with the old domains.
 - `Reuse` is a plan. The relative shares of the unchanged domains are frozen, and those domains become one virtual
@@ -10,7 +10,7 @@ A swarm costs days of training, and the set of domains keeps changing. This room
 - `Carried` is an old swarm converted to the new domains.
 - `Ledger` records every update of a mixture with its date and reason (`Entry`), and the open plan (`Pending`).
 
-Verbs: `full` freezes all unchanged domains, `partial` reopens those whose freezing would cost most; `swarm` converts old runs
+Functions: `full` freezes all unchanged domains, `partial` reopens those whose freezing would cost most; `swarm` converts old runs
 to the new domains, `carry` does so over all updates of a ledger, and `together` joins old runs with new ones; `resume` rebuilds the open
 plan of a ledger; `kappa` is the coupling of Theorem 1.
 

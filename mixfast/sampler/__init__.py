@@ -5,14 +5,14 @@ stream of samples that keeps the shares at every point, repeats each domain at m
 resumed anywhere. The stream is a pure function of the sample's number: nothing is stored for each sample, sample 10^15 is found
 as fast as the first, and ranks and workers need not communicate.
 
-Nouns:
+Classes:
 
 - `MixtureSampler`: the stream. It is made from a `mixfast.Mixture` or a `MixtureSchedule` and the sizes of the domains.
 - `MixtureSchedule`: a mixture that changes during the run, at once (`then`) or along a straight line (`ramp`).
 - `MixtureCursor`: a position in the stream that advances as samples are taken.
 - `Positions`: samples of the stream: number of the domain, index within the domain, and epoch.
 
-Verbs: ``sampler[i]`` and ``sampler.positions(start, stop, step)`` find samples; ``sampler.cursor()`` reads in order;
+Methods: ``sampler[i]`` and ``sampler.positions(start, stop, step)`` find samples; ``sampler.cursor()`` reads in order;
 ``state`` and ``check_state`` save and resume; ``counts`` and ``first_samples`` report how many samples of each domain come.
 
 How sample i is found:

@@ -31,14 +31,14 @@ class History:
         self._domains: dict[int, tuple[str, ...]] = {0: ()}
 
     def domains(self, position: int) -> tuple[str, ...]:
-        """Return the domains that were named before a position, by number; none at the start, where nothing is fixed yet."""
+        """Return the domains that were named before a position, by number; none at the start, because nothing is fixed yet."""
         begun = bisect_left(self._starts, position)
         if begun not in self._domains:
             self._domains[begun] = self.schedule.until(position).domains
         return self._domains[begun]
 
     def before(self, position: int) -> str:
-        """Return the digest of the past at a position; that of no data at the start, where nothing is fixed yet."""
+        """Return the digest of the past at a position; the digest of no data at the start, because nothing is fixed yet."""
         if position == 0:
             return _digest(b"")
         begun = bisect_left(self._starts, position)

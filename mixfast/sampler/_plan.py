@@ -1,4 +1,4 @@
-"""Plan: turn a schedule into the stages of a stream, which begin at changes of shares and where domains run out."""
+"""Plan: turn a schedule into the stages of a stream, which begin when shares change or domains run out."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Stage:
 
 
 def tree_of(line: Line, counts: Counts, last: Stage | None) -> stream.Stage:
-    """Return the tree of a line.
+    """Return the tree for a line of the plan.
 
     If the tree of the stage before keeps the bound with the new shares, it is reused, which needs fewer events.
     """

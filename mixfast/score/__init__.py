@@ -4,13 +4,13 @@ MixMin and MDE choose a mixture from the log-likelihoods of target texts under m
 them: log p of every token of the texts under every expert, summed for each document or kept for each token. Finished parts
 are stored on disk, so an interrupted run can continue, and processes started by ``torchrun`` share the work.
 
-Nouns:
+Classes:
 
 - `Document`: one text to score, after a prompt if there is one.
 - `Scores`: log-probabilities of some documents under one model.
 - `Progress`: the progress of a run.
 
-Verbs: `score` runs all experts over all texts and returns the table; `score_documents` scores with a model that is already
+Functions: `score` runs all experts over all texts and returns the table; `score_documents` scores with a model that is already
 loaded; `read_texts` reads documents from files.
 
 torch, transformers and pyarrow are imported when they are needed, not with this module.

@@ -85,7 +85,7 @@ class _Invalid(Exception):
 
 
 def _experts(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> str:
-    """Name the experts that differ, and which fields of those in both runs."""
+    """Name the experts that differ, and the fields that differ for experts of both runs."""
     apart = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     other = [what for key, what in _OF_EXPERT.items() if any(_differ(key, old, new, name) for name in apart)]
     return f"experts ({listing(apart)})" + (f", their {listing(other)}" if other else "")

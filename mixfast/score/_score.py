@@ -158,7 +158,7 @@ def score(
     batch_tokens : int, optional
         Number of tokens in a batch, padding included; by default 4096 on a CPU and 32768 on a GPU. Halved if memory runs out.
     out : path, optional
-        File of the table (.npz). Until it is written, finished parts are kept beside it, in ``OUT.parts``: the same call continues
+        File of the table (.npz). Until it is written, finished parts are kept in the folder ``OUT.parts``: the same call continues
         where an earlier one ended. A call with other inputs is refused, and so is a call while another process or thread writes the
         same file. Required with several ranks. An existing table is replaced.
     force : bool, default False

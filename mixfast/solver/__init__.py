@@ -3,11 +3,11 @@
 ``min_w sum_g omega_g L_g(w) + kl * KL(w || prior)`` over a `Region`, where ``L_g`` is the loss of one group of rows of an `ExpertTable`.
 Every answer has a Frank-Wolfe gap: the objective is above its minimum by at most this much.
 
-Nouns
+Classes
     `Solution`: the mixture, status, value, gap, shadow prices and trace, with methods for ranges, intervals and losses.
     `Bootstrap`: intervals of the shares.  `HeldOut`: losses of mixtures on held-out sequences.
 
-Verbs
+Functions
     `solve`: the certified optimum.  `path`: the same along KL weights or caps.  `losses`: the loss of given mixtures.
     `bootstrap`: how much the shares depend on the sequences in the table.  `holdout`: fit on some sequences, compare on the others.
 

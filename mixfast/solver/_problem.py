@@ -206,7 +206,7 @@ def _aligned(region: Region | None, table: ExpertTable) -> Region | None:
 def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
     """Return the table on the device of a backend, and the device that computes (None for the CPU).
 
-    "auto" leaves the table where it is. A table that does not fit into the memory of the GPU stays on the host.
+    "auto" does not move the table. A table that does not fit into the memory of the GPU stays on the host.
     """
     if backend in ("cpu", "reference"):
         return table.to("cpu"), None

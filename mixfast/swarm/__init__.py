@@ -1,6 +1,6 @@
 """Swarms: proxy runs, the mixture each was trained on and the metrics it reached, joined on the run.
 
-`Swarm` is the noun of this room. It holds R small training runs: their mixtures (R, K), whose rows sum to 1, and what they
+A `Swarm` holds R small training runs: their mixtures (R, K), whose rows sum to 1, and what they
 reached (R, J), with names for runs, domains and metrics. It is checked once, when it is built, and immutable from then on.
 Malformed input raises `SwarmError`, which names the file, the runs and the columns. Laws (`mixfast.fit`) are fitted to it and
 designs (`mixfast.design`) are extended from it.

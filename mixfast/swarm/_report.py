@@ -60,7 +60,7 @@ class SwarmReport:
     never_sampled : tuple of str
         Domains that no run uses: their effect is unknown.
     unvaried : mapping of str to float
-        Further domains with the same share in all runs, except for rounding, and that share: their effect is unknown, too.
+        Further domains with the same share in all runs, except for rounding, each with this share. Their effect is unknown, too.
     linked : tuple of str
         Domains that vary only together, such as two in a fixed ratio: their effects cannot be separated.
     rank : int

@@ -204,7 +204,7 @@ def _lenient(
     total: float,
     equations: Equations | None,
 ) -> tuple[Vector, Vector]:
-    """Return vertex and multipliers of `_simplex` with the smallest tolerance that works; if none does, those where the last attempt ended."""
+    """Return vertex and multipliers of `_simplex` with the smallest tolerance that works, or else those of the last attempt."""
     # Scaling by a power of two changes no digits, and prevents overflow of extreme costs.
     exponent = math.frexp(float(np.abs(cost).max(initial=0.0)))[1]
     unit = 2.0 ** -min(max(exponent, -1000), 1000)

@@ -183,7 +183,7 @@ def _limits(
 
 
 def _solve(problem: _Problem, start: Vector, *, whole: bool) -> _Point | None:
-    """Return the optimum, or at worst a feasible point close to it; None if not even that is found. `start` is feasible.
+    """Return the optimum, or else a feasible point close to it; None if neither is found. `start` is feasible.
 
     With `whole`, return the optimum or, if there are many unknowns, raise `UnfinishedStep`.
     """

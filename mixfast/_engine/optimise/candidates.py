@@ -54,8 +54,8 @@ def inside(region: Region, points: Matrix) -> Matrix:
         out[m] = simplex.project(out[m], region.floor, region.cap)
     if not region.bounds:
         return out
-    # Points satisfy the single limits here. For group limits, move them towards the centre of the region as far as needed, which is
-    # faster than computing the nearest point.
+    # Here the points satisfy the limits of single domains. For group limits, move them towards the centre of the region as far as needed,
+    # which is faster than computing the nearest point.
     middle = _middle(region)
     here, there = out @ region.bound_rows.T, region.bound_rows @ middle
     with np.errstate(divide="ignore", invalid="ignore"):
