@@ -487,7 +487,7 @@ def test_residual_takes_the_bias_away_and_knows_its_slopes(rng):
         mde.Residual.from_state(fitted.state())
     with pytest.raises(AlignmentError, match="no metric has a feature"):
         mde.Residual(RidgeLaw(), found, metrics=["a", "b", "c"])
-    with pytest.raises(ValueError, match="features, as Features.matrix"):
+    with pytest.raises(ValueError, match=r"features, as Features\.matrix"):
         fitted.predict(where)
 
 

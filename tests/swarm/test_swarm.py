@@ -594,9 +594,9 @@ def test_folds_test_every_run_once_and_chosen_runs_never(runs, chosen, seed, dat
     swarm = Swarm(kinds[which], np.arange(runs * 1.0), domains=list("xyz"), metric_names=["m"], chosen=mask)
     different = len(set(which[~mask].tolist()))
     if different < 2:
-        with pytest.raises(SwarmError, match="different mixtures|share one mixture"):
+        with pytest.raises(SwarmError, match=r"different mixtures|share one mixture"):
             swarm.folds(2)
-        with pytest.raises(SwarmError, match="different mixtures|share one mixture"):
+        with pytest.raises(SwarmError, match=r"different mixtures|share one mixture"):
             swarm.holdout()
         return
     n = data.draw(st.integers(2, different))
