@@ -1,0 +1,105 @@
+"""Figures in prose equal the recorded results that they quote, rounded once."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LABORATORY = (ROOT / "docs/explanation/laboratory.md").read_text(encoding="utf-8")
+FRONT = (ROOT / "README.md").read_text(encoding="utf-8")
+WAYS = {
+    "ratios of untouched domains frozen": "full reuse",
+    "some domains unfrozen by hand": "partial reuse",
+    "domains unfrozen as the previous law advises; law with a weak penalty": "partial by law",
+    "the same, all runs kept (`keep_gone`), half of the new ones chosen by `next_runs`": "mixfast",
+}
+# The methods of the table in laboratory.md, by the names in verdicts.csv.
+METHODS = {
+    "`solve` on token tables, `wear=15.4, kl=0.05`": "mixfast, tokens, wear, KL",
+    "`fit` on a swarm, `propose(kl=0.05)`": "mixfast, auto, KL",
+    "`solve` on token tables": "mixfast, tokens",
+    "Olmix (log-linear, KL 0.05 bits)": "Olmix",
+    "MDE features, ridge": "MDE, ridge",
+    "MixMin's loop on sequences, brought under the caps": "MixMin",
+    "RegMix": "RegMix",
+}
+# The same methods in the table of the README.
+IN_FRONT = {
+    "`solve`": "`solve` on token tables",
+    "`solve`, `wear=15.4, kl=0.05` (added later)": "`solve` on token tables, `wear=15.4, kl=0.05`",
+    "`fit` and `propose(kl=0.05)` (added later)": "`fit` on a swarm, `propose(kl=0.05)`",
+    "Olmix, log-linear, KL 0.05 bits": "Olmix (log-linear, KL 0.05 bits)",
+    "MDE features, ridge": "MDE features, ridge",
+    "MixMin's loop, with our caps": "MixMin's loop on sequences, brought under the caps",
+    "RegMix": "RegMix",
+}
+
+
+def rows(path):
+    with (ROOT / path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def cells(text, first):
+    """The cells of the first line of a table that begins with this cell."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
+
+
+def quoted(cell):
+    """Mean and half width of `97.9 ± 1.1 %`."""
+    return tuple(float(number) for number in re.fullmatch(r"([+-]?[\d.]+) ± ([\d.]+)(?: %)?", cell).groups())
+
+
+def test_what_reuse_keeps_is_what_the_newest_worlds_gave():
+    newest = {}
+    for row in rows("benchmarks/results/lifecycle.csv"):
+        if float(row["noise"]) == 0.1 and row["update"] == "partition PDFs":
+            newest[row["family"], float(row["better"]), row["way"], int(row["seed"])] = float(
+                row["percent_of_recomputation"]
+            )
+    for label, way in WAYS.items():
+        _, _, *columns = cells(LABORATORY, label)
+        for cell, (family, better) in zip(
+            columns, [("log_linear", 1.0), ("power", 1.0), ("log_linear", 3.0)], strict=True
+        ):
+            kept = np.array([value for key, value in newest.items() if key[:3] == (family, better, way)])
+            assert len(kept) == 20
+            half = 1.96 * kept.std(ddof=1) / np.sqrt(len(kept))
+            assert quoted(cell) == (round(kept.mean(), 1), round(half, 1)), (label, family, better)
+
+
+def test_the_table_of_the_laboratory_is_that_of_the_verdicts():
+    found = {
+        (row["method"], row["objective"]): np.array(row["by_seed"].split(), dtype=float)
+        for row in rows("benchmarks/lab/results/cpu/verdicts.csv")
+        if row["capped"] == "1" or "wear" in row["method"]
+    }
+    objectives = ["target_faq_perl", "target_foldoc", "target_fortunes", "doc_python", "mean"]
+    for label, method in METHODS.items():
+        _, _, *columns = cells(LABORATORY, label)
+        changes = [found[method, objective] for objective in objectives]
+        for cell, change in zip(columns, [*changes, np.mean(changes, axis=0)], strict=True):
+            # Student's t for 3 seeds; the recorded changes have three decimals.
+            half = 4.3027 * change.std(ddof=1) / np.sqrt(3)
+            assert quoted(cell) == pytest.approx((change.mean(), half), abs=0.053), (label, cell)
+
+
+def test_the_readme_quotes_the_laboratory():
+    """Both tables have the same runs and the same change over all five objectives."""
+    line = re.compile(r"\| ([^|]+) \| (\d+) \| ([^|]+ ± [^|]+?) %(?:\*\*)? ")
+    seen = {label.strip(): (runs, change.replace("*", "")) for label, runs, change in line.findall(FRONT)}
+    for label, other in IN_FRONT.items():
+        whole = cells(LABORATORY, other)
+        assert seen[label] == (whole[1], whole[-1]), label
+
+
+def test_the_readme_quotes_the_page_of_benchmarks():
+    page = (ROOT / "docs/reference/benchmarks.md").read_text(encoding="utf-8")
+    figures = re.findall(r"\d[\d.]* (?:ms|s|ns)\b", FRONT.partition("## Speed")[2].partition("## Doc")[0])
+    assert len(figures) >= 15
+    numbers = set(re.findall(r"\d[\d.]*", page))
+    assert [figure for figure in figures if figure.split()[0] not in numbers and figure.split()[0] != "10"] == []
