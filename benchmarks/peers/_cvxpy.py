@@ -11,7 +11,7 @@ ELEMENTS_A_SECOND = 20_000
 
 
 def reason(solver):
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("cvxpy", solver.lower())
 
 

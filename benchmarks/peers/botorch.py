@@ -6,7 +6,7 @@ name, job = "BoTorch qLogEI", "next_runs"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("botorch")
 
 

@@ -6,7 +6,7 @@ name, job = "cut-cross-entropy", "head"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("cut_cross_entropy")
 
 

@@ -6,7 +6,7 @@ name, job = "grain MapDataset.mix", "loader"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("grain", "torch")
 
 

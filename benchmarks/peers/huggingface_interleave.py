@@ -11,7 +11,7 @@ MEASURED = 5120
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("datasets", "torch")
 
 

@@ -9,7 +9,7 @@ name, job = "jax jit float32", "losses"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("jax")
 
 

@@ -8,7 +8,7 @@ name, job = "jax jit float32, blocks", "losses"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("jax")
 
 

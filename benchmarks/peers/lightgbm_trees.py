@@ -9,7 +9,7 @@ name, job = "LightGBM", "trees"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("lightgbm")
 
 

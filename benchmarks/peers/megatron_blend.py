@@ -15,7 +15,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     compiler = os.environ.get("CC", "cc").split()[0]
     return None if shutil.which(compiler) else f"there is no C compiler {compiler!r}"
 

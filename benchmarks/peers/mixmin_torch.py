@@ -9,7 +9,7 @@ name, job = "MixMin's loop in torch, 100 steps", "solve"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("torch")
 
 

@@ -19,7 +19,7 @@ OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     if shutil.which("Rscript") is None:
         return "R is not installed"
     command = ["Rscript", "-e", "cat(as.character(packageVersion('mixsqp')))"]

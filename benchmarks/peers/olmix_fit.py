@@ -17,7 +17,7 @@ STARTS, MEASURED, STEPS, DELTA = 300, 2, 100, 0.02
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("torch")
 
 

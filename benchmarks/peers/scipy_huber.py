@@ -10,7 +10,7 @@ DELTA, STARTS = 0.02, 40
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("scipy")
 
 

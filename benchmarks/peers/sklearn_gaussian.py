@@ -10,7 +10,7 @@ name, job = "scikit-learn", "gaussian"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("sklearn")
 
 

@@ -10,7 +10,7 @@ name, job = "scipy SLSQP", "solve"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("scipy")
 
 

@@ -6,7 +6,7 @@ name, job = "torch linear_cross_entropy", "head"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     if missing := lacks("torch"):
         return missing
     import torch

@@ -7,7 +7,7 @@ name, job = "torch float32, blocks", "losses"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("torch")
 
 

@@ -6,7 +6,7 @@ name, job = "torchdata MultiNodeWeightedSampler", "loader"
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("torchdata", "torch")
 
 

@@ -10,7 +10,7 @@ BATCH = 8
 
 
 def reason():
-    """Why it cannot run here."""
+    """Return why this peer cannot run here, or None."""
     return lacks("torch", "transformers")
 
 

@@ -222,7 +222,7 @@ def features(
     TableError
         If the table lacks lengths, sequences or other data that a level needs.
     ValueError
-        Ratios that are no mixtures, or an unknown level.
+        If the ratios are not mixtures, or a level is unknown.
 
     Notes
     -----

@@ -230,7 +230,7 @@ def _sampled(
 
 
 def sample(level: Level, rows: int | None, seed: int) -> list[NDArray[np.int64] | None]:
-    """Return the rows to use of each group: about `rows` tokens in all, divided evenly among the groups as far as they have enough.
+    """Return the rows to use of each group: about `rows` tokens in all, divided evenly among the groups that have enough rows.
 
     They are divided evenly because each group is a feature that needs the same precision.
     """

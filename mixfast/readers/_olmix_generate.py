@@ -184,7 +184,7 @@ def _node(entry: Any, kind: str, above: str) -> _Node:
 def _priors(
     priors: Mapping[str, Any], sources: Sequence[_Node], notes: list[str]
 ) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the relative sizes and the token counts of the leaves, in the order of the former."""
+    """Return the relative sizes and the token counts of the leaves, both in the order of the relative sizes."""
     leaves = [leaf.name for source in sources for leaf in source.leaves]
     sizes = {name: number(size, f"relative_sizes.{name}") for name, size in _map(priors, "relative_sizes").items()}
     counts = {name: whole(tokens, f"token_counts.{name}") for name, tokens in _map(priors, "token_counts").items()}

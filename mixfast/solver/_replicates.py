@@ -204,7 +204,7 @@ def _longest(steps: Matrix) -> Vector:
 
 
 def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
-    """Solve the replicates of a squared error from their Gram matrices, which replace the rows."""
+    """Solve the replicates of a squared error from their Gram matrices; the rows are not needed."""
     limits, shares = problem.limits, np.zeros((counts.shape[0], w.size))
     steps, gap = np.zeros_like(shares), 0.0
     start = 0.99 * w + 0.01 * problem.first

@@ -51,7 +51,7 @@ _SPREADS = frozenset(["std", "stdev", "stddev"])
 _BEHIND = re.compile(
     r"(?:pct|percent|mean|avg|average|macro|micro|weighted|overall|total|val|valid|validation|test|dev|eval|final|last|best|\d+shots?|v\d+)$"
 )
-# Before the deciding word these reverse it, and those may stand in between: scikit-learn has neg_mean_squared_error.
+# A word of `_NEGATIONS` before the deciding word reverses it; words of `_BETWEEN` may be in between, as in neg_mean_squared_error.
 _NEGATIONS = frozenset(["neg", "negative", "negated", "minus"])
 _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "absolute", "log", "max"])
 # lm-eval calls a metric task/metric,filter.

@@ -71,7 +71,7 @@ class SwarmReport:
         Columns of the files that are neither ids, domains nor metrics, by reason: "name" (bookkeeping of trackers, standard errors, numbers
         of examples), "text", "empty", or "ignored" on request.
     read : tuple of str
-        How cells were read that are not plain numbers, and how runs were joined if the columns of ids have two names.
+        Notes on how cells were read that are not plain numbers, and on how runs were joined if their columns of ids have different names.
     more_is_better : tuple of str
         Metrics for which more is better; for the others less is better.
     guessed_directions, guessed_units : tuple of str

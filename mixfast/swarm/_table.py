@@ -35,7 +35,7 @@ class Table:
     text, empty : tuple of str
         Columns that were left out because no cell is a number, or because all cells are missing.
     notes : tuple of str
-        How cells were read that are not plain numbers.
+        Notes on cells that are not plain numbers: how they were read.
     """
 
     names: tuple[str, ...]

@@ -28,7 +28,7 @@ COUNTS = "web: 9B\ncode: 2B\nbooks: 4B\n"
 
 
 def train(ratios, metrics):
-    """Stand in for the user's cluster: one row of losses for each row of mixtures."""
+    """Write one row of losses for each row of mixtures, in place of the user's training runs."""
     runs = Design.from_csv(ratios)
     with open(metrics, "w", newline="") as file:
         writer = csv.writer(file)

@@ -71,7 +71,7 @@ def _table(rng: np.random.Generator, n: int, k: int, domains: list[str]) -> Expe
     elif style == 2:
         loglik = -rng.uniform(0, 2000, size=(n, 1)) - rng.exponential(float(rng.choice([10, 100])), size=(n, k))
     else:
-        # Experts that are copies of one another, and rows that are.
+        # Some experts are copies of other experts, and some rows are copies of other rows.
         loglik = -rng.exponential(3.0, size=(n, k))[rng.integers(0, n, n)][:, rng.integers(0, k, k)]
     return ExpertTable.from_loglik(loglik.astype(np.float32 if rng.random() < 0.5 else np.float64), **options)
 

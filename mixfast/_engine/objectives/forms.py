@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.wear import Faded
 
-# Largest number of elements copied as float64: 160 MB, and as much for each step; up to four times that if repeated tokens wear out.
+# Largest number of elements copied as float64: 160 MB, and another 160 MB during each step; four times as much at most if repeated tokens
+# count less.
 ELEMENTS = 20_000_000
 # The fraction of the way to 0 that a positive number may move in one step, and the largest increase of an exponent in one step.
 _REACH, _RISE = 0.995, 2.0

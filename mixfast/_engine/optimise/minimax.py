@@ -87,7 +87,7 @@ def minimise_largest(
     inner = near_largest(pieces, limits, kl, w, weight, tol=enough, trace=trace)
     if inner is None:
         return descend(w, weight, False)
-    # Do not start rounds that would take more than seconds: the gap shows the quality of the point.
+    # Do not start rounds that would take many seconds; the gap still shows the quality of the point.
     max_iter = min(max_iter, int(_WORK / w.size**3))
     if inner[0].gap <= enough or max_iter == 0:
         return inner
