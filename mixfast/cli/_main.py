@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import re
 import sys
 import warnings
@@ -12,6 +13,7 @@ from time import perf_counter
 from typing import TextIO
 
 from mixfast._text.audience import commanded
+from mixfast._text.names import did_you_mean, shown
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
 from mixfast.cli._completion import SHELLS, PrintCompletion
 from mixfast.cli._console import Manner, detail, speaking, tell, warn
@@ -94,7 +96,7 @@ def _run(given: Sequence[str]) -> int:
             return _say(f"not enough memory, or address space (ulimit -v): {error.strerror}")
         # A copy names its source first, and the file that it was to write second.
         path = error.filename2 or error.filename
-        return _say(f"{path}: {error.strerror}" if path and error.strerror else str(error))
+        return _say(f"{path}: {error.strerror}{_near(path, error)}" if path and error.strerror else str(error))
     except (MixfastError, MixfastWarning, ValueError) as error:  # warnings are errors if Python was told so
         return _say(_with_option(str(error), given))
 
@@ -110,6 +112,20 @@ def _work(args: argparse.Namespace) -> int:
 def _say(message: str, status: int = REFUSED) -> int:
     tell(f"error: {_shortened(message)}")
     return status
+
+
+def _near(path: object, error: OSError) -> str:
+    """Say what stands where a missing file was expected: a file with a similar name, or a folder that is missing too."""
+    if error.errno != errno.ENOENT or not isinstance(path, str) or not path:
+        return ""
+    folder, name = os.path.split(path)
+    try:
+        there = os.listdir(folder or ".")
+    except FileNotFoundError:
+        return f"; there is no folder {shown(folder)}"
+    except OSError:
+        return ""
+    return did_you_mean(name, there)
 
 
 def _shortened(message: str) -> str:

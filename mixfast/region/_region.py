@@ -488,7 +488,7 @@ class Region(Frozen):
             )
         if (total := math.fsum(self.floor)) > 1.0 + _ROUNDING:
             raise InfeasibleError(
-                f"the floors sum to {total:.15g}, more than 1; lower some of them: {self._largest(self.floor)}"
+                f"the floors sum to {total:.15g}, more than 1; lower some of them: {self._largest(self.floor, above=0.0)}"
             )
 
     def _check_bounds(self) -> None:
@@ -508,9 +508,9 @@ class Region(Frozen):
             culprits = listing(described(self.bounds[row]) for row in found.rows)
             raise InfeasibleError(f"bounds that cannot hold together, given the caps and floors: {culprits}") from None
 
-    def _largest(self, values: Vector) -> str:
+    def _largest(self, values: Vector, *, above: float = -math.inf) -> str:
         order = np.argsort(-values, kind="stable")
-        return listing(f"{self.domains[index]}={values[index]:.6g}" for index in order)
+        return listing(f"{self.domains[index]}={values[index]:.6g}" for index in order if values[index] > above)
 
 
 def _to_move(row: Vector, excess: float, w: Vector) -> float:

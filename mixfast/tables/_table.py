@@ -97,8 +97,11 @@ class ExpertTable(Frozen):
     # Of all values when the table was built; they remain bounds when rows are left out.
     _extremes: Extremes
 
-    def __init__(self) -> None:
-        raise TypeError("build an ExpertTable with ExpertTable.from_loglik, .from_predictions or .load")
+    def __init__(self, *given: object, **named: object) -> None:
+        raise TypeError(
+            "build an ExpertTable with ExpertTable.from_loglik(array, domains=[...]), where the array has a row for each token or document "
+            "and a column for each expert, with ExpertTable.from_predictions(array, target) or with ExpertTable.load(path)"
+        )
 
     @classmethod
     def from_loglik(

@@ -70,13 +70,13 @@ def test_other_files_are_named_with_what_takes_them(refused, folder, command, na
             "is a csv file ('run,web'), expected fitted laws, as `mixfast fit --out` writes them",
         ),
         (("report", "--schedule", "runs.csv", "--out", "page.html"), "is a csv file ('run,web'), expected a schedule"),
-        (("fit", "--olmix-config", "table.npz"), "is a npz file, expected a YAML or JSON file"),
-        (("reuse", "start", "life.yaml", "--mixture", "table.npz"), "is a npz file, expected a mixture"),
+        (("fit", "--olmix-config", "table.npz"), "is an npz file, expected a YAML or JSON file"),
+        (("reuse", "start", "life.yaml", "--mixture", "table.npz"), "is an npz file, expected a mixture"),
         (
             ("solve", "table.npz", "--budget", "1B", "--tokens", "runs.csv"),
             "is a csv file ('run,web'), expected a yaml or json file",
         ),
-        (("solve", "table.npz", "--kl", "1", "--prior", "table.npz"), "is a npz file, expected a yaml or json file"),
+        (("solve", "table.npz", "--kl", "1", "--prior", "table.npz"), "is an npz file, expected a yaml or json file"),
     ],
 )
 def test_every_option_that_takes_a_file_names_one_of_another_kind(refused, folder, words, said):

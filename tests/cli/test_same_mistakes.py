@@ -64,7 +64,7 @@ ALL = tuple(COMMANDS)
         (("--tokens", "nosuch.yaml", "--budget", "1B"), ALL, "nosuch.yaml: No such file or directory"),
         (("--tokens", "folder", "--budget", "1B"), ALL, "folder: Is a directory"),
         (("--tokens", "empty.yaml", "--budget", "1B"), ALL, "empty.yaml: it is empty"),
-        (("--tokens", "table.npz", "--budget", "1B"), ALL, "table.npz is a npz file, expected a yaml or json file"),
+        (("--tokens", "table.npz", "--budget", "1B"), ALL, "table.npz is an npz file, expected a yaml or json file"),
         (("--tokens", "unspaced.yaml", "--budget", "1B"), ALL, "line 2: a blank is missing after the colon: write 'code_c: 1B'"),
         (("--tokens", "short.yaml", "--budget", "1B"), ALL, "name different domains; the two sets must be equal. short.yaml: web."),
         (("--tokens", "counts.yaml"), ALL, "--tokens needs --budget"),
@@ -110,6 +110,15 @@ READERS = {
     "report --schedule": ("report", "--schedule", "{}", "--out", "page.html"),
     "reuse show": ("reuse", "show", "{}"),
 }
+
+
+def test_a_missing_file_names_a_similar_one_or_the_missing_folder(refused):
+    assert refused("solve", "tabel.npz") == (
+        "mixfast: error: tabel.npz: No such file or directory (did you mean table.npz?)\n"
+    )
+    assert refused("solve", "nofolder/table.npz") == (
+        "mixfast: error: nofolder/table.npz: No such file or directory; there is no folder 'nofolder'\n"
+    )
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -447,6 +447,11 @@ def test_malformed_input_is_refused(arguments, message):
     assert not isinstance(caught.value, InfeasibleError)
 
 
+def test_only_floors_that_can_be_lowered_are_listed() -> None:
+    with pytest.raises(InfeasibleError, match=r"lower some of them: code=0\.8, web=0\.7$"):
+        Region(["web", "code", "books"], floor={"web": 0.7, "code": 0.8})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -84,6 +84,12 @@ def test_a_table_cannot_be_changed() -> None:
         ExpertTable()
 
 
+def test_an_array_given_to_the_class_is_sent_to_from_loglik() -> None:
+    for values, named in (((make_loglik(),), {}), ((), {"loglik": make_loglik()})):
+        with pytest.raises(TypeError, match=r"ExpertTable\.from_loglik\(array, domains="):
+            ExpertTable(*values, **named)
+
+
 def test_pickle_and_copy_keep_everything_read_only() -> None:
     table = ExpertTable.from_loglik(make_loglik(), length=np.arange(1, 13), group=["a"] * 5 + ["b"] * 7)
     for other in (pickle.loads(pickle.dumps(table)), copy.deepcopy(table), copy.copy(table)):
