@@ -4,8 +4,8 @@ Reuse over three updates
 
 The set of domains changes while a model is developed, and a new swarm each time is expensive. The example follows a mixture
 over three updates: a domain is added, one is removed, and two more are added. Each update freezes the ratios of the
-domains that did not change. It prints how many runs each update needs, and compares the last mixture with one that was
-computed anew. The losses of runs come from the experts' mixture of the demo, which takes the place of training.
+domains that did not change. It prints how many runs each update needs, and compares the last mixture with one that is
+computed from a new swarm. The losses of runs come from the experts' mixture of the demo, which replaces training here.
 """
 
 from pathlib import Path
@@ -40,12 +40,12 @@ print(f"{len(runs)} runs; {first.largest()}")
 
 # %%
 # Each update: plan it, train the advised runs, propose, and record. ``full`` freezes the ratios of all old domains: in each run
-# they move together, as one virtual domain. After a removal alone there is nothing to find, so no run is needed.
+# they move together, as one virtual domain. After a removal there is no new share to determine, so no run is needed.
 
 updates: dict[str, reuse.Add | reuse.Remove] = {
-    "the manual of SQL has come": reuse.Add(["doc_sql"]),
+    "the manual of SQL is added": reuse.Add(["doc_sql"]),
     "DNA is withdrawn": reuse.Remove(["dna_ecoli"]),
-    "two books have come": reuse.Add(["lit_austen", "lit_bible"]),
+    "two books are added": reuse.Add(["lit_austen", "lit_bible"]),
 }
 for why, change in updates.items():
     region = region_of(tuple(name for name in ledger.mixture if name not in change.gone) + change.new)
@@ -57,7 +57,7 @@ for why, change in updates.items():
     else:
         mixture = plan.mixture
     ledger = ledger.record(plan, mixture, why=why)
-    print(f"{why}: {plan.runs} runs in place of {plan.full_runs}; {mixture.largest()}")
+    print(f"{why}: {plan.runs} runs instead of {plan.full_runs}; {mixture.largest()}")
 
 # %%
 # The comparison: all domains open with as many runs as advised for them, and equal shares.
@@ -65,7 +65,7 @@ for why, change in updates.items():
 anew = trained(mixfast.design(region, seed=1))
 mixtures = {
     f"updated, {sum(entry.runs for entry in ledger.entries)} runs": ledger.mixture,
-    f"computed anew, {len(anew)} runs": mixfast.propose(mixfast.fit(anew, "log_linear"), region, kl=KL).mixture,
+    f"recomputed, {len(anew)} runs": mixfast.propose(mixfast.fit(anew, "log_linear"), region, kl=KL).mixture,
     "equal shares": mixfast.Mixture(region.domains, [1 / 13] * 13),
 }
 for label, mixture in mixtures.items():

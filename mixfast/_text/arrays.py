@@ -109,7 +109,7 @@ class Archive:
             with self._archive.open(info) as member:
                 array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
         except MemoryError:
-            self._refuse_size(where, header, "so much is not free")
+            self._refuse_size(where, header, "less memory is free")
         except Exception as problem:
             raise self._error(f"{where} is truncated or damaged: {_said(problem)}") from None
         return array

@@ -47,7 +47,7 @@ def number(text: str) -> float:
     if value != value:
         raise ValueError(f"{shown(text)} is no number; write it like 0.2 or 20%")
     if LARGEST < abs(value) < math.inf:
-        raise ValueError(f"{shown(text)} is beyond {LARGEST:g}, where sums overflow; as a limit that is none write inf")
+        raise ValueError(f"{shown(text)} is beyond {LARGEST:g}, where sums overflow; for no limit, write inf")
     return value
 
 

@@ -43,7 +43,9 @@ def _price(price: ShadowPrice, where: Region | None) -> str:
         return price.text
     if price.limit == "cap" and where.max_epochs is not None and where.epoch_share(price.name):
         more = where.max_epochs[where.domains.index(price.name)] + 1.0
-        return f"{price.text}; --max-epochs {quote(price.name)}={more:g} relaxes it; more tokens of this domain do, too"
+        return (
+            f"{price.text}; --max-epochs {quote(price.name)}={more:g} relaxes it, and so do more tokens of this domain"
+        )
     return f"{price.text} (--{price.limit} {quote(price.name)}=...)"
 
 

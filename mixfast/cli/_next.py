@@ -95,7 +95,7 @@ def _next(args: argparse.Namespace) -> int:
     for text in rarely_sampled(found.design.rare):
         warn(text)
     lines = [
-        f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
+        f"{len(swarm)} runs, law: {told}; the lowest predicted objective of a run is {found.best:.6g}",
         *text_table(["run", "buys", "predicted", "+-"], rows).splitlines(),
         f"buys: {found.bought}, each given those before it",
     ]

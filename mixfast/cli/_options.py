@@ -193,7 +193,7 @@ def check_seed(args: argparse.Namespace, draws: bool, why: str) -> None:
 def note_seed(args: argparse.Namespace, method: str) -> None:
     """Note that --seed had no effect on an exact proposal."""
     if is_given(args, "--seed") and method == "exact":
-        note("--seed had no effect: the exact proposal draws nothing")
+        note("--seed had no effect: the exact proposal uses no random numbers")
 
 
 def add_supply(group: Group, tokens: str, where: str = "") -> None:

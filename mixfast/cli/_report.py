@@ -45,7 +45,7 @@ _REPLICATES = 200
 _ONLY_FOR = {
     ("table",): (
         ("--task", "--conditional", "--held-out", "--wear", "--threads"),
-        "this is for tables; runs are held out by --folds, and laws do not model repeated tokens",
+        "this needs a table; runs are held out by --folds, and laws do not model repeated tokens",
     ),
     ("runs",): (
         (
@@ -60,15 +60,15 @@ _ONLY_FOR = {
             "--normalise",
             "--folds",
         ),
-        "this is for RATIOS METRICS and laws that are fitted to them now; laws from a file already have their runs, directions and folds",
+        "this needs laws that are fitted now, to RATIOS METRICS; laws from a file already have their runs, directions and folds",
     ),
     ("table", "runs"): (
         ("--replicates", "--no-intervals"),
-        "this solves a table, or refits laws to runs: give a TABLE, or RATIOS METRICS",
+        "this needs a table to solve again, or runs to refit laws to: give a TABLE, or RATIOS METRICS",
     ),
     ("table", "runs", "law"): (
         ("--objective", "--kl", "--seed", "--eps", "--no-ranges"),
-        "this is for a mixture that is computed: give a TABLE, RATIOS METRICS or --law",
+        "this needs a mixture that is computed: give a TABLE, RATIOS METRICS or --law",
     ),
 }
 

@@ -42,8 +42,8 @@ the life of a mixture:
 
 The ledger keeps token counts, budget and --max-epochs; later updates use them unless they are given again.
 An update only prints its plan without --swarm-out (or without --out, if no runs are needed). Domains that no change
-touches keep the ratios of their shares. --law, a law over the old domains, predicts what that costs, and --partial
-reopens the domains for which it is worth it. To fit such a law to all runs so far, for the next update:
+affects keep the ratios of their shares. --law, a law over the old domains, predicts what that costs, and --partial
+reopens the domains for which it costs too much. To fit such a law to all runs so far, for the next update:
   mixfast reuse propose life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json --out mixture.yaml
 or later, from the files of the runs of all updates:
   mixfast reuse fit life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json

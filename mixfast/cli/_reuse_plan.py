@@ -38,7 +38,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--reopen", metavar="A,B", action="append", help="old domains whose shares are optimised again (repeatable)"
     )
-    plan.add_argument("--partial", action="store_true", help="reopen the old domains for which it is worth it by --law")
+    plan.add_argument(
+        "--partial",
+        action="store_true",
+        help="reopen the old domains for which --law predicts that freezing costs too much",
+    )
     plan.add_argument(
         "--hold",
         action="store_true",

@@ -78,7 +78,7 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     others = [name for name in region.domains if name not in set(taken)]
     if clash := [name for name in groups if name in others]:
         raise RegionError(
-            f"these frozen groups are called like domains outside them: {listing(clash)}; rename the groups"
+            f"these frozen groups have the names of domains outside them: {listing(clash)}; rename the groups"
         )
     names = (*groups, *others)
     if len(names) * region.n_domains > _MOST_DOMAINS**2:

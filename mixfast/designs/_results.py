@@ -177,7 +177,7 @@ class NextRuns:
         """Show the runs and their expected gains in a notebook."""
         numbers = zip(self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True)
         rows = [(run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}") for run, gain, value, sd in numbers]
-        lines = [f"gain: {self.bought}, each given the runs before it; the best run there is has {self.best:.6g}"]
+        lines = [f"gain: {self.bought}, each given the runs before it; the best existing run has {self.best:.6g}"]
         return html_table("Next runs", ["run", "gain", "predicted", "+-"], rows, lines=lines, what="runs")
 
     def to_pandas(self) -> Any:

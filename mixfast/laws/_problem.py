@@ -119,17 +119,17 @@ def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiab
     unseen = [swarm.domains[k] for k in np.flatnonzero(swarm.ratios.max(axis=0) == 0.0)]
     if unseen:
         out.append(
-            f"no run has a share of {listing(unseen)}: no law can tell their effect; a proposal keeps them at their prior share"
+            f"no run has a share of {listing(unseen)}: no law can learn their effect; a proposal keeps them at their prior share"
         )
     still = [f"{swarm.domains[k]} ({share:.3g})" for k, share in seen.constant.items() if swarm.ratios[:, k].any()]
     if still:
         out.append(
-            f"all runs have the same share of {listing(still)}: no law can tell the effect of another share; a proposal keeps it"
+            f"all runs have the same share of {listing(still)}: no law can learn the effect of another share; a proposal keeps this one"
         )
     if seen.linked:
         out.append(
-            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, in a fixed ratio: no law can tell their effects "
-            "apart; limit their shares, or train runs with other ratios"
+            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, in a fixed ratio: no law can separate their "
+            "effects; limit their shares, or train runs with other ratios"
         )
     if runs < domains + 1:
         out.append(

@@ -166,8 +166,8 @@ def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
     counted = [j for j, name in enumerate(metrics) if 0.0 < sd.get(name, 0.0) < math.inf]
     if not counted:
         raise ValueError(
-            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, but this law does not have it, or it "
-            "is 0: fit the law again, or give weights"
+            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, but this law has no such standard "
+            "deviations above 0: fit the law again, or give weights"
         )
     weight = np.zeros(len(metrics))
     own = np.array([sd[metrics[j]] for j in counted])

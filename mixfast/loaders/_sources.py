@@ -49,7 +49,7 @@ def sizes(sources: Mapping[str, Source]) -> dict[str, int]:
         except TypeError as problem:
             raise SamplerError(
                 f"source {shown(name)} ({type(source).__name__}) has no length; sources are read by index, so each must be "
-                "map-style: len() and [i]. A Hugging Face data set is, unless it was loaded with streaming=True"
+                "map-style: len() and [i]. A Hugging Face data set is map-style unless it was loaded with streaming=True"
             ) from problem
         if not hasattr(source, "__getitem__") or _only_iterated(source):
             raise SamplerError(

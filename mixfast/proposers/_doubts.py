@@ -78,7 +78,7 @@ def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
         found.append(f"the law of {listing(wrong)} predicts its own runs worse than a constant does: fit another law.")
     bad = [one.metric for one in used if one.runs and not one.r2 > 0.0]
     if bad:
-        found.append(f"laws that count predict held-out runs no better than the mean does: {listing(bad)}.")
+        found.append(f"laws in the objective predict held-out runs no better than the mean does: {listing(bad)}.")
     far = [
         f"{one.metric} by {abs(changes[one.metric]) / one.sd:.3g} standard deviations of the runs"
         for one in used

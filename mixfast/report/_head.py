@@ -168,7 +168,7 @@ def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
     bad = sum(one.runs > 0 and not one.r2 > 0.0 for one in scores)
     return [
         _card("law, rank correlation", number(rank, 3), f"mean over {len(scores)} metrics, unseen runs"),
-        _card("metrics the law misses", f"{bad} of {len(scores)}", "predicted no better than by their mean", doubt=bad > 0),
+        _card("badly predicted metrics", f"{bad} of {len(scores)}", "predictions no better than the mean", doubt=bad > 0),
     ]  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def _mixture(answer: Answer, parts: Parts) -> str:
         totals = [percentage(_total(one, left)) for one in (mixture, *against.values())]
         rows.append([f"other {len(left)} domains", *totals, *[""] * (len(columns) - 1 - len(totals))])
     moved = [
-        f"{percentage(_moved(mixture, other, names))}{'' if place else ' of the tokens change hands'} against the {_full(title)}"
+        f"{percentage(_moved(mixture, other, names))}{'' if place else ' of the tokens move to other domains'} against the {_full(title)}"
         for place, (title, other) in enumerate(against.items())
     ]
     words = [f"{', '.join(moved)}."]

@@ -92,7 +92,7 @@ def lacking(parts: Parts) -> list[Missing]:
         why = f"No token counts were given. {either('Build the region by Region.from_tokens(tokens, budget).', 'Give --tokens FILE --budget N.')}"
         out.append(Missing("epochs", "Epochs", why))
     if answer.prior is None:
-        why = f"No prior was given; equal shares take its place. {either('Region(domains, prior=...) or Region.from_tokens.', '--prior FILE, or --tokens FILE --budget N.')}"
+        why = f"No prior was given; equal shares are used instead. {either('Region(domains, prior=...) or Region.from_tokens.', '--prior FILE, or --tokens FILE --budget N.')}"
         out.append(Missing("prior", "Prior", why))
     return out
 

@@ -114,7 +114,7 @@ class Ledger:
         if tokens is None:
             if budget is not None:
                 raise ReuseError(
-                    f"a budget of {budget} limits how often tokens repeat, and the tokens are missing: give them, too"
+                    f"a budget of {budget} limits how often tokens repeat, which needs the token counts: give both"
                 )
             return cls((entry,))
         known = {name: int(tokens[name]) for name in first}

@@ -50,7 +50,7 @@ class Reuse:
     loss : float or None
         Predicted loss against a full recomputation, in the unit of the objective; None without a law.
     warnings : tuple of str
-        Why reuse may not be safe; empty if nothing is known against it.
+        Why reuse may not be safe; empty if there are no known risks.
     notes : tuple of str
         Changes that were made in addition to those asked for.
     """
@@ -212,6 +212,6 @@ class Reuse:
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"not safe: {warning}" for warning in self.warnings]
         if not self.warnings:
-            unknown = ", but without token counts and a budget, how often domains repeat is not checked"
-            lines.append("nothing is known against it" + ("" if self.part.full.counted else unknown))
+            unknown = ", but repetition is not checked, because token counts and a budget are missing"
+            lines.append("no known risks" + ("" if self.part.full.counted else unknown))
         return in_lines(lines)

@@ -324,7 +324,7 @@ class MixtureSampler(Frozen):
         if late.any():
             run = "2^60 samples that can be counted" if self.length is None else f"{self.length} samples of the run"
             warnings.warn(
-                f"no sample of these domains comes in the {run}: {listing(self.domains[k] for k in np.flatnonzero(late))}",
+                f"the {run} contain no sample of these domains: {listing(self.domains[k] for k in np.flatnonzero(late))}",
                 MixfastWarning,
                 stacklevel=3,
             )

@@ -86,7 +86,7 @@ def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
     plain = [file.suffix != _PARQUET and bare_name(file).suffix == ".txt" for file in files]
     if form.lines and not any(plain) and files:
         raise ScoreError(
-            f"{root}: {either('lines=True', '--lines')} is for .txt files, and there is none; in .jsonl each line is always a document"
+            f"{root}: {either('lines=True', '--lines')} applies to .txt files, but there are none; in .jsonl each line is always a document"
         )
     names = [
         setting
@@ -98,7 +98,7 @@ def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
     ]
     if names and plain and all(plain):
         raise ScoreError(
-            f"{root}: {listing(names)} names fields of .jsonl, .json and .parquet files, and there is none; .txt has no fields"
+            f"{root}: {listing(names)} names fields of .jsonl, .json and .parquet files, but there are none; .txt has no fields"
         )
 
 

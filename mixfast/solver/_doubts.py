@@ -33,7 +33,7 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
         yield f"{setting('kl', solution.kl)} pulls towards equal shares, because no prior was given: {either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}"
     if solution.wear is None and max((solution.epochs or {}).values(), default=0.0) > _REPEATED:
         yield (
-            f"repeated tokens count as much as new ones here: {either('wear=15.4', '--wear')} counts them for less, and needs no hard limit "
+            f"repeated tokens count as much as new ones here: {either('wear=15.4', '--wear')} gives them less weight and makes a hard limit unnecessary "
             f"({either('max_epochs=32, wear=15.4', '--max-epochs 32 --wear')})"
         )
     table = solution.table

@@ -88,7 +88,7 @@ class Solution(Frozen):
             if warn:
                 warnings.warn(
                     f"the mixture misses a group limit: a share of {outside:.3g} would have to move to meet it. The coefficients of the limits "
-                    "may span too many orders of magnitude. The gap is computed for limits relaxed as far as the mixture misses them",
+                    "may span too many orders of magnitude. The gap is computed for limits that are relaxed until this mixture meets them",
                     NotConvergedWarning,
                     stacklevel=3,
                 )

@@ -122,6 +122,6 @@ def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> li
             unknown.append(name)
     if unknown:
         raise SwarmError(
-            f"{what} names columns that are not there: {misspelt(unknown, names)}; the columns are: {listing(map(repr, names))}"
+            f"{what} names columns that do not exist: {misspelt(unknown, names)}; the columns are: {listing(map(repr, names))}"
         )
     return list(dict.fromkeys(found))

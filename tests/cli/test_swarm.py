@@ -294,9 +294,7 @@ def test_options_choose_columns_before_anything_is_checked(good, refused, files)
     assert "1 metric\n" in good(
         "fit", table, table, "--id", "Name", "--domains", "mix.*", "--ignore", "quiz*", "--law", "linear"
     )
-    assert "ignore names columns that are not there: z*" in refused(
-        "fit", table, "--domains", "mix.*", "--ignore", "z*"
-    )
+    assert "ignore names columns that do not exist: z*" in refused("fit", table, "--domains", "mix.*", "--ignore", "z*")
     assert "--domains 'mix.*'" in refused("fit", table)
     with_text = "run,loss,note\n" + "".join(f"{i},{1 + i / 40},ok\n" for i in range(40))
     (files / "noted.csv").write_text(with_text)

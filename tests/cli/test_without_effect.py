@@ -62,10 +62,10 @@ NEXT = ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--among
         (("propose", "law.json", "--kl", "1", "--prior", "own.yaml", "--mixture-paths", "/{domain}"), "own.yaml has names of domains"),
         (("score", "--experts", "a=x", "--texts", "a.txt", "--field", "body", "--out", "t.npz"), "--field names fields of .jsonl"),
         (("score", "--experts", "a=x", "--texts", "a.txt", "--prompt-field", "q", "--out", "t.npz"), "--prompt-field names fields"),
-        (("score", "--experts", "a=x", "--texts", "b.jsonl", "--lines", "--out", "t.npz"), "--lines is for .txt files, and there is none"),
+        (("score", "--experts", "a=x", "--texts", "b.jsonl", "--lines", "--out", "t.npz"), "--lines applies to .txt files, but there are none"),
         (("info", "law.json", "--task", "x"), "--task has no effect: law.json is not a folder of experts"),
         (("info", "own.yaml", "--conditional"), "--conditional has no effect: own.yaml is not a folder of experts"),
-        (("report", "table.npz", "--without", "r7", "--out", "x.html"), "--without has no effect here: this is for RATIOS METRICS"),
+        (("report", "table.npz", "--without", "r7", "--out", "x.html"), "--without has no effect here: this needs laws that are fitted now, to RATIOS METRICS"),
         (("report", "--law", "law.json", "--without", "r7", "--out", "x.html"), "--without has no effect here"),
         # Another spelling is the same option.
         (("report", "table.npz", "--normalize", "--out", "x.html"), "--normalise has no effect here"),
@@ -78,12 +78,15 @@ def test_options_without_effect_are_refused(refused, words, said):
 
 def test_a_seed_of_an_exact_proposal_is_said_to_change_nothing(run):
     _, _, err = run("propose", "law.json", "--seed", "3")
-    assert err == "mixfast: note: --seed had no effect: the exact proposal draws nothing\n"
+    assert err == "mixfast: note: --seed had no effect: the exact proposal uses no random numbers\n"
 
 
 def test_a_seed_of_a_page_with_an_exact_proposal_is_said_to_change_nothing(run, folder):
     _, _, err = run("report", "--law", "law.json", "--seed", "3", "--no-ranges", "--out", folder / "x.html")
-    assert err.splitlines(keepends=True)[0] == "mixfast: note: --seed had no effect: the exact proposal draws nothing\n"
+    assert (
+        err.splitlines(keepends=True)[0]
+        == "mixfast: note: --seed had no effect: the exact proposal uses no random numbers\n"
+    )
 
 
 @pytest.mark.parametrize("more", [("levanter",), ("nanotron", "--paths", "/data/{domain}")])

@@ -519,7 +519,7 @@ def test_max_epochs_are_checked():
 
 
 def test_a_finite_cap_above_one_is_told():
-    with pytest.warns(MixfastWarning, match=r"cap: code=20 is no limit"):
+    with pytest.warns(MixfastWarning, match=r"cap: code=20 is not a limit"):
         Region(["web", "code"], cap={"code": 20})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

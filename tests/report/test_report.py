@@ -271,7 +271,7 @@ def test_the_head_says_what_a_person_deciding_needs(things):
     most = max(things.solution.epochs, key=lambda name: things.solution.epochs[name])
     assert things.solution.epochs[most] > 4.0
     assert any(most in line and "more than 4 times" in line for line in page.warnings)
-    assert "tokens change hands" in words
+    assert "tokens move to other domains" in words
 
 
 def test_a_mixture_alone_is_judged_by_a_law_of_its_domains(things, no_matplotlib):
@@ -600,7 +600,7 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
         (["demo_ratios.csv", "--out", "p.html"], "RATIOS and METRICS"),
         (["demo.npz", "--out", "nowhere/p.html"], "no folder"),
         (["--schedule", "demo_tokens.yaml", "--out", "p.html"], "expected a schedule"),
-        (["demo_ratios.csv", "demo_metrics.csv", "--held-out", "0.2", "--out", "p.html"], "for tables"),
+        (["demo_ratios.csv", "demo_metrics.csv", "--held-out", "0.2", "--out", "p.html"], "needs a table"),
         (["demo.npz", "--held-out", "2", "--out", "p.html"], "between 0 and 1"),
         (
             ["--law", "law.json", "--more-is-better", "*", "--out", "p.html"],

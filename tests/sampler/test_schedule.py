@@ -316,7 +316,7 @@ def test_the_run_is_too_long_for_all_domains_together():
 
 def test_a_domain_that_comes_too_late_is_named():
     mixture = Mixture(["web", "rare"], [1 - 1e-6, 1e-6])
-    with pytest.warns(MixfastWarning, match="no sample of these domains comes in the 1000 samples of the run: rare"):
+    with pytest.warns(MixfastWarning, match="the 1000 samples of the run contain no sample of these domains: rare"):
         late = MixtureSampler(mixture, seed=0, length=1000)
     assert late.first_samples() == {"web": 0, "rare": None}
     with warnings.catch_warnings():
