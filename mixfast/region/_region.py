@@ -119,7 +119,7 @@ class Region(Frozen):
         beyond = [f"{name}={caps[k]:g}" for k, name in enumerate(names) if 1.0 < caps[k] < math.inf]
         if beyond:
             warnings.warn(
-                f"cap: {listing(beyond)} is no limit, because shares sum to 1; 20 % is 0.2",
+                f"cap: {listing(beyond)} is not a limit, because shares sum to 1; 20 % is 0.2",
                 MixfastWarning,
                 stacklevel=2,
             )

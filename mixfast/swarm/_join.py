@@ -206,7 +206,7 @@ def _with_named_like_trackers(
         if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
             taken = {*table.names, *names}
             wanted = [name for name in raw.names if name in taken]
-            told = ("is taken for a domain", "it") if len(names) == 1 else ("are taken for domains", "them")
+            told = ("is used as a domain", "it") if len(names) == 1 else ("are used as domains", "them")
             note = (
                 f"{raw.where}: {listing(map(repr, names))} {told[0]}, because the shares sum to 1 only with {told[1]}"
             )

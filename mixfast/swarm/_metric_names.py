@@ -159,9 +159,9 @@ def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
     if known.min() < 0.0:
         return "has negative values, as log-probabilities and rewards have and losses do not"
     if assumed and known.max() > _LARGEST_LOSS:
-        return f"has values above {_LARGEST_LOSS:g}, as percentages do and losses per token do not, and its name does not tell"
+        return f"has values above {_LARGEST_LOSS:g}, as percentages do and losses per token do not, and its name does not show the direction"
     if assumed and known.max() <= 1.0 and np.ptp(known) > 0.0:
-        return "lies between 0 and 1, as accuracies do, and its name does not tell"
+        return "lies between 0 and 1, as accuracies do, and its name does not show the direction"
     return None
 
 

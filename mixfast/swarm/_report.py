@@ -184,8 +184,8 @@ class SwarmReport:
         if not names:
             return ""
         if len(names) == lowered:
-            return f" (assumed: {'no name tells' if lowered > 1 else 'its name does not tell'})"
-        return f" (assumed for {listing(names)}: {'its name does' if len(names) == 1 else 'their names do'} not tell)"
+            return f" (assumed: {'their names do not say' if lowered > 1 else 'its name does not say'})"
+        return f" (assumed for {listing(names)}: {'its name does' if len(names) == 1 else 'their names do'} not say)"
 
 
 def report(
@@ -244,8 +244,8 @@ def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:
         )
     elif rank < domains:
         text = (
-            f"the mixtures leave {domains - rank} of {domains} directions untried: only laws with a penalty or "
-            f"a prior have a unique fit, and it says nothing about those directions"
+            f"the mixtures leave {domains - rank} of {domains} directions unexplored: only laws with a penalty or "
+            f"a prior have a unique fit, and this fit predicts nothing about those directions"
         )
     elif runs < _RUNS_PER_NUMBER * needed:
         text = f"every law can be fitted; for the log-linear law about {_RUNS_PER_NUMBER * needed} runs are advised"

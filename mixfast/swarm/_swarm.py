@@ -78,7 +78,7 @@ class Swarm(Frozen):
     >>> print(swarm.report)
     3 runs, 2 domains, 1 metric
     rank of the mixtures: 2 of 2
-    less is better: the metric (assumed: its name does not tell)
+    less is better: the metric (assumed: its name does not say)
     every law can be fitted; for the log-linear law about 9 runs are advised
     """
 

@@ -316,7 +316,7 @@ def test_standardised_divides_each_metric_by_its_spread():
     sd = swarm.values[:, :2].std(axis=0)
     target = propose(found, objective="standardised").target
     assert target.weight == pytest.approx([*(1 / sd / (1 / sd).sum()), 0.0])
-    with pytest.raises(ValueError, match="but this law does not have it"):
+    with pytest.raises(ValueError, match="but this law has no such standard deviations"):
         propose(replace(found, spread={}), objective="standardised")
 
 
@@ -343,7 +343,7 @@ def test_a_doubtful_direction_is_said_by_the_fit_and_by_the_proposal(tmp_path):
     assert any(said in doubt for doubt in propose(law).doubts)
     assert any("less of quiz is taken" in doubt for doubt in propose(law, objective="quiz").doubts)
     told = fit(swarm.better(more="*"), "linear", folds=0)
-    assert not any("taken for better" in text for text in (*told.notes, *propose(told).doubts))
+    assert not any("assumed to be better" in text for text in (*told.notes, *propose(told).doubts))
 
 
 def test_a_shared_prefix_may_be_left_out():

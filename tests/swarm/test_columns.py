@@ -86,7 +86,7 @@ def test_domains_and_their_metrics_may_be_called_like_columns_of_trackers():
     ratios = table(web=W[:, 0] / 2.0, notes=half[:, 1], user=np.full(12, 0.5), runtime=range(100, 112))
     found = read(ratios, named(["web", "notes", "seed"], LOSS, LOSS, ONES))
     assert (found.domains, found.metrics) == (("web", "notes", "user"), ("web", "notes"))
-    assert "'notes', 'user' are taken for domains, because the shares sum to 1 only with them" in str(found.report)
+    assert "'notes', 'user' are used as domains, because the shares sum to 1 only with them" in str(found.report)
 
 
 def test_amounts_of_a_domain_that_is_called_like_a_column_of_trackers_are_not_left_out_silently():
@@ -232,7 +232,7 @@ def test_one_wide_table_is_split_by_the_columns_of_domains(tmp_path):
             match=r"swarm.csv is given alone or twice.*domains='weight_\*'",
         ):
             Swarm.from_csv(path, metrics)
-    with pytest.raises(SwarmError, match=r"domains names columns that are not there: w_\*"):
+    with pytest.raises(SwarmError, match=r"domains names columns that do not exist: w_\*"):
         Swarm.from_csv(path, domains="w_*")
     path.write_text(named(["web", "maths", "web_loss"], W[:, 0], W[:, 1], LOSS))
     with pytest.raises(SwarmError, match=r"domains=\['web', 'maths'\]"):

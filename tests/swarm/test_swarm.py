@@ -211,7 +211,7 @@ def test_columns_to_leave_out():
     assert swarm.report.unused == {"ignored": ("owner", "fleet")}
     assert read(ratios, ignore="fleet").report.unused == {"ignored": ("fleet",), "text": ("owner",)}
     with pytest.raises(
-        SwarmError, match=r"ignore names columns that are not there: nothing, z\*; the columns are: 'run', 'web'"
+        SwarmError, match=r"ignore names columns that do not exist: nothing, z\*; the columns are: 'run', 'web'"
     ):
         read(ignore=["nothing", "z*", "c*"])
 
@@ -373,7 +373,7 @@ def test_the_report_says_what_can_be_fitted(runs, said):
     flat = Swarm(
         np.linspace(0, 1, 9)[:, None] * [0.5, -0.5, 0] + [0, 0.5, 0.5], np.arange(9.0), domains=list("xyz"), metric_names=["m"]
     )  # fmt: skip
-    assert "leave 1 of 3 directions untried" in str(flat.report)
+    assert "leave 1 of 3 directions unexplored" in str(flat.report)
 
 
 def test_units_and_directions_by_name_and_by_hand():
@@ -435,7 +435,7 @@ def test_directions_by_hand_and_in_the_report():
     swarm = Swarm(np.eye(2), np.ones((2, 4)), domains=["x", "y"], metric_names=names)
     assert (
         "more is better: x/acc,none (told from the names); less is better: the other 3 (assumed for mmlu_law, "
-        "mmlu_art: their names do not tell)" in str(swarm.report)
+        "mmlu_art: their names do not say)" in str(swarm.report)
     )
     assert swarm.report.assumed_directions == ("mmlu_law", "mmlu_art")
     told = swarm.better(more=["mmlu_*", "loss"], less="x/acc,none")
