@@ -195,11 +195,11 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
 
 _USES = {
     "csv": "csv files hold proxy runs: mixfast fit RATIOS.csv METRICS.csv, and mixfast propose for a mixture",
-    "fit": "fitted laws are for: mixfast propose LAW",
+    "fit": "fitted laws are read by: mixfast propose LAW",
     "json": "mixfast export and mixfast reuse start take mixtures; runs in JSON become a csv file with a row for each run",
     "jsonl": "texts are scored by: mixfast score --experts DIR DIR --texts FILE --out table.npz",
-    "npz": "tables of experts are for: mixfast info TABLE and mixfast solve TABLE",
-    "npy": "tables of experts are for: mixfast info TABLE and mixfast solve TABLE",
+    "npz": "tables of experts are read by: mixfast info TABLE and mixfast solve TABLE",
+    "npy": "tables of experts are read by: mixfast info TABLE and mixfast solve TABLE",
     "pickle": "a pickle could run any code and is never loaded; save numbers as npz, or runs as csv",
     "torch": "it is a pickle inside, which is never loaded; models are scored by: mixfast score --experts DIR DIR",
     "safetensors": "the folder of a model, with its config.json, is scored by: mixfast score --experts DIR DIR",

@@ -141,7 +141,7 @@ def add(commands: shared.Commands) -> None:
         help="yaml or json file of groups of domains whose ratios to each other are fixed; see below",
     )
     design.add_argument(
-        "--extend", metavar="RATIOS", help="csv file of existing runs; the new mixtures keep away from them"
+        "--extend", metavar="RATIOS", help="csv file of existing runs; the new mixtures are placed far from these"
     )
     design.add_argument(
         "--olmix-config",
