@@ -59,7 +59,8 @@ def fit(
     metrics : sequence of str, optional
         Fit only these metrics; names as in the swarm, or without the prefix that all of them share.
     features : optional
-        Features of mixtures that laws use besides the shares, as `mixfast.mde.features` makes them.
+        Features of mixtures that laws use besides the shares, as `mixfast.mde.features` makes them. "linear", "gp", "lightgbm" and
+        objects of your own use them; other laws in a choice fit the shares alone. Features that no law uses are refused.
     seed : int, default 0
         Seed of the folds, and of the laws that use random numbers.
     folds : int, default 5
@@ -102,6 +103,7 @@ def fit(
     problem = Problem.of(swarm, metrics, features, seed, folds, warned=2)
     chosen, y, notes = problem.metrics, problem.y, problem.notes
     plan = _plan(law, chosen, len(y), options)
+    _check_features(features, plan)
     if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
             f"choosing between laws needs out-of-fold errors: 2 or more folds, and at least 2 runs that were not chosen after "
@@ -208,6 +210,16 @@ def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, o
         for candidate in candidates:
             candidate.columns.append(j)
     return plan
+
+
+def _check_features(features: FeatureMap | None, plan: Sequence[Sequence[Candidate]]) -> None:
+    """Refuse features that no law of the plan uses."""
+    laws = {candidate.law.name: candidate.law.uses_features for rivals in plan for candidate in rivals}
+    if features is not None and not any(laws.values()):
+        raise ValueError(
+            f"features have no effect with {', '.join(laws)}: name a law that uses features, as {setting('law', 'linear')}, "
+            f"or leave the features out"
+        )
 
 
 def _one(law: One, options: dict[str, object]) -> Law:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import mixfast
 from mixfast import ExpertTable, mde, reference
 from mixfast.errors import AlignmentError, MixfastError, TableError
 from mixfast.laws import Ridge
@@ -379,6 +380,19 @@ def test_advice_is_for_features_that_metrics_follow_and_against_others(planted):
     assert use.variants == ("shares", "shares + log-shares", "features", "shares + features")
     assert use.baseline in use.variants[:2]
     assert 1.0 <= use.rank <= 2.0
+
+
+def test_features_that_no_law_uses_are_refused(planted):
+    pandas = pytest.importorskip("pandas")
+    found, ratios, bent, _ = planted
+    frames = (
+        pandas.DataFrame(values, columns=names)
+        for values, names in ((ratios, DOMAINS), (np.exp(bent), ["a", "b", "c"]))
+    )
+    swarm = mixfast.Swarm.from_frames(*(frame.assign(run=range(len(ratios))) for frame in frames))
+    with pytest.raises(ValueError, match="features have no effect with log_linear"):
+        mixfast.fit(swarm, "log_linear", features=found)
+    mixfast.fit(swarm, ["linear", "log_linear"], features=found)
 
 
 def test_features_that_repeat_the_shares_are_seen_through(rng, planted):
