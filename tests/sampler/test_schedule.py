@@ -326,7 +326,7 @@ def test_a_domain_that_comes_too_late_is_named():
         assert enough[first][:2] == (1, 0)
         MixtureSampler(Mixture(["web", "none"], [1.0, 0.0]), seed=0, length=9)  # no sample of it is expected
     schedule = MixtureSchedule(Mixture(["web"], [1.0])).then(Mixture(["late"], [1.0]), at=30)
-    with pytest.warns(MixfastWarning, match="in the 20 samples of the run: late"):
+    with pytest.warns(MixfastWarning, match="the 20 samples of the run contain no sample of these domains: late"):
         MixtureSampler(schedule, [20, 20], seed=0, on_exhausted="stop")
     with pytest.warns(MixfastWarning, match=r"2\^60 samples that can be counted: none"):
         MixtureSampler(Mixture(["web", "none"], [1.0, 1e-19]), seed=0)
