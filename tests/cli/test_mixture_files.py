@@ -78,8 +78,8 @@ def test_what_is_no_mixture_is_named_with_the_formats_there_are(run, refused, fo
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("/d/{name}", "must hold {domain} in place of {name}, as in /d/{domain}"),
-        ("/d/{}", "must hold {domain} in place of {}, as in /d/{domain}"),
+        ("/d/{name}", "must contain {domain} in place of {name}, as in /d/{domain}"),
+        ("/d/{}", "must contain {domain} in place of {}, as in /d/{domain}"),
         ("/d/web", "--paths /d/web: no such file of name: path exists, and a pattern must contain {domain}"),
     ],
 )
