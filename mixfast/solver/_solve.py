@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,8 @@ from mixfast.tables import ExpertTable
 PAPER_LOOPS = {"eg-paper": 0, "eg-paper-pcba": 1}
 _METHODS = ("auto", "newton", *PAPER_LOOPS)
 _BACKENDS = ("auto", "cpu", "cuda", "reference")
-
-
-# Bytes of a table that may take seconds to solve.
-_LARGE = 1 << 24
+# Values of a table that may take seconds to solve. Announcing the work of a smaller one would cost a measurable part of its solve.
+_LARGE = 1 << 22
 
 
 def solve(
@@ -133,9 +130,11 @@ def solve(
         threads=threads,
         max_iter=max_iter,
     )
-    # Entering the work of a small table would take a measurable part of its solve.
-    with working("solving") if table.nbytes >= _LARGE else nullcontext():
+    if table.n_rows * table.n_domains < _LARGE:
         found = found_by(problem, method, backend)
+    else:
+        with working("solving"):
+            found = found_by(problem, method, backend)
     # The paper's loop has no tolerance, so a large gap is no reason to warn.
     return Solution.of(problem, found, warn=method not in PAPER_LOOPS)
 
