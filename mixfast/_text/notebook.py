@@ -25,7 +25,6 @@ def html_table(
 
     Names cannot affect the page: they are made visible and escaped. No colour, font, script or address is set. ``what`` names the rows
     if some are left out.
-    if some are left out.
 
     >>> html_table("Mixture of 1 domain", ["domain", "share"], [["<b>", "100.00%"]]).count("&lt;b&gt;")
     1
