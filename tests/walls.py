@@ -34,9 +34,9 @@ ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
 # The methods of named tuples start with an underscore but are public.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 SHORTEST_FACE = 10
-# Files that may write: the atomic writer; the locks, which are files without content; the traceback, which is a new temporary file.
+# Files that may write: the atomic writers of files and folders; the locks, which are files without content; the traceback, which is a new temporary file.
 # Below, the calls that write or rename a file in any other file.
-WRITERS = {PACKAGE / "_text" / name for name in ("atomic.py", "locks.py", "surprise.py")}
+WRITERS = {PACKAGE / "_text" / name for name in ("atomic.py", "folders.py", "locks.py", "surprise.py")}
 WRITING_METHODS = {"write_text", "write_bytes", "tofile", "touch"}
 WRITING_CALLS = frozenset((
     *("np.save", "np.savetxt", "np.savez", "np.savez_compressed", "numpy.save", "numpy.savez", "np.memmap", "np.lib.format.open_memmap"),

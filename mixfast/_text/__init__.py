@@ -19,6 +19,7 @@ The modules, in the order in which to read them:
 - `sized`: read a whole file, unless it is too large for its kind.
 - `packed`: decompress gzip files, and refuse truncated ones.
 - `atomic`: the only writer of files: a file is replaced as a whole or not at all, several together; links, pipes and devices.
+- `folders`: the same for a folder of files: it is filled beside its place and renamed when it is complete.
 - `locks`: lock a file against other processes and threads while it is changed.
 - `surprise`: report an internal error in one line, and write its traceback to a file.
 - `interrupts`: work that a signal must not stop halfway.

@@ -7,12 +7,13 @@ programs, mixfast does not change the signal handlers: Ctrl-C raises immediately
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 unfinished: set[str] = set()
-"""Paths of temporary files that may exist."""
+"""Paths of temporary files and folders that may exist."""
 _held: list[int] = []
 _going_on = 0
 
@@ -38,7 +39,10 @@ def is_held(number: int) -> bool:
 
 
 def remove_unfinished() -> None:
-    """Remove the temporary files that are still listed."""
+    """Remove the temporary files and folders that are still listed."""
     for path in tuple(unfinished):
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+            continue
         with suppress(OSError):
             os.unlink(path)

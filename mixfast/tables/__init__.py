@@ -8,9 +8,16 @@ error). Rows may have weights, lengths, groups and sequences. `solve` finds the 
 to a GPU.
 
 Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
-an index or a split asks for. `_files` and `formats` read and write files. `_names` checks names and lists them in messages.
+an index or a split asks for. `_files` and `formats` read and write files; other rooms write folders of
+parts with `write_part`, `Manifest` and `check_folder_output`. `_names` checks names and lists them in messages.
 """
 
 from mixfast.tables._table import ExpertTable
+from mixfast.tables.formats._folder import check_folder_output as check_folder_output
+from mixfast.tables.formats._folder import part_name as part_name
+from mixfast.tables.formats._folder import write_part as write_part
+from mixfast.tables.formats._manifest import Manifest as Manifest
+from mixfast.tables.formats._manifest import PartEntry as PartEntry
+from mixfast.tables.formats._manifest import manifest_of as manifest_of
 
 __all__ = ["ExpertTable"]

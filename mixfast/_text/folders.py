@@ -1,0 +1,78 @@
+"""Write a folder of files as a whole: it is filled beside its place and renamed to it when it is complete.
+
+A folder at the place is replaced only if the caller has checked its content. It is first renamed and removed at the end, so a process
+that is killed between both renames leaves the old folder beside its place, as ``.mixfast-<random>.tmp``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mixfast._text.interrupts import unfinished, uninterrupted
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make the future content of a folder in a temporary one, which is put into place if the block succeeds, else removed."""
+    target = Path(os.path.realpath(path))
+    new = _beside(target)
+    with _naming(path):
+        new.mkdir()
+    unfinished.add(str(new))
+    try:
+        yield new
+        with _naming(path):
+            place_folder(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        unfinished.discard(str(new))
+
+
+def place_folder(new: Path, target: Path) -> None:
+    """Rename a complete folder to its place on the same file system; a folder that is there is removed."""
+    old = None
+    with uninterrupted():
+        try:
+            os.rename(new, target)
+        except OSError as problem:
+            # An empty folder is replaced by the rename.
+            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            old = _beside(target)
+            os.rename(target, old)
+            try:
+                os.rename(new, target)
+            except OSError:
+                os.rename(old, target)
+                raise
+    _flush(target.parent)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".mixfast-{os.urandom(8).hex()}.tmp")
+
+
+def _flush(folder: Path) -> None:
+    # The folder is complete even if this fails: not every file system can flush folders.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make errors name the path given by the caller."""
+    try:
+        yield
+    except OSError as problem:
+        raise OSError(problem.errno, problem.strerror, os.fspath(path)) from None

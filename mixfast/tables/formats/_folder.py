@@ -1,0 +1,60 @@
+"""A folder of parts as a table: the names of its files, which folders it may replace, and how parts are written.
+
+Each part is a table of its own, as npz, npy or parquet. A part of a table with groups names the groups of its own rows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mixfast._text.names import listing, shown
+from mixfast.tables.formats import _npy, _npz
+from mixfast.tables.formats._manifest import FILE, PartEntry
+
+SUFFIXES = (".npz", ".npy", ".parquet")
+# Names of the files of a table; a folder that holds others is not replaced.
+_OURS = re.compile(r"part-.*\.(npz|npy|parquet)|" + re.escape(FILE))
+
+
+def part_name(index: int, suffix: str = ".npz") -> str:
+    """Return the name of a part, such as ``part-00012.npz``."""
+    return f"part-{index:05d}{suffix}"
+
+
+def write_part(path: Path, arrays: Mapping[str, NDArray[Any]]) -> PartEntry:
+    """Write the arrays of a part atomically as npz or npy, and return its entry in table.json."""
+    write = _npy.write if path.suffix == ".npy" else _npz.write
+    write(path, dict(arrays))
+    return PartEntry.of(path, arrays["loglik"].shape[0])
+
+
+def check_folder_output(path: str | os.PathLike[str], error: type[Exception], *, where: str = "") -> None:
+    """Refuse a place for a folder of parts that holds anything but such a folder, or where none can be made.
+
+    ``where`` is the name of the path in messages.
+    """
+    path, where = Path(path), where or os.fspath(path)
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        raise error(f"{where}: there is no folder {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise error(f"{where}: the folder {parent} does not allow writing")
+    if not path.is_dir():
+        if os.path.lexists(path):
+            raise error(
+                f"{where} is a file, but a table of parts is a folder: choose another name, end it in .npz for a single file, or "
+                f"delete {shown(where)}"
+            )
+        return
+    others = sorted(each.name for each in path.iterdir() if not _OURS.fullmatch(each.name) or each.is_dir())
+    if others:
+        raise error(
+            f"{where} is a folder with other files than those of a table ({listing(others)}), which would be lost: choose another "
+            "name, or move them"
+        )

@@ -1,0 +1,60 @@
+"""A folder is put into place as a whole, or nothing changes."""
+
+import os
+
+import pytest
+
+from mixfast._text import folders, interrupts
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    for text in ("old", "new"):
+        with folders.replacing_folder(tmp_path / "table") as made:
+            (made / f"{text}.txt").write_text(text)
+            before = content(tmp_path / "table") if text == "new" else None
+            assert before == ({"old.txt": "old"} if before else None)
+            assert str(made) in interrupts.unfinished
+        assert content(tmp_path / "table") == {f"{text}.txt": text}
+        assert os.listdir(tmp_path) == ["table"]
+    assert not interrupts.unfinished
+
+
+def test_a_failure_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "a").write_text("a")
+    with pytest.raises(ZeroDivisionError), folders.replacing_folder(tmp_path / "table") as made:
+        (made / "b").write_text(f"{1 / 0}")
+    real = os.rename
+
+    def second_fails(old, new):
+        if (tmp_path / "table") == new and not os.path.exists(new) and os.path.exists(os.path.join(old, "b")):
+            raise PermissionError(13, "Permission denied", str(old))
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(PermissionError) as caught, folders.replacing_folder(tmp_path / "table") as made:
+        (made / "b").write_text("b")
+    assert caught.value.filename == str(tmp_path / "table")
+    assert content(tmp_path / "table") == {"a": "a"}
+    assert os.listdir(tmp_path) == ["table"]
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    with folders.replacing_folder(tmp_path / "link") as made:
+        (made / "a").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert content(tmp_path / "elsewhere") == {"a": "a"}
+
+
+def test_folders_of_a_command_that_is_ended_are_removed(tmp_path):
+    with folders.replacing_folder(tmp_path / "table") as made:
+        (made / "a").write_text("a")
+        interrupts.remove_unfinished()
+        assert os.listdir(tmp_path) == []
+        made.mkdir()
