@@ -11,7 +11,7 @@ Two routes lead to a mixture. From expert models: `ExpertTable` (the log-likelih
 `Region`, the mixtures that caps, floors, token counts and group limits allow. Both return a `Mixture` with its evidence.
 
 Subpackages (rooms), in the order of their imports; each imports only those before it
-    `errors`, `mixture`, `region`, `tables`, `swarm`: data types, validated when they are built, immutable.
+    `errors`, `ranks`, `mixture`, `region`, `tables`, `swarm`: data types, validated when they are built, immutable.
     `reference`: a slow, plain implementation of the same mathematics, for tests.
     `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: functions on these types, and their results.
     `sampler`, `loaders`: mixtures in a training loop.
@@ -63,7 +63,7 @@ _ROOM_OF = {
     "show_versions": "cli", "solve": "solver",
 }  # fmt: skip
 _ROOMS = (
-    "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "readers", "reference", "region", "report",
+    "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "ranks", "readers", "reference", "region", "report",
     "reuse", "sampler", "score", "solver", "swarm", "tables",
 )  # fmt: skip
 

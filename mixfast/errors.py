@@ -20,6 +20,7 @@ __all__ = [
     "MixtureError",
     "NotConvergedWarning",
     "ProposalError",
+    "RankError",
     "RegionError",
     "SamplerError",
     "ScoreError",
@@ -118,6 +119,10 @@ class ExhaustedError(SamplerError, IndexError):
 
 class BackendError(MixfastError, RuntimeError):
     """The requested backend cannot run here; the message says what is missing and how to install it."""
+
+
+class RankError(MixfastError, RuntimeError):
+    """Processes that compute together cannot go on: one has ended, they do not serve, or they were started wrongly."""
 
 
 class MixfastWarning(UserWarning):

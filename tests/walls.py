@@ -15,8 +15,8 @@ PACKAGE = ROOT / "mixfast"
 
 # Each room may import the rooms before it. Dotted rooms are folders of the internal room before the dot.
 ROOMS = (
-    "_version", "_text", "errors", "_engine.backend", "_engine.geometry", "mixture", "region", "tables", "swarm", "reference",
-    "_engine.objectives", "_engine.optimise", "solver", "laws", "proposers", "designs", "mde", "reuse", "sampler", "loaders",
+    "_version", "_text", "errors", "_engine.backend", "ranks", "_engine.geometry", "mixture", "region", "tables", "swarm",
+    "reference", "_engine.objectives", "_engine.optimise", "solver", "laws", "proposers", "designs", "mde", "reuse", "sampler", "loaders",
     "score", "exporters", "readers", "report", "cli", "shell",
 )  # fmt: skip
 # Files allowed in mixfast/ itself, apart from folders. `shell` is the package's `__init__.py` and `__main__.py`.
