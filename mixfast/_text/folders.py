@@ -28,6 +28,12 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield new
         with _naming(path):
             place_folder(new, target)
+    except OSError as problem:
+        # The caller knows a file that could not be written by its future path.
+        if not (isinstance(problem.filename, str) and problem.filename.startswith(f"{new}{os.sep}")):
+            raise
+        future = os.path.join(path, os.path.relpath(problem.filename, new))
+        raise OSError(problem.errno, problem.strerror, future) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
         unfinished.discard(str(new))

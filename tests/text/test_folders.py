@@ -1,10 +1,11 @@
 """A folder is put into place as a whole, or nothing changes."""
 
+import errno
 import os
 
 import pytest
 
-from mixfast._text import folders, interrupts
+from mixfast._text import atomic, folders, interrupts
 
 
 def content(folder):
@@ -58,3 +59,14 @@ def test_folders_of_a_command_that_is_ended_are_removed(tmp_path):
         interrupts.remove_unfinished()
         assert os.listdir(tmp_path) == []
         made.mkdir()
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_future_path(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "_flush", full)
+    with pytest.raises(OSError, match="No space") as caught, folders.replacing_folder(tmp_path / "table") as made:
+        atomic.write_text(made / "a", "a")
+    assert caught.value.filename == str(tmp_path / "table" / "a")
+    assert os.listdir(tmp_path) == []

@@ -105,11 +105,16 @@ def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _write_member(archive: zipfile.ZipFile, handle: IO[bytes], name: str, array: NDArray[Any]) -> None:
-    # A fixed date: the same table gives the same bytes.
+    with archive.open(member_info(handle, name), "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def member_info(handle: IO[bytes], name: str) -> zipfile.ZipInfo:
+    """Return the entry of the next member of an archive: its values will be aligned, and the same table gives the same bytes."""
+    # A fixed date, for the same reason.
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     # The header is followed by the name, our 4 bytes and padding, and the 20 bytes of the zip64 sizes.
     header = _LOCAL_HEADER.size + len(name) + 4 + 20
     padding = -(handle.tell() + header) % _ALIGNMENT
     info.extra = struct.pack("<HH", _PADDING_FIELD, padding) + bytes(padding)
-    with archive.open(info, "w", force_zip64=True) as member:
-        np.lib.format.write_array(member, array, allow_pickle=False)
+    return info

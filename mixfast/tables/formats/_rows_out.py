@@ -1,0 +1,128 @@
+"""Write rows to npz, npy or parquet in pieces, so that no more than one piece is in memory."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.atomic import replacing
+from mixfast._text.optional import needed
+from mixfast.errors import TableError
+from mixfast.tables.formats._npz import member_info
+
+# Elements of a piece: 8 MB in float16, large against the cost of a call. A parquet file gets one row group for each piece.
+_PIECE = 1 << 22
+# Rows of a piece are a multiple of this, as the blocks of a folder are.
+_MULTIPLE = 512
+
+
+@dataclass(frozen=True)
+class RowsOut:
+    """Rows of a table of log-likelihoods that are written to one file; they are read piece by piece.
+
+    Attributes
+    ----------
+    n_rows : int
+    domains : tuple of K str
+    dtypes : mapping of str to dtype
+        Type of each column of the file: ``loglik`` first, then any of ``weight``, ``length``, ``bytes``, ``group``, ``sequence``.
+    read : callable
+        ``read(key, start, stop)`` returns rows of a column: (stop - start, K) for ``loglik``, (stop - start,) for the others.
+    group_names : tuple of str
+        Names of the codes of ``group``, each with at least one row.
+    """
+
+    n_rows: int
+    domains: tuple[str, ...]
+    dtypes: Mapping[str, np.dtype[Any]]
+    read: Callable[[str, int, int], NDArray[Any]]
+    group_names: tuple[str, ...] = ()
+
+    def pieces(self, key: str) -> Iterator[NDArray[Any]]:
+        """Yield the rows of a column in order, C-contiguous, in its type."""
+        for start, stop in self.ranges():
+            yield np.ascontiguousarray(self.read(key, start, stop), dtype=self.dtypes[key])
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield the first row and the end of each piece."""
+        step = max(_PIECE // len(self.domains) // _MULTIPLE, 1) * _MULTIPLE
+        for start in range(0, self.n_rows, step):
+            yield start, min(start + step, self.n_rows)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of a column."""
+        return (self.n_rows, len(self.domains)) if key == "loglik" else (self.n_rows,)
+
+
+def write_rows(path: Path, rows: RowsOut) -> None:
+    """Write rows to a file, in the format of its ending; the file appears whole or not at all."""
+    write = {".npz": _write_npz, ".npy": _write_npy, ".parquet": _write_parquet}[path.suffix.lower()]
+    write(path, rows)
+
+
+def _write_npz(path: Path, rows: RowsOut) -> None:
+    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+        for key in rows.dtypes:
+            with archive.open(member_info(handle, f"{key}.npy"), "w", force_zip64=True) as member:
+                _write_array(member, rows, key)
+        names = {"domains": rows.domains} | ({"group_names": rows.group_names} if "group" in rows.dtypes else {})
+        for key, values in names.items():
+            with archive.open(member_info(handle, f"{key}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.array(values, dtype=str), allow_pickle=False)
+
+
+def _write_npy(path: Path, rows: RowsOut) -> None:
+    if lost := [key for key in rows.dtypes if key != "loglik"]:
+        raise TableError(f"{path}: npy holds log-likelihoods only and would lose {', '.join(lost)}; use npz or parquet")
+    with replacing(path) as handle:
+        _write_array(handle, rows, "loglik")
+
+
+def _write_array(handle: IO[bytes], rows: RowsOut, key: str) -> None:
+    """Write a column as an npy array."""
+    descr = np.lib.format.dtype_to_descr(rows.dtypes[key])
+    header = {"descr": descr, "fortran_order": False, "shape": rows.shape(key)}
+    np.lib.format.write_array_header_1_0(handle, header)
+    for piece in rows.pieces(key):
+        handle.write(piece.data.cast("B"))
+
+
+def _write_parquet(path: Path, rows: RowsOut) -> None:
+    """Write one list of fixed size for each row, and names of the groups in place of their codes."""
+    with needed(f"{path}: writing a parquet file", "pyarrow", "mixfast[io]", TableError):
+        import pyarrow
+        import pyarrow.parquet
+
+    def column(key: str, array: NDArray[Any]) -> Any:
+        if key == "loglik":
+            return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(array.reshape(-1)), len(rows.domains))
+        if key == "group":
+            return pyarrow.DictionaryArray.from_arrays(
+                pyarrow.array(array), pyarrow.array(rows.group_names, pyarrow.string())
+            )
+        return pyarrow.array(array)
+
+    def group_of(start: int, stop: int) -> Any:
+        arrays = {
+            key: np.ascontiguousarray(rows.read(key, start, stop), dtype=dtype) for key, dtype in rows.dtypes.items()
+        }
+        found = pyarrow.table({key: column(key, array) for key, array in arrays.items()})
+        return found.replace_schema_metadata({"domains": json.dumps(rows.domains)})
+
+    with replacing(path) as handle:
+        first, *rest = rows.ranges()
+        table = group_of(*first)
+        # Log-likelihoods hardly compress, and only uncompressed values are read at the speed of the disk.
+        with pyarrow.parquet.ParquetWriter(
+            handle, table.schema, compression="none", use_dictionary=["group"]
+        ) as writer:
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            for start, stop in rest:
+                writer.write_table(group_of(start, stop), row_group_size=stop - start)
