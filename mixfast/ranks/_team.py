@@ -27,7 +27,8 @@ class Team:
     alone : bool
         Whether this process is the only rank.
     state : dict
-        What this rank keeps between questions; the first argument of every function that `each` calls.
+        What this rank keeps between questions; the first argument of every function that `each` calls. ``"rank"`` and ``"size"`` are the
+        number of this process, and of all.
     leading : bool
         Whether questions can be asked: this is rank 0 and the other ranks serve, or the process is alone.
     steps, bytes_sent : int
@@ -40,7 +41,7 @@ class Team:
         self.ranks = ranks
         self.rank, self.size = ranks.rank, ranks.size
         self.alone = self.size == 1
-        self.state: dict[Any, Any] = {}
+        self.state: dict[Any, Any] = {"rank": self.rank, "size": self.size}
         self.leading = self.alone
         self.steps = self.bytes_sent = 0
         self._last_key = 0
