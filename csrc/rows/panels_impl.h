@@ -1,5 +1,35 @@
 /* Part of rows_impl.h: rows of a table turned into panels of probabilities, row weights, logarithms of row sums. */
 
+/* n halves to REAL, with the values of mf_half(). The processor's own conversion keeps infinities and NaN, so they are
+ * brought to +-65536: the minimum takes its second operand for NaN. */
+static inline void FN(halves)(const uint16_t *restrict src, ptrdiff_t n, REAL *restrict out) {
+    ptrdiff_t j = 0;
+#if VBYTES == 64
+    for (; j + 16 <= n; j += 16) {
+        __m512 x = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src + j)));
+        x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(65536.0f)), _mm512_set1_ps(-65536.0f));
+#if WIDE
+        _mm512_storeu_pd(out + j, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+        _mm512_storeu_pd(out + j + 8, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
+#else
+        _mm512_storeu_ps(out + j, x);
+#endif
+    }
+#elif VBYTES == 32
+    for (; j + 8 <= n; j += 8) {
+        __m256 x = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + j)));
+        x = _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(65536.0f)), _mm256_set1_ps(-65536.0f));
+#if WIDE
+        _mm256_storeu_pd(out + j, _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
+        _mm256_storeu_pd(out + j + 4, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
+#else
+        _mm256_storeu_ps(out + j, x);
+#endif
+    }
+#endif
+    for (; j < n; j++) out[j] = (REAL)mf_half(src[j]);
+}
+
 /* One row's elements in use, converted to REAL. */
 static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *restrict out) {
     ptrdiff_t ncol = t->ncol;
@@ -21,7 +51,7 @@ static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *restrict out) {
         if (cols)
             for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols[j]]);
         else
-            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[j]);
+            FN(halves)(src, ncol, out);
     }
 }
 
@@ -31,6 +61,16 @@ static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t 
                               REAL *scratch) {
     const int native = t->cols == NULL && t->dtype == (WIDE ? MF_F64 : MF_F32);
     const int direct = native && !index && (row + VL) * t->stride + VL <= t->n * t->stride;
+    if (t->dtype == MF_F16 && !t->cols && !index && row + VL <= end) {
+        const uint16_t *src = (const uint16_t *)t->data + row * t->stride;
+        const ptrdiff_t ahead = 8192 / (ptrdiff_t)sizeof *src, line = 64 / (ptrdiff_t)sizeof *src;
+        for (ptrdiff_t j = 0; j < VL * t->stride; j += line) __builtin_prefetch(src + ahead + j);
+        for (ptrdiff_t r = 0; r < VL; r++, src += t->stride) {
+            rp[r] = scratch + r * (t->ncol + VL);
+            FN(halves)(src, t->ncol, scratch + r * (t->ncol + VL));
+        }
+        return;
+    }
     for (ptrdiff_t r = 0; r < VL; r++) {
         ptrdiff_t i = row + r < end ? row + r : end - 1;
         if (index) i = index[i];

@@ -8,6 +8,10 @@
 #include "../shared/pool.h"
 #include "../shared/simd.h"
 
+#if MF_X86
+#include <immintrin.h>
+#endif
+
 /* The input of a kernel; each kernel reads the fields that it needs. */
 typedef struct {
     const mf_rows *rows;

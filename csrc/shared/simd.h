@@ -36,8 +36,8 @@
 #if MF_X86 && defined(__clang__)
 #define MF_TARGET_BEGIN_V3 \
     MF_PRAGMA(clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,f16c"))), apply_to = function))
-#define MF_TARGET_BEGIN_V4                                                                                 \
-    MF_PRAGMA(clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
+#define MF_TARGET_BEGIN_V4                                                                                      \
+    MF_PRAGMA(clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c"))), \
                                    apply_to = function))
 #define MF_TARGET_END MF_PRAGMA(clang attribute pop)
 #elif MF_X86

@@ -321,6 +321,19 @@ def test_facts(shape, dtype):
     assert has_nan or (dtype == "f2" and largest >= 65536)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_every_half_is_read_as_the_same_number(wide):
+    # 17 columns: whole vectors and a remainder.
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    for half, exact in zip(halves, halves.astype(np.float64), strict=True):
+        largest, smallest, _, _ = scan(Rows(np.full((1, 17), half), None, 1.0, False, wide))
+        if np.isfinite(exact):
+            assert largest == smallest == exact
+        else:  # infinities are read as +-65536, and NaN as something that a table refuses
+            assert abs(largest if exact > 0 else smallest) >= 65536
+            assert largest == smallest or np.isnan(exact)
+
+
 def test_mixtures_of_the_wrong_size_are_refused():
     loglik, _ = rows_of(5, 3, "f4")
     rows = Rows(loglik, None, 1.0, False, False)
