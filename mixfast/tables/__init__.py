@@ -12,6 +12,8 @@ an index or a split asks for. `_files` and `formats` read and write files; other
 parts with `write_part`, `Manifest` and `check_folder_output`. `_names` checks names and lists them in messages.
 """
 
+from mixfast.tables._blocks import Block as Block
+from mixfast.tables._sharded import ShardedTable
 from mixfast.tables._table import ExpertTable
 from mixfast.tables.formats._folder import check_folder_output as check_folder_output
 from mixfast.tables.formats._folder import part_name as part_name
@@ -20,4 +22,4 @@ from mixfast.tables.formats._manifest import Manifest as Manifest
 from mixfast.tables.formats._manifest import PartEntry as PartEntry
 from mixfast.tables.formats._manifest import manifest_of as manifest_of
 
-__all__ = ["ExpertTable"]
+__all__ = ["ExpertTable", "ShardedTable"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.outputs import TABLE, check_output
 from mixfast.errors import TableError
+from mixfast.tables._whole import is_sharded
 from mixfast.tables.formats import _mixmin, _npy, _npz
 
 
@@ -33,6 +34,11 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
     if kind == "pickle":
         raise TableError(f"{path} is a pickle. Pickles can run any code and are never loaded; save the table as npz")
     raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
+
+
+def holds_parts(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder of parts."""
+    return Path(path).is_dir() and is_sharded(Path(path))
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]], *, force: bool) -> None:

@@ -15,7 +15,9 @@ from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import size
+from mixfast._text.visible import quote
 from mixfast.errors import BackendError, TableError
+from mixfast.ranks import Ranks, Team
 from mixfast.tables._names import checked_names, default_names, some
 from mixfast.tables._rows import RowFacts, describe
 from mixfast.tables._selection import expand_outputs, row_index, split_mask
@@ -259,8 +261,9 @@ class ExpertTable(Frozen):
         *,
         task: str | Sequence[str] | None = None,
         conditional: bool = False,
-    ) -> ExpertTable:
-        """Read a table from an npz file, an npy file or a folder of the MixMin code.
+        ranks: Ranks | Team | None = None,
+    ) -> ExpertTable | Any:
+        """Read a table from an npz file, an npy file, a folder of parts or a folder of the MixMin code.
 
         Parameters
         ----------
@@ -270,13 +273,20 @@ class ExpertTable(Frozen):
             - npz: ``loglik`` (or ``prediction`` and ``target``), and optionally ``domains`` or ``experts``, ``length``,
               ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``.
             - npy: the (n, K) log-likelihoods, memory-mapped.
-            - folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
+            - folder with ``part-*.npz``, ``part-*.npy`` or ``part-*.parquet``: a `ShardedTable` of all their rows.
+            - other folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
               ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert, as in the
               MixMin code, with a warning if those of another expert differ.
         task : str or sequence of str, optional
             Task in a folder; several tasks make one group each. Needed only if the folder has several.
         conditional : bool
             For a folder: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
+        ranks : Ranks or Team, optional
+            For a folder of parts: the processes that share its rows; by default this process alone.
+
+        Returns
+        -------
+        ExpertTable or ShardedTable
 
         Raises
         ------
@@ -294,8 +304,21 @@ class ExpertTable(Frozen):
         A mapped file must not change while its table is in use: to replace it, write a new file and rename it. A sweep that
         finds the file cut short raises a `TableError`. If numpy reads it, as for a copy, the process ends with SIGBUS.
         """
-        from mixfast.tables._files import read
+        from mixfast.tables._files import holds_parts, read
 
+        if holds_parts(path):
+            from mixfast.tables._sharded import ShardedTable
+
+            if task is not None or conditional:
+                raise TableError(
+                    f"{os.fspath(path)} is a table of parts: task and conditional are for a folder of experts"
+                )
+            return ShardedTable.load(path, ranks, make_block)
+        if ranks is not None:
+            raise TableError(
+                f"{os.fspath(path)} is not a folder of parts, and only such a table can be shared by ranks: write one with "
+                f"mixfast table split {quote(os.fspath(path))}"
+            )
         try:
             arrays = read(path, task=task, conditional=conditional)
             try:
@@ -692,5 +715,38 @@ def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts) -> Exp
             "_row_weight": row_weight,
             "_grouped": facts.grouped,
             "_extremes": checked.extremes,
+        }
+    )
+
+
+def make_block(
+    values: NDArray[Any],
+    domains: tuple[str, ...],
+    vectors: Mapping[str, NDArray[Any]],
+    codes: NDArray[np.int32] | None,
+    group_names: tuple[str, ...],
+    extremes: Extremes,
+    uniform_weight: float | None,
+    row_weight: NDArray[np.float64] | None,
+) -> ExpertTable:
+    """Make the table of a block of a larger table, whose rows are checked and sorted by group; some groups may have no rows."""
+    counts = [len(values)] if codes is None else np.bincount(codes, minlength=len(group_names))
+    return _new(
+        {
+            "kind": "ce",
+            "domains": domains,
+            "weight": vectors.get("weight"),
+            "length": vectors.get("length"),
+            "bytes": vectors.get("bytes"),
+            "group_names": group_names,
+            "group_offsets": np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            "sequence": vectors.get("sequence"),
+            "uniform_weight": uniform_weight,
+            "n_outputs": 1,
+            "_values": values,
+            "_target": None,
+            "_row_weight": row_weight,
+            "_grouped": codes is not None,
+            "_extremes": extremes,
         }
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -65,6 +66,36 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
     return Checked(values, names, extremes)
 
 
+def checked_block(
+    values: NDArray[Any],
+    columns: NDArray[np.int32] | None,
+    domains: tuple[str, ...],
+    error: Callable[[int, str], TableError],
+) -> Extremes:
+    """Return the extremes of some rows of a larger table in these columns (None: all); raise `error(row, text)` for a row to refuse."""
+    extremes, bad = _extremes(values, columns)
+    if not bad and extremes[1] <= LARGEST and extremes[2] >= -LARGEST:
+        return extremes
+    used = values if columns is None else values[:, columns]
+    refused = find_refused(used)
+    if refused.n_bad:
+        row = int(refused.bad[0])
+        k = int(np.flatnonzero(~(used[row] < math.inf))[0])
+        name = domains[k if columns is None else int(columns[k])]
+        raise error(
+            row,
+            f"{name} is {used[row, k]}, expected a log-likelihood (a number below infinity): drop the row or score it again",
+        )
+    if refused.n_dead:
+        raise error(int(refused.dead[0]), "-inf for every domain: no mixture gives the row any probability, so drop it")
+    top = used.max(axis=1)
+    row = int(np.flatnonzero(np.abs(top) > LARGEST)[0])
+    raise error(
+        row,
+        f"{top[row]:g} at most, beyond {LARGEST:g} in size, which no log-likelihood is: drop the row or score it again",
+    )
+
+
 def checked_predictions(prediction: Any, target: ArrayLike, domains: Any) -> Checked:
     """Check the values of `ExpertTable.from_predictions`; warnings point at its caller."""
     values, observed, n_outputs = _predictions(prediction, target)
@@ -113,13 +144,18 @@ def _scan(values: Any) -> tuple[Extremes, Refused | None]:
         extremes, found = _device.scan(values)
         refused = Refused(*found)
         return (UNKNOWN, refused) if refused.n_bad or refused.n_dead else (extremes, None)
-    rows = _rows.Rows(values, None, 1.0, False, values.dtype == np.float64)
+    extremes, bad = _extremes(values, None)
+    return (UNKNOWN, find_refused(values)) if bad else (extremes, None)
+
+
+def _extremes(values: NDArray[Any], columns: NDArray[np.int32] | None) -> tuple[Extremes, bool]:
+    """Return the extremes of log-likelihoods in these columns (None: all), and whether a row has to be refused."""
+    rows = _rows.Rows(values, None, 1.0, False, values.dtype == np.float64, columns)
     largest, smallest, lowest_top, has_nan = _rows.scan(rows, thread_count(None))
     # The sweep turns half-precision infinities into +-2^16, and NaN of either sign into values beyond.
     limit = 65536.0 if values.dtype == np.float16 else math.inf
-    if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
-        return UNKNOWN, find_refused(values)
-    return (smallest, largest, lowest_top), None
+    bad = has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit
+    return (smallest, largest, lowest_top), bad
 
 
 def find_refused(values: NDArray[Any]) -> Refused:

@@ -1,0 +1,354 @@
+"""ShardedTable: a table in many files, whose sums many processes share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Vector
+from mixfast._text.numbers import size as size_text
+from mixfast.errors import TableError
+from mixfast.ranks import Ranks, Team
+from mixfast.tables._blocks import Here, Plan, View, coded, planned, sampled_blocks, shares, text
+from mixfast.tables._names import checked_names, some
+from mixfast.tables._tree import Tree, node_places
+from mixfast.tables._values import UNKNOWN, Extremes
+from mixfast.tables._whole import Whole, listed, read_whole, with_groups
+from mixfast.tables.formats._manifest import Manifest
+
+# Numbers that a rank adds to its part of a sum: smallest and largest value, smallest row maximum, and how many blocks it has visited.
+_SEEN = 4
+
+
+class ShardedTable:
+    """Hold the log-likelihoods of K experts on n rows in a folder of parts, which are read block by block.
+
+    `ExpertTable.load` returns it for a folder. It describes the same objective as an `ExpertTable` of all rows, but its rows are never all
+    in memory.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    parts : tuple of Path
+        Its files, in the order of the rows.
+    team : Team
+        The processes that share the rows.
+    """
+
+    kind = "ce"
+    device = "cpu"
+    n_outputs = 1
+
+    def __init__(self, whole: Whole, view: View, make: Callable[..., Any], team: Team | None = None) -> None:
+        self._whole, self._view, self._make = whole, view, make
+        self.team = team if team is not None else Team.of(None)
+        self._key: int | None = None
+        self._extremes: Extremes = UNKNOWN
+        self._plan: Plan | None = None
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], ranks: Ranks | Team | None, make: Callable[..., Any]) -> ShardedTable:
+        """Read the headers of a folder of parts. `ExpertTable.load` calls this; `make` makes the table of a block."""
+        team = Team.of(ranks)
+        if team.leading:
+            return _loaded(Path(folder), team, make)
+        table: ShardedTable = team.lead(lambda: _loaded(Path(folder), team, make))
+        table.team = team
+        return table
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._whole.path
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """The files, in the order of the rows."""
+        return tuple(part.path for part in self._whole.parts)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        names, chosen = self._whole.domains, self._view.chosen
+        return names if chosen is None else tuple(names[k] for k in chosen)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups; ``("all",)`` if none were given."""
+        return self._whole.group_names
+
+    @property
+    def group_rows(self) -> NDArray[np.int64]:
+        """Rows of each group, (G,) int64."""
+        return np.array(self._view.group_rows, dtype=np.int64)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows n."""
+        return self._view.sampled or int(sum(self._view.group_rows))
+
+    @property
+    def n_domains(self) -> int:
+        """Number of domains K."""
+        return len(self.domains)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups G, at least 1."""
+        return len(self.group_names)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, K)."""
+        return self.n_rows, self.n_domains
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage type of the values."""
+        return self._whole.parts[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the log-likelihoods of all rows."""
+        return self.n_rows * self.n_domains * self.dtype.itemsize
+
+    @property
+    def unit(self) -> str:
+        """The unit of the table's loss, in words."""
+        if self.has_weight:
+            return "nats, as weighted by the rows' own weights"
+        return "nats per unit of length" if self.has_length else "nats per row"
+
+    @property
+    def uniform_weight(self) -> float | None:
+        """The weight c of every row if all are equal, else None."""
+        given = self._view.uniform_weight
+        return given if given is None or not self.sampled else given * self._stretch
+
+    @property
+    def extremes(self) -> Extremes:
+        """Three bounds in nats, as of `ExpertTable.extremes`; those of the rows seen so far until a sweep has seen all rows."""
+        return self._extremes
+
+    @property
+    def sampled(self) -> int:
+        """Number of rows of a sample; 0 for a table of all rows."""
+        return self._view.sampled
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return sampled_blocks(self.sampled) if self.sampled else len(self._blocks)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether rows have their own weights."""
+        return self._whole.has("weight")
+
+    @property
+    def has_length(self) -> bool:
+        """Whether rows have lengths."""
+        return self._whole.has("length")
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether rows belong to sequences."""
+        return self._whole.has("sequence")
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the bytes of the text of each row are known."""
+        return self._whole.has("bytes")
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether groups were given."""
+        return self._whole.has("group")
+
+    def reduce(self, function: Callable[..., Vector], *args: Any, size: int) -> Vector:
+        """Return the sum over all blocks of ``function(block, *args)``, (size,) float64.
+
+        Parameters
+        ----------
+        function : callable
+            A function of a module that takes a `Block` and `args` and returns (size,) float64.
+        *args
+            Arguments that can be pickled.
+        size : int
+            Length of the sum.
+
+        Notes
+        -----
+        The answers of the blocks are added in one fixed tree, so the result has the same bits for every number of ranks.
+        """
+        ranges = self._ranges()
+        places = [node_places(first, last, self.n_blocks) for first, last in ranges]
+        expect = 8 * (max(map(len, places)) * size + _SEEN)
+        answers = self._each(_reduced, function, args, size, expect=expect)
+        tree = Tree(self.n_blocks)
+        for answer, nodes in zip(answers, places, strict=True):
+            totals = answer[_SEEN:].reshape(len(nodes), size)
+            for (level, place), total in zip(nodes, totals, strict=True):
+                tree.add(level, place, total.copy())
+        self._note([answer[:_SEEN] for answer in answers])
+        return tree.nodes[0].total
+
+    def collect(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        """Return ``function(block, *args)`` of every block, in the order of the blocks."""
+        return [answer for answers in self._each(_collected, function, args) for answer in answers]
+
+    def sample(self, count: int) -> ShardedTable:
+        """Return a table of about `count` rows, spread over all parts, which the ranks read once and keep in memory.
+
+        Its weights are larger by n / count, so that its sums estimate those of all rows.
+        """
+        if count >= self.n_rows or self.sampled:
+            return self
+        return ShardedTable(self._whole, replace(self._view, sampled=count), self._make, self.team)
+
+    def select(self, domains: Sequence[str]) -> ShardedTable:
+        """Return the table of some domains, in the order given; nothing is copied."""
+        names = checked_names(domains, "domains")
+        if names == self.domains:
+            return self
+        place = {name: k for k, name in enumerate(self._whole.domains)}
+        unknown = [name for name in names if name not in self.domains]
+        if unknown or not names:
+            raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")
+        return ShardedTable(
+            self._whole, replace(self._view, chosen=tuple(place[name] for name in names)), self._make, self.team
+        )
+
+    @property
+    def _stretch(self) -> float:
+        return sum(self._view.group_rows) / self.sampled if self.sampled else 1.0
+
+    @property
+    def _blocks(self) -> Plan:
+        if self._plan is None:
+            self._plan = planned(self._whole)
+        return self._plan
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        if self.sampled:
+            blocks, size = self.n_blocks, self.team.size
+            return [(blocks * rank // size, blocks * (rank + 1) // size) for rank in range(size)]
+        return shares(self._blocks, self.team.size)
+
+    def _each(self, function: Callable[..., Any], *args: Any, expect: int = 0) -> list[Any]:
+        if self._key is None:
+            key = self.team.key(self)
+            self.team.each(_opened, key, self._whole, self._view, self._make, self._ranges())
+            self._key = key
+        return self.team.each(function, self._key, *args, expect=expect)
+
+    def _note(self, seen: list[Vector]) -> None:
+        """Remember the extremes that the ranks have seen."""
+        low, high, lowest_top, visited = np.array(seen).T
+        if int(visited.sum()) == self.n_blocks:
+            self._extremes = (float(low.min()), float(high.max()), float(lowest_top.min()))
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        return (
+            f"ShardedTable(ce, {self.n_rows} rows x {self.n_domains} domains, {self.dtype.name}, {size_text(self.nbytes)} in "
+            f"{len(self.parts)} part{'s' * (len(self.parts) != 1)}; domains: {some(self.domains, quote=False)})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The copy is alone: it opens the parts itself.
+        return ShardedTable, (self._whole, self._view, self._make)
+
+
+def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
+    lists = team.each(_listed, folder)
+    for rank, found in enumerate(lists):
+        if found != lists[0]:
+            differ = sorted(set(found) ^ set(lists[0]))[0][0]
+            raise TableError(
+                f"rank {rank} sees other parts in {folder} than rank 0 ({differ}): all ranks must read the same files, for example "
+                "on a shared file system"
+            )
+    whole = read_whole(folder, lists[0])
+    manifest = Manifest.read(folder)
+    given = manifest.groups if manifest is not None and manifest.groups != ("all",) else None
+    table = ShardedTable(whole, View(group_rows=(int(whole.rows.sum()),)), make, team)
+    if whole.has("group"):
+        entries = table._each(_entries)
+        found_entries: list[list[Any]] = [[] for _ in whole.parts]
+        for answer in entries:
+            for number, values in answer.items():
+                found_entries[number].extend(values)
+        whole = with_groups(whole, [list(dict.fromkeys(values)) for values in found_entries], given)
+        table = ShardedTable(whole, table._view, make, team)
+        counts = sum(np.array(answer) for answer in table._each(_counts))
+    else:
+        whole = with_groups(whole, None, given)
+        counts = whole.rows.sum()[None]
+    counts = np.asarray(counts, dtype=np.int64)
+    if (counts == 0).any():
+        unused = [name for name, count in zip(whole.group_names, counts.tolist(), strict=True) if not count]
+        raise TableError(f"{folder}: no row belongs to the groups {some(unused)}")
+    uniform = None
+    if not whole.has("weight") and not whole.has("length") and (counts == counts[0]).all():
+        uniform = 1.0 / int(counts[0])
+    return ShardedTable(whole, View(group_rows=tuple(counts.tolist()), uniform_weight=uniform), make, team)
+
+
+def _listed(state: dict[Any, Any], folder: Path) -> list[tuple[str, int]]:
+    return listed(folder)
+
+
+def _opened(
+    state: dict[Any, Any], key: int, whole: Whole, view: View, make: Callable[..., Any], ranges: list[tuple[int, int]]
+) -> None:
+    state[key] = Here(whole, view, make, *ranges[state["rank"]])
+
+
+def _entries(state: dict[Any, Any], key: int) -> dict[int, list[Any]]:
+    """Return the distinct entries of ``group`` in the blocks of this rank, by part."""
+    here: Here = state[key]
+    found: dict[int, dict[Any, None]] = {}
+    for index in range(here.first, here.last):
+        number = int(here.plan.part[index])
+        entries = here.part(number).read("group", int(here.plan.first[index]), int(here.plan.last[index]))
+        starts = np.concatenate(([0], np.flatnonzero(entries[1:] != entries[:-1]) + 1))
+        found.setdefault(number, {}).update(dict.fromkeys(map(text, entries[starts].tolist())))
+    return {number: list(values) for number, values in found.items()}
+
+
+def _counts(state: dict[Any, Any], key: int) -> list[int]:
+    here: Here = state[key]
+    total = np.zeros(len(here.whole.group_names), dtype=np.int64)
+    for index in range(here.first, here.last):
+        number = int(here.plan.part[index])
+        entries = here.part(number).read("group", int(here.plan.first[index]), int(here.plan.last[index]))
+        total += np.bincount(coded(entries, here.whole.codes[number]), minlength=total.size)
+    return [int(count) for count in total]
+
+
+def _reduced(
+    state: dict[Any, Any], key: int, function: Callable[..., Vector], args: tuple[Any, ...], size: int
+) -> Vector:
+    here: Here = state[key]
+    tree = Tree(here.n_blocks)
+    for block in here.visit():
+        answer = np.array(function(block, *args), dtype=np.float64)
+        if answer.shape != (size,):
+            raise ValueError(f"{function.__name__} returned {answer.shape}, expected ({size},)")
+        tree.add(0, block.index, answer)
+    return np.concatenate([here.seen(), *(node.total for node in tree.nodes)])
+
+
+def _collected(state: dict[Any, Any], key: int, function: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
+    here: Here = state[key]
+    return [function(block, *args) for block in here.visit()]

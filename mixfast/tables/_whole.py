@@ -1,0 +1,231 @@
+"""Find the parts of a table in a folder and make one table of their headers: rows, domains aligned by name, groups."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import listing
+from mixfast.errors import TableError
+from mixfast.tables._names import domain_names, some
+from mixfast.tables._parts import VECTORS, Part
+from mixfast.tables.formats._headers import read_npy_part, read_npz_part
+from mixfast.tables.formats._manifest import FILE as MANIFEST
+from mixfast.tables.formats._manifest import Manifest
+
+_PART = re.compile(r"part-.*\.(npz|npy|parquet)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A table of parts, as rank 0 knows it and every rank gets it.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    parts : tuple of Part
+    domains : tuple of K str
+    orders : tuple of (K,) int32 or None
+        For each part the columns of the domains; None if they have the order of the domains.
+    group_names : tuple of G str
+    codes : tuple of dict or None
+        For each part the table's code of each entry of ``group``; None if there are no groups.
+    """
+
+    path: Path
+    parts: tuple[Part, ...]
+    domains: tuple[str, ...]
+    orders: tuple[NDArray[np.int32] | None, ...]
+    group_names: tuple[str, ...] = ("all",)
+    codes: tuple[dict[Any, int] | None, ...] = field(default=())
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of each part."""
+        return np.array([part.rows for part in self.parts], dtype=np.int64)
+
+    def has(self, key: str) -> bool:
+        """Whether the parts have a vector of the rows."""
+        return key in self.parts[0].arrays
+
+
+def listed(folder: Path) -> list[tuple[str, int]]:
+    """Return names and sizes of the parts in a folder, in the natural order of their names."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.stat().st_size) for entry in entries if _PART.fullmatch(entry.name)]
+    return sorted(found, key=lambda pair: natural(pair[0]))
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether a folder is a table of parts."""
+    return (folder / MANIFEST).is_file() or bool(listed(folder))
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts part-10 after part-2."""
+    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> Whole:
+    """Read the headers of all parts and check that they make one table."""
+    manifest = Manifest.read(folder)
+    suffixes = sorted({Path(name).suffix for name, _ in files})
+    if len(suffixes) > 1:
+        raise TableError(
+            f"{folder} holds parts of several formats ({', '.join(suffixes)}), expected one: move all parts of one format "
+            "elsewhere, or write one folder of all rows with mixfast table merge"
+        )
+    if manifest is not None:
+        _compare(manifest, folder, files)
+    if not files:
+        raise TableError(
+            f"{folder} holds no parts: expected files part-00000.npz, part-00001.npz, ... (or .npy or .parquet)"
+        )
+    read = {".npy": read_npy_part, ".npz": read_npz_part}[suffixes[0]]
+    parts = tuple(read(folder / name) for name, _ in files)
+    if manifest is not None:
+        _compare_parts(manifest, parts)
+    _check_alike(parts)
+    domains = _domains(parts, None if manifest is None else manifest.domains)
+    orders = tuple(_order(part, domains) for part in parts)
+    return Whole(folder, parts, domains, orders)
+
+
+def _compare(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:
+    """Raise unless the folder has the parts of table.json, with their sizes."""
+    here, entries = dict(files), {part.file: part for part in manifest.parts}
+    if missing := [name for name in entries if name not in here]:
+        raise TableError(
+            f"{folder} lacks {listing(missing)}, which {MANIFEST} lists: copy the missing parts, or write the folder again"
+        )
+    if other := [name for name in here if name not in entries]:
+        raise TableError(
+            f"{folder} holds {listing(other)}, which {MANIFEST} does not list: move them elsewhere, or remove {MANIFEST}"
+        )
+    for name, size in files:
+        if entries[name].bytes != size:
+            raise TableError(
+                f"{folder / name} has {size} bytes, but {MANIFEST} lists {entries[name].bytes}: the part is truncated or was "
+                "replaced; copy it again"
+            )
+
+
+def _compare_parts(manifest: Manifest, parts: Sequence[Part]) -> None:
+    """Raise unless the headers of the parts agree with table.json."""
+    rows = {part.file: part.rows for part in manifest.parts}
+    for part in parts:
+        if part.rows != rows[part.path.name]:
+            raise TableError(f"{part.path} has {part.rows} rows, but {MANIFEST} lists {rows[part.path.name]}")
+        if part.dtype.name != manifest.dtype:
+            raise TableError(
+                f"{part.path} holds {part.dtype.name}, but {MANIFEST} says {manifest.dtype}: write the folder again with mixfast table "
+                "cast"
+            )
+
+
+def _check_alike(parts: Sequence[Part]) -> None:
+    """Raise unless all parts have the type, the number of domains and the vectors of the first."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.dtype != first.dtype:
+            raise TableError(
+                f"{part.path} holds {part.dtype}, but {first.path.name} holds {first.dtype}: all parts need one type; write the folder "
+                "again with mixfast table cast"
+            )
+        if part.n_domains != first.n_domains:
+            raise TableError(
+                f"{part.path} has {part.n_domains} domains, but {first.path.name} has {first.n_domains}: all parts need the same domains"
+            )
+        for key in VECTORS:
+            if (key in part.arrays) != (key in first.arrays):
+                has, lacks = (part, first) if key in part.arrays else (first, part)
+                raise TableError(f"{has.path} has {key}, but {lacks.path.name} does not: all parts need the same keys")
+
+
+def _domains(parts: Sequence[Part], given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the domains of the table: those of table.json, else of the first part."""
+    first = parts[0]
+    if given is not None:
+        return domain_names(given, first.n_domains, str(first.path))
+    named = [part for part in parts if part.domains is not None]
+    if named and len(named) < len(parts):
+        lacks = next(part for part in parts if part.domains is None)
+        raise TableError(
+            f"{named[0].path} names its domains, but {lacks.path.name} does not: give the names in all parts, or in {MANIFEST}"
+        )
+    return domain_names(first.domains, first.n_domains, str(first.path))
+
+
+def _order(part: Part, domains: tuple[str, ...]) -> NDArray[np.int32] | None:
+    """Return the columns of a part in the order of the domains; None if they have it."""
+    if part.domains is None or part.domains == domains:
+        return None
+    if set(part.domains) != set(domains):
+        lacking = [name for name in domains if name not in part.domains]
+        other = [name for name in part.domains if name not in domains]
+        lacks = f"lacks {some(lacking)}" if lacking else ""
+        has = f"has {some(other)}, which the table does not have" if other else ""
+        raise TableError(
+            f"{part.path} has other domains than the table: it {' and '.join(filter(None, (lacks, has)))}; the domains of the table are "
+            f"{listing(domains)}"
+        )
+    places = {name: place for place, name in enumerate(part.domains)}
+    return np.array([places[name] for name in domains], dtype=np.int32)
+
+
+def with_groups(whole: Whole, found: Sequence[Sequence[Any]] | None, given: tuple[str, ...] | None) -> Whole:
+    """Return the table with the codes of its groups.
+
+    Parameters
+    ----------
+    whole : Whole
+    found : for each part the distinct entries of ``group``, or None if no part has groups
+    given : names of the groups in table.json, or None
+    """
+    if found is None:
+        return replace(whole, codes=(None,) * len(whole.parts))
+    named = [_named_entries(part, entries) for part, entries in zip(whole.parts, found, strict=True)]
+    if all(part.group_names is None for part in whole.parts) and all(
+        isinstance(entry, int) for names in named for entry in names
+    ):
+        values = sorted({entry for names in named for entry in names})
+        labels: dict[Any, str] = {value: f"group_{value}" for value in values}
+    else:
+        labels = {}
+    universe = (
+        tuple(dict.fromkeys(labels.values() or [str(name) for names in named for name in names.values()]))
+        if given is None
+        else given
+    )
+    place = {name: code for code, name in enumerate(universe)}
+    codes = []
+    for part, names in zip(whole.parts, named, strict=True):
+        texts = {entry: labels.get(entry, name) for entry, name in names.items()}
+        unknown = [name for name in texts.values() if name not in place]
+        if unknown:
+            raise TableError(
+                f"{part.path} has the groups {some(unknown)}, which {MANIFEST} does not name: {listing(universe)}"
+            )
+        codes.append({entry: place[name] for entry, name in texts.items()})
+    return replace(whole, group_names=universe, codes=tuple(codes))
+
+
+def _named_entries(part: Part, entries: Sequence[Any]) -> dict[Any, str]:
+    """Return the name of each distinct entry of the part's ``group``."""
+    if part.group_names is None:
+        return {entry: entry if isinstance(entry, str) else f"group_{entry}" for entry in entries}
+    names = part.group_names
+    unknown = [
+        entry for entry in entries if (entry not in names if isinstance(entry, str) else not 0 <= entry < len(names))
+    ]
+    if unknown:
+        raise TableError(f"{part.path}: group holds {some(unknown)}, which group_names {list(names)} do not cover")
+    return {entry: entry if isinstance(entry, str) else names[entry] for entry in entries}

@@ -1,0 +1,70 @@
+"""Tables in folders of parts: the same sums as one table of all rows, in blocks of rows."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable
+from mixfast.tables._tree import Tree, node_places
+
+DOMAINS = ["web", "code", "math", "news", "books"]
+
+
+def made(n=3000, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "loglik": (rng.standard_normal((n, 5)) - 9.0).astype(np.float32),
+        "length": rng.integers(1, 100, n),
+        "group": rng.integers(0, 3, n),
+        "sequence": np.repeat(np.arange(n // 10), 10),
+        "bytes": rng.integers(1, 400, n),
+    }
+
+
+def write_parts(folder, arrays, cuts=(0, 1200, 1300, 3000), orders=True):
+    """Write the arrays as npz parts, each with its own order of the domains."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(1)
+    for number, (first, last) in enumerate(pairwise(cuts)):
+        order = rng.permutation(5) if orders and number else np.arange(5)
+        part = {key: array[first:last] for key, array in arrays.items()}
+        part["loglik"] = np.ascontiguousarray(part["loglik"][:, order])
+        np.savez(folder / f"part-{number}.npz", domains=np.array(DOMAINS)[order], **part)
+    return folder
+
+
+def block_sums(block, w):
+    table, order = block.table, slice(None) if block.columns is None else block.columns
+    losses = -np.log(np.exp(table.loglik[:, order].astype(np.float64)) @ w)
+    return np.array([table.row_weight @ losses, table.row_weight.sum(), len(table)])
+
+
+def test_parts_are_one_table_whatever_the_order_of_their_domains(tmp_path):
+    arrays = made()
+    whole = ExpertTable.from_loglik(domains=DOMAINS, **arrays)
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays))
+    assert table.domains == whole.domains
+    assert table.group_names == whole.group_names
+    assert table.group_rows.tolist() == np.diff(whole.group_offsets).tolist()
+    w = np.random.default_rng(2).dirichlet(np.ones(5))
+    loss = whole.row_weight @ -np.log(np.exp(whole.loglik.astype(np.float64)) @ w)
+    assert table.reduce(block_sums, w, size=3) == pytest.approx([loss, whole.row_weight.sum(), 3000], rel=1e-12)
+    assert table.extremes == whole.extremes
+
+
+@pytest.mark.parametrize("leaves", [1, 2, 3, 7, 64, 100])
+def test_sums_have_the_same_bits_for_every_number_of_ranks(leaves):
+    rng = np.random.default_rng(leaves)
+    numbers, sums = rng.standard_normal((leaves, 2)), set()
+    for ranks in (1, 2, 3, 8):
+        cuts = [0, *np.sort(rng.integers(0, leaves + 1, ranks - 1)).tolist(), leaves]
+        top = Tree(leaves)
+        for first, last in pairwise(cuts):
+            tree = Tree(leaves)
+            for block in range(first, last):
+                tree.add(0, block, numbers[block].copy())
+            assert [node[:2] for node in tree.nodes] == node_places(first, last, leaves)
+            top.add_all(tree.nodes)
+        sums.add(top.nodes[0].total.tobytes())
+    assert len(sums) == 1
