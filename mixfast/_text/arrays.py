@@ -149,6 +149,10 @@ class Archive:
         name_bytes, extra_bytes = fields[-2:]
         return info.header_offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes) + self.header(key).start
 
+    def member(self, key: str) -> IO[bytes]:
+        """Open the npy file of a key for reading from its start; it stays open when the archive is closed."""
+        return self._archive.open(self._members[key])
+
     def _where(self, key: str) -> str:
         return f"{self._path}, key {named(key)}"
 

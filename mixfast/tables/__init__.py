@@ -13,6 +13,9 @@ parts with `write_part`, `Manifest` and `check_folder_output`. `_names` checks n
 """
 
 from mixfast.tables._blocks import Block as Block
+from mixfast.tables._convert import Converted as Converted
+from mixfast.tables._convert import convert as convert
+from mixfast.tables._convert import read_inputs as read_inputs
 from mixfast.tables._sharded import ShardedTable
 from mixfast.tables._table import ExpertTable
 from mixfast.tables.formats._folder import check_folder_output as check_folder_output

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,11 +17,6 @@ from mixfast._text.atomic import replacing
 from mixfast._text.optional import needed
 from mixfast.errors import TableError
 from mixfast.tables.formats._npz import member_info
-
-# Elements of a piece: 8 MB in float16, large against the cost of a call. A parquet file gets one row group for each piece.
-_PIECE = 1 << 22
-# Rows of a piece are a multiple of this, as the blocks of a folder are.
-_MULTIPLE = 512
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,10 @@ class RowsOut:
     domains : tuple of K str
     dtypes : mapping of str to dtype
         Type of each column of the file: ``loglik`` first, then any of ``weight``, ``length``, ``bytes``, ``group``, ``sequence``.
+    pieces : sequence
+        Names of consecutive pieces of the rows, of any type.
     read : callable
-        ``read(key, start, stop)`` returns rows of a column: (stop - start, K) for ``loglik``, (stop - start,) for the others.
+        ``read(key, piece)`` returns the rows of a piece in a column: (rows, K) for ``loglik``, (rows,) for the others.
     group_names : tuple of str
         Names of the codes of ``group``, each with at least one row.
     """
@@ -42,19 +40,13 @@ class RowsOut:
     n_rows: int
     domains: tuple[str, ...]
     dtypes: Mapping[str, np.dtype[Any]]
-    read: Callable[[str, int, int], NDArray[Any]]
+    pieces: Sequence[Any]
+    read: Callable[[str, Any], NDArray[Any]]
     group_names: tuple[str, ...] = ()
 
-    def pieces(self, key: str) -> Iterator[NDArray[Any]]:
-        """Yield the rows of a column in order, C-contiguous, in its type."""
-        for start, stop in self.ranges():
-            yield np.ascontiguousarray(self.read(key, start, stop), dtype=self.dtypes[key])
-
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield the first row and the end of each piece."""
-        step = max(_PIECE // len(self.domains) // _MULTIPLE, 1) * _MULTIPLE
-        for start in range(0, self.n_rows, step):
-            yield start, min(start + step, self.n_rows)
+    def piece(self, key: str, piece: Any) -> NDArray[Any]:
+        """Return the rows of a piece in a column, C-contiguous, in its type."""
+        return np.ascontiguousarray(self.read(key, piece), dtype=self.dtypes[key])
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of a column."""
@@ -90,8 +82,8 @@ def _write_array(handle: IO[bytes], rows: RowsOut, key: str) -> None:
     descr = np.lib.format.dtype_to_descr(rows.dtypes[key])
     header = {"descr": descr, "fortran_order": False, "shape": rows.shape(key)}
     np.lib.format.write_array_header_1_0(handle, header)
-    for piece in rows.pieces(key):
-        handle.write(piece.data.cast("B"))
+    for piece in rows.pieces:
+        handle.write(rows.piece(key, piece).data.cast("B"))
 
 
 def _write_parquet(path: Path, rows: RowsOut) -> None:
@@ -109,20 +101,16 @@ def _write_parquet(path: Path, rows: RowsOut) -> None:
             )
         return pyarrow.array(array)
 
-    def group_of(start: int, stop: int) -> Any:
-        arrays = {
-            key: np.ascontiguousarray(rows.read(key, start, stop), dtype=dtype) for key, dtype in rows.dtypes.items()
-        }
-        found = pyarrow.table({key: column(key, array) for key, array in arrays.items()})
+    def group_of(piece: Any) -> Any:
+        found = pyarrow.table({key: column(key, rows.piece(key, piece)) for key in rows.dtypes})
         return found.replace_schema_metadata({"domains": json.dumps(rows.domains)})
 
     with replacing(path) as handle:
-        first, *rest = rows.ranges()
-        table = group_of(*first)
+        tables = map(group_of, rows.pieces)
+        first = next(tables)
         # Log-likelihoods hardly compress, and only uncompressed values are read at the speed of the disk.
         with pyarrow.parquet.ParquetWriter(
-            handle, table.schema, compression="none", use_dictionary=["group"]
+            handle, first.schema, compression="none", use_dictionary=["group"]
         ) as writer:
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            for start, stop in rest:
-                writer.write_table(group_of(start, stop), row_group_size=stop - start)
+            for table in chain([first], tables):
+                writer.write_table(table, row_group_size=table.num_rows)
