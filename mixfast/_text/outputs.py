@@ -53,6 +53,11 @@ PAGE = Output("a report", (".html", ".htm"), ("html",), free=True)
 COUNTS = Output("a file of token counts", _YAML, ("yaml",))
 
 
+def names_a_file(path: str | os.PathLike[str]) -> bool:
+    """Whether the ending of a path shows the content of a file, so that it is no name for a folder."""
+    return Path(path).suffix.lower() in _TELLING
+
+
 def loader_file(format: str, suffix: str, text: str) -> Output:
     """Return the kind of a mixture file for a loader; it may replace earlier exports and texts of the same form."""
     # JSON is also YAML.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import counted
 from mixfast._text.progress import working
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
@@ -17,20 +18,23 @@ from mixfast.cli import _options as shared
 from mixfast.cli._console import manner, note, say, tell
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import ProgressLine
+from mixfast.tables import ExpertTable, ShardedTable
 
 if TYPE_CHECKING:
     from mixfast.score import Progress
-    from mixfast.tables import ExpertTable
 
 # Seconds between two updates of the line on a terminal, and between two lines of a log.
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 30.0
 
 _EXAMPLES = """\
 examples:
-  mixfast score --experts runs/web runs/code runs/books --texts targets/ --out table.npz
-  mixfast score --experts runs/* --texts questions.jsonl --prompt-field question --field answer --out table.npz
+  mixfast score --experts runs/web runs/code runs/books --texts targets/ --out table
+  mixfast score --experts runs/* --texts questions.jsonl --prompt-field question --field answer --out table
   mixfast score --experts web=runs/1/final code=runs/2/final --texts news.txt --lines --level token --out table.npz
-  torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table.npz
+  torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table
+
+The table is a folder of parts, with a table.json that lists them; `mixfast solve` takes the folder. If --out ends in .npz, it is one
+file, for which the whole table must fit in memory.
 
 An interrupted run continues when the same command is given again: finished parts are kept in the folder OUT.parts until the table
 is written. Only one run can use that folder at a time; a second one is refused, and the message names the process of the first.
@@ -59,7 +63,12 @@ def add(commands: shared.Commands) -> None:
         required=True,
         help="texts to score: .txt, .jsonl or .json, also compressed (.gz, .zst), or .parquet; each file or sub-folder is a group",
     )
-    score.add_argument("--out", metavar="FILE", required=True, help="table to write: .npz")
+    score.add_argument(
+        "--out",
+        metavar="DIR|FILE",
+        required=True,
+        help="table to write: a folder of parts, or one file if it ends in .npz",
+    )
     shared.add_force(score)
     texts = score.add_argument_group("texts")
     texts.add_argument(
@@ -119,7 +128,7 @@ def _score(args: argparse.Namespace) -> int:
     from mixfast import score
 
     began = time.perf_counter()
-    texts = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
+    texts = score.Texts.of(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
     reporter = _Reporter()
     with working("scoring") as work:
         # The reporter draws: it knows experts and tokens.
@@ -144,14 +153,19 @@ def _score(args: argparse.Namespace) -> int:
             reporter.end()
     if reporter.leads:
         say(
-            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s{reporter.found}"
+            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts{_in_parts(table)}, {time.perf_counter() - began:.1f} s"
+            f"{reporter.found}"
         )
         say(f"next: mixfast solve {quote(args.out)}")
         documents.answer(args, _found(table, reporter, time.perf_counter() - began), wrote=[args.out])
     return 0
 
 
-def _found(table: ExpertTable, reporter: _Reporter, seconds: float) -> dict[str, Any]:
+def _in_parts(table: ExpertTable | ShardedTable) -> str:
+    return f" in {counted(len(table.parts), 'part')}" if isinstance(table, ShardedTable) else ""
+
+
+def _found(table: ExpertTable | ShardedTable, reporter: _Reporter, seconds: float) -> dict[str, Any]:
     return {
         "rows": table.n_rows,
         "domains": list(table.domains),

@@ -18,13 +18,14 @@ torch, transformers and pyarrow are imported when they are needed, not with this
 Read the files in this order: `_score` (what users call); for one model `_texts` (documents; `_packed` decompresses their files), `_tokens` (documents as tokens),
 `_windows`, `_models` (the methods that a model needs), `_head` (log p from hidden states), `_scorer`; for a whole run `_experts`
 (folders of models; `_not_models` recognises other kinds of paths), `_loading`, `_plan` (all choices of a run), `_part_file` and `_run_file`
-(files of finished parts, and the description of their run), `_shards` (their folder), `_ranks` (processes of one run),
-`_run` (the whole run, and joining parts to a table).
+(files of finished parts, and the description of their run), `_shards` (their folder), `_join` (parts as rows of a table), `_result` (a
+folder of parts as the result), `_run` (the whole run).
 """
 
 from mixfast.score._run import Progress
 from mixfast.score._score import read_texts, score, score_documents
 from mixfast.score._scorer import Scores
 from mixfast.score._texts import Document
+from mixfast.score._texts import Texts as Texts
 
 __all__ = ["Document", "Progress", "Scores", "read_texts", "score", "score_documents"]

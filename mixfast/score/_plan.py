@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._experts import model_fingerprint
@@ -64,10 +67,27 @@ class Expert:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All experts, documents and settings of a run: the same on all ranks."""
+    """All experts, documents and settings of a run: the same on all ranks.
+
+    Attributes
+    ----------
+    documents : sequence of N Document
+        Sorted by group, in the order in which groups first appear; rows of a table are in this order.
+    numbers : (N,) int64
+        Number of each document as it was given.
+    groups : tuple of str
+        Names of the groups.
+    group_codes : (N,) int32
+        The group of each document.
+    shards : sequence of range
+        Consecutive documents that are scored together.
+    """
 
     experts: Sequence[Expert]
     documents: Sequence[Document]
+    numbers: NDArray[np.int64]
+    groups: tuple[str, ...]
+    group_codes: NDArray[np.int32]
     shards: Sequence[range]
     settings: Settings
 
@@ -84,10 +104,10 @@ class Plan:
             for one in self.experts
         }
         settings = {key: getattr(self.settings, key) for key in ("level", "dtype", "window", "stride", "bos")}
-        description = Description(
+        described = Description(
             texts=documents_digest(self.documents), experts=experts, shard=shard_bytes(), **settings
         )
-        return Folder(out, description, [len(shard) for shard in self.shards])
+        return Folder(out, described, [len(shard) for shard in self.shards])
 
     def load(self, expert: Expert) -> Scorer:
         """Return an expert ready to score."""
@@ -117,7 +137,12 @@ def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings:
     chosen = replace(
         settings, per=per, device=device, dtype=dtype_of(settings.dtype, device), window=window, stride=stride
     )
-    return Plan(experts, documents, shards(documents), chosen)
+    groups = tuple(dict.fromkeys(one.group for one in documents))
+    place = {name: code for code, name in enumerate(groups)}
+    codes = np.array([place[one.group] for one in documents], dtype=np.int32)
+    numbers = np.argsort(codes, kind="stable")
+    ordered = [documents[i] for i in numbers.tolist()]
+    return Plan(experts, ordered, numbers, groups, codes[numbers], shards(ordered), chosen)
 
 
 def _warn_of_long(documents: Sequence[Document]) -> None:
@@ -130,7 +155,7 @@ def _warn_of_long(documents: Sequence[Document]) -> None:
             f"{_TOKENIZED * max(sizes.values()) / 1e9:.2g} GB of memory for the longest, and an interrupted run starts such a document "
             "again from its beginning: divide them, or give --lines (lines=True) if each line of a .txt file is a document",
             MixfastWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
 
 
@@ -168,6 +193,6 @@ def _unit(experts: Sequence[Expert], documents: Sequence[Document], settings: Se
         warnings.warn(
             f"experts have different tokenizers ({shown}): lengths are in UTF-8 bytes, and losses in nats per byte",
             MixfastWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
     return "byte"

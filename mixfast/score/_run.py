@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mixfast._text.names import listing
 from mixfast._text.progress import tracked
 from mixfast.errors import MixfastWarning, ScoreError
+from mixfast.ranks import Team
+from mixfast.score._join import join
 from mixfast.score._part_file import Part
 from mixfast.score._plan import Expert, Plan, Settings, make_plan
-from mixfast.score._ranks import Ranks, ranks
+from mixfast.score._result import Joined, finish, pieces, write_joined
+from mixfast.score._run_file import Description
 from mixfast.score._scorer import Scorer
-from mixfast.score._shards import Store
-from mixfast.score._texts import Document
+from mixfast.score._shards import Folder, Store
+from mixfast.score._texts import Document, Texts
 from mixfast.tables import ExpertTable
 
 # A message names at most this many parts.
@@ -56,45 +59,106 @@ class Progress:
     texts: int = 0
 
 
-def run(
-    folders: dict[str, Path],
-    documents: Sequence[Document],
-    settings: Settings,
-    out: Path | None,
-    progress: Callable[[Progress], None] | None,
-) -> ExpertTable:
-    """Score what is not scored yet, wait for the other ranks, and join the parts.
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Job:
+    """What to score, as rank 0 sends it to all ranks: each of them reads texts in files by itself."""
+
+    folders: dict[str, Path]
+    texts: Texts | Sequence[Document]
+    settings: Settings
+    out: Path | None
+
+    @property
+    def as_folder(self) -> bool:
+        """Whether the table is written as a folder of parts."""
+        return self.out is not None and self.out.suffix != ".npz"
+
+    def plan(self) -> Plan:
+        """Read the texts and make all choices."""
+        documents = self.texts.read() if isinstance(self.texts, Texts) else self.texts
+        return make_plan(self.folders, documents, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run on one rank."""
+
+    plan: Plan
+    store: Store
+    progress: Callable[[Progress], None] | None = None
+
+
+def run(job: Job, progress: Callable[[Progress], None] | None, team: Team) -> ExpertTable | None:
+    """Score what is not scored yet, and join the parts; called on rank 0 while the others serve.
 
     1. Make all choices (`make_plan`), the same on all ranks.
-    2. Rank 0 opens the folder of parts, or refuses the folder of another run, finished or not.
+    2. Open the folder of parts, or refuse the folder of another run, finished or not.
     3. Each rank scores its share of all pairs of expert and shard, except for finished ones (`_work`).
-    4. Rank 0 joins the parts and writes the table; the other ranks read it.
+    4. Each rank joins its share of the parts of the result (`_join`), which then becomes the output; a single file is joined by rank 0.
+
+    Returns the table if it was joined in memory.
     """
-    plan = make_plan(folders, documents, settings)
-    with ranks() as team:
-        if out is None and team.world > 1:
-            raise ScoreError(f"{team.world} ranks join their parts through a file: give out")
-        store = plan.store(out)
-        with store.opened() if team.rank == 0 else nullcontext():
-            team.wait()
-            _work(plan, team, store, progress)
-            team.wait()
-            table = None
-            if team.rank == 0:
-                table = _join(plan, store)
-                if out is not None:
-                    # An existing file was checked before the work.
-                    table.save(out, force=True)
-                    store.remove()
-        team.wait()
-    # Ranks other than 0 have no table and read the file.
-    return ExpertTable.load(str(out)) if table is None else table
+    if job.out is None and not team.alone:
+        raise ScoreError(f"{team.size} ranks join their parts through files: give out")
+    plan = job.plan()
+    store = plan.store(job.out)
+    key = team.key(job)
+    team.state[key] = _Run(plan, store, progress)
+    if not team.alone:
+        _check_alike(store, team.each(_prepare, key, job))
+    table = None
+    with store.opened():
+        team.each(_work, key)
+        if job.as_folder and isinstance(store, Folder):
+            made = [one for each in team.each(_join, key) for one in each]
+            _tell_left_out(plan, store, [document for one in made for document in one.left_out])
+            finish(plan, store, made)
+        else:
+            rows = join(plan, store, range(len(plan.shards)))
+            _tell_left_out(plan, store, rows.left_out)
+            table = ExpertTable.from_loglik(**rows.arrays)
+            if job.out is not None:
+                # An existing file was checked before the work.
+                table.save(job.out, force=True)
+        store.remove()
+    return table
 
 
-def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], None] | None) -> None:
+def _prepare(state: dict[Any, Any], key: int, job: Job) -> Description | None:
+    """Plan the run on this rank, and return what its values depend on."""
+    if key not in state:
+        with warnings.catch_warnings():
+            # Rank 0 has warned.
+            warnings.simplefilter("ignore", MixfastWarning)
+            plan = job.plan()
+        state[key] = _Run(plan, plan.store(job.out))
+    store = state[key].store
+    return store.description if isinstance(store, Folder) else None
+
+
+def _check_alike(store: Store, described: Sequence[Description | None]) -> None:
+    """Refuse ranks that would compute something else."""
+    for rank, found in enumerate(described):
+        if isinstance(store, Folder) and found is not None and found != store.description:
+            differs = store.description.differences(found, f"rank {rank}:", "rank 0:")
+            raise ScoreError(
+                f"rank {rank} and rank 0 would not score the same; what differs: {differs}. All machines need the same texts, experts "
+                "and kind of device"
+            )
+
+
+def _share(jobs: int, state: dict[Any, Any]) -> range:
+    """Return the jobs of this rank: consecutive ones, so that each rank loads few experts."""
+    rank, size = state["rank"], state["size"]
+    return range(jobs * rank // size, jobs * (rank + 1) // size)
+
+
+def _work(state: dict[Any, Any], key: int) -> None:
     """Score this rank's share of all pairs of expert and shard, except for finished ones."""
+    here: _Run = state[key]
+    plan, store, progress = here.plan, here.store, here.progress
     began = time.perf_counter()
-    mine = [divmod(job, len(plan.shards)) for job in team.mine(len(plan.experts) * len(plan.shards))]
+    mine = [divmod(job, len(plan.shards)) for job in _share(len(plan.experts) * len(plan.shards), state)]
     found = _found(plan, store, mine)
     texts = [sum(len(plan.shards[shard]) for _, shard in jobs) for jobs in (found, mine)]
     done = 0
@@ -148,63 +212,27 @@ def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callab
     return Part(found.count, found.n_bytes, found.logprob, none if found.token_bytes is None else found.token_bytes)
 
 
-def _join(plan: Plan, store: Store) -> ExpertTable:
-    """Return the table of all parts: the values of every expert; documents, lengths and bytes come from the first."""
-    first = _whole(store, plan.experts[0], len(plan.shards))
-    usable = np.ones(len(plan.documents), dtype=bool)
-    values = np.empty((first.loglik.size, len(plan.experts)), dtype=first.loglik.dtype)
-    for k, expert in enumerate(plan.experts):
-        found = first if k == 0 else _whole(store, expert, len(plan.shards))
-        # Experts may differ in the other unit. A document may have tokens but no bytes, if its tokens continue an earlier character.
-        mine, theirs = (found.count, first.count) if plan.settings.per == "token" else (found.n_bytes, first.n_bytes)
-        usable &= (found.count > 0) & (mine > 0)
-        apart = np.flatnonzero(usable & (mine != theirs)).tolist()
-        if apart:
-            raise ScoreError(
-                f"experts {plan.experts[0].name} and {expert.name} scored different parts of "
-                f"{listing(plan.documents[i].name for i in apart)}"
-            )
-        if found.loglik.shape != first.loglik.shape:
-            raise ScoreError(
-                f"experts {plan.experts[0].name} and {expert.name} scored {first.loglik.size:,} and {found.loglik.size:,} tokens "
-                "of the same texts"
-            )
-        values[:, k] = found.loglik
-    if not usable.any():
+def _join(state: dict[Any, Any], key: int) -> list[Joined]:
+    """Write this rank's share of the parts of the result."""
+    here: _Run = state[key]
+    plan, store = here.plan, here.store
+    all_ = pieces(plan)
+    mine = _share(len(all_), state)
+    return [
+        write_joined(plan, store, number, all_[number])
+        for number in tracked(mine, "joining", len(mine), "part")
+        if isinstance(store, Folder)
+    ]
+
+
+def _tell_left_out(plan: Plan, store: Store, left_out: Sequence[int]) -> None:
+    """Warn about documents without a scored token; refuse texts in which no document has one."""
+    if not left_out:
+        return
+    names = [plan.documents[i].name for i in left_out]
+    what = f"without a token to score (the first token of a document is only scored after a BOS): {listing(names)}"
+    if len(names) == len(plan.documents):
         # These parts are empty, and because of them a run over other texts would be refused.
         store.remove()
-    if not usable.all():
-        _tell_left_out([plan.documents[i].name for i in np.flatnonzero(~usable).tolist()], len(plan.documents))
-    group = np.array([one.group for one in plan.documents], dtype=str)
-    domains = [one.name for one in plan.experts]
-    if plan.settings.level == "sequence":
-        length = first.count if plan.settings.per == "token" else first.n_bytes
-        return ExpertTable.from_loglik(
-            values[usable],
-            domains=domains,
-            group=group[usable],
-            length=length[usable],
-            bytes=first.n_bytes[usable],
-        )
-    document = np.repeat(np.arange(len(plan.documents)), first.count)
-    sizes = first.token_bytes if first.token_bytes.size == document.size else None
-    return ExpertTable.from_loglik(values, domains=domains, group=group[document], sequence=document, bytes=sizes)
-
-
-def _whole(store: Store, expert: Expert, n_shards: int) -> Part:
-    """Return all parts of an expert as one."""
-    found = [store.read(expert.name, shard) for shard in range(n_shards)]
-    return Part(
-        np.concatenate([part.count for part in found]),
-        np.concatenate([part.n_bytes for part in found]),
-        np.concatenate([part.loglik for part in found]),
-        np.concatenate([part.token_bytes for part in found]),
-    )
-
-
-def _tell_left_out(names: Sequence[str], n_documents: int) -> None:
-    """Warn about documents without a scored token; refuse texts in which no document has one."""
-    what = f"without a token to score (the first token of a document is only scored after a BOS): {listing(names)}"
-    if len(names) == n_documents:
         raise ScoreError(f"no document can be scored; all are {what}")
-    warnings.warn(f"{len(names)} of {n_documents} documents are left out, {what}", MixfastWarning, stacklevel=5)
+    warnings.warn(f"{len(names)} of {len(plan.documents)} documents are left out, {what}", MixfastWarning, stacklevel=5)

@@ -58,8 +58,14 @@ class Description:
 
     def compare(self, before: Description, folder: Path) -> None:
         """Refuse parts that were computed from other inputs, and say what differs."""
-        if before == self:
-            return
+        if before != self:
+            raise ScoreError(
+                f"{folder} has parts of another run; what differs: {self.differences(before, 'then', 'now')}. Repeat that run to finish "
+                "it, choose another output, or delete the folder to start again"
+            )
+
+    def differences(self, before: Description, then: str, now: str) -> str:
+        """Write what differs from another description; ``then`` and ``now`` introduce the values of both."""
         differs = []
         for each in fields(self):
             old, new = getattr(before, each.name), getattr(self, each.name)
@@ -70,11 +76,8 @@ class Description:
             elif each.name == "texts":
                 differs.append("the texts")
             else:
-                differs.append(f"{each.name} (then {named(old)}, now {named(new)})")
-        raise ScoreError(
-            f"{folder} has parts of another run; what differs: {'; '.join(differs)}. Repeat that run to finish it, choose "
-            "another output, or delete the folder to start again"
-        )
+                differs.append(f"{each.name} ({then} {named(old)}, {now} {named(new)})")
+        return "; ".join(differs)
 
     def _document(self) -> dict[str, Any]:
         return {"format": _FORMAT, **asdict(self)}

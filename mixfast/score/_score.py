@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mixfast._text.atomic import check_writable
 from mixfast._text.outputs import TABLE, check_output
 from mixfast.errors import ScoreError
+from mixfast.ranks import Ranks, Team, from_environment
 from mixfast.score._experts import folders
 from mixfast.score._models import Model, Tokenizer
 from mixfast.score._plan import Settings
-from mixfast.score._run import Progress, run
+from mixfast.score._run import Job, Progress, run
 from mixfast.score._scorer import Scores, scorer
-from mixfast.score._texts import Document, Format, listed_documents, read_documents
-from mixfast.tables import ExpertTable
+from mixfast.score._texts import Document, Texts, listed_documents
+from mixfast.tables import ExpertTable, check_folder_output
 
 
 def read_texts(
@@ -57,8 +59,7 @@ def read_texts(
     >>> [(one.text, one.name, one.group) for one in read_texts(file, lines=True)]
     [('one', 'news.txt:1', 'news'), ('two', 'news.txt:2', 'news')]
     """
-    usual = "text" if prompt is None else "answer"
-    return read_documents(path, Format(lines, field or usual, prompt, given=field))
+    return Texts.of(path, lines=lines, field=field, prompt=prompt).read()
 
 
 def score_documents(
@@ -113,7 +114,7 @@ def score_documents(
 
 def score(
     experts: Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]],
-    texts: str | os.PathLike[str] | Sequence[Document] | Mapping[str, Sequence[str | tuple[str, str]]],
+    texts: str | os.PathLike[str] | Texts | Sequence[Document] | Mapping[str, Sequence[str | tuple[str, str]]],
     *,
     level: Literal["sequence", "token"] = "sequence",
     per: Literal["auto", "token", "byte"] = "auto",
@@ -126,7 +127,8 @@ def score(
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> ExpertTable:
+    ranks: Ranks | Team | None = None,
+) -> ExpertTable | Any:
     """Score texts with one causal language model for each domain.
 
     Parameters
@@ -158,19 +160,24 @@ def score(
     batch_tokens : int, optional
         Number of tokens in a batch, padding included; by default 4096 on a CPU and 32768 on a GPU. Halved if memory runs out.
     out : path, optional
-        File of the table (.npz). Until it is written, finished parts are kept in the folder ``OUT.parts``: the same call continues
-        where an earlier one ended. A call with other inputs is refused, and so is a call while another process or thread writes the
-        same file. Required with several ranks. An existing table is replaced.
+        Where the table is written: a folder of parts, each with the rows of some of the documents, or one file if the name ends in
+        ``.npz``. Until it is complete, finished parts are kept in the folder ``OUT.parts``: the same call continues where an earlier
+        one ended. A call with other inputs is refused, and so is a call while another process or thread writes the same output.
+        Required with several ranks. An existing table is replaced.
     force : bool, default False
-        Whether to replace a file of another kind at `out`.
+        Whether to replace a file of another kind at an `out` that ends in ``.npz``. A folder with other files than those of a table is
+        never replaced.
     progress : callable, optional
-        Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found.
+        Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found; on rank 0 only.
+    ranks : Ranks or Team, optional
+        The processes that share the work; all of them call this function. By default those of ``torchrun``, else this process alone.
 
     Returns
     -------
-    ExpertTable
+    ExpertTable or ShardedTable
         Of kind "ce", with a domain for each expert, the groups of the texts, ``length`` (level "sequence") and
-        ``bytes``: the UTF-8 bytes of the text of each row. Bits per byte are nats / (bytes * log 2).
+        ``bytes``: the UTF-8 bytes of the text of each row. Bits per byte are nats / (bytes * log 2). Rows are sorted by group, in the
+        order in which groups first appear. A folder is returned as `ShardedTable`, whose rows stay on disk.
 
     Raises
     ------
@@ -178,6 +185,8 @@ def score(
         A folder holds no complete model; the head of a model is not supported; tokenizers differ at level "token"; texts
         cannot be read; parts are damaged, or of other models, texts or options; another run writes the same output; or hidden states are
         not finite. The message names the expert, document or file.
+    RankError
+        A rank has ended early.
     BackendError
         transformers is not installed, or `device` names a CUDA device that does not exist.
 
@@ -190,8 +199,9 @@ def score(
     -----
     One expert is loaded at a time, and its log-probabilities of a few tokens are first compared with its own logits. All logits are never
     in memory together: they are computed for one block of tokens and reduced, on a GPU inside one kernel. Under ``torchrun`` the ranks
-    share the pairs of expert and part of the texts. Rank 0 joins them, and all ranks return the same table, so `out` must be in a
-    folder that they share. Texts are tokenized unchanged: the name of a special token in a text becomes that token.
+    share the pairs of expert and part of the texts, and then the parts of the result, so `out` must be in a folder that they share. All
+    ranks return the same table. A rank holds the texts and one part of the table (about 64 MB) in memory; only a result in ``.npz`` or
+    without `out` is in memory as a whole. Texts are tokenized unchanged: the name of a special token in a text becomes that token.
 
     References
     ----------
@@ -199,17 +209,48 @@ def score(
 
     Examples
     --------
-    >>> table = score(["runs/web", "runs/code"], "targets/", out="table.npz")  # doctest: +SKIP
+    >>> table = score(["runs/web", "runs/code"], "targets/", out="table")  # doctest: +SKIP
     """
-    named = folders(experts)
-    settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
-    if out is not None and Path(out).suffix != ".npz":
-        raise ScoreError(f"out is {os.fspath(out)}: a scored table is written as .npz")
-    if out is not None and not Path(out).resolve().parent.is_dir():
-        raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
-    if out is not None:
-        # Check this now: the scoring that follows can take hours.
+    made: list[ExpertTable | None] = []
+
+    def work() -> None:
+        settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
+        job = Job(folders(experts), _listed(texts), settings, None if out is None else _checked_out(Path(out), force))
+        made.append(run(job, progress, team))
+
+    with _team(ranks) as team:
+        if team.leading:
+            work()
+        else:
+            # The other ranks get no table from rank 0: they read it.
+            team.lead(work)
+    table = made[0] if made else None
+    return ExpertTable.load(str(out)) if table is None else table
+
+
+@contextmanager
+def _team(ranks: Ranks | Team | None) -> Iterator[Team]:
+    """Yield the team of the given ranks, or of the processes that torchrun has started."""
+    if ranks is not None:
+        yield Team.of(ranks)
+        return
+    with from_environment() as found:
+        yield Team.of(found)
+
+
+def _listed(texts: object) -> Texts | list[Document]:
+    if isinstance(texts, Texts):
+        return texts
+    return Texts.of(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)
+
+
+def _checked_out(out: Path, force: bool) -> Path:
+    """Check the output now, because the scoring that follows can take hours; return its absolute path."""
+    if not out.resolve().parent.is_dir():
+        raise ScoreError(f"out is {out}: there is no folder {out.resolve().parent}")
+    if out.suffix == ".npz":
         check_output(out, TABLE, ScoreError, force=force)
         check_writable(out)
-    documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)
-    return run(named, documents, settings, None if out is None else Path(out).resolve(), progress)
+    else:
+        check_folder_output(out, ScoreError, where=f"out is {out}")
+    return out.resolve()

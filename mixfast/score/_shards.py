@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,17 +24,23 @@ from mixfast.score._texts import Document
 _SHARD_BYTES = 1 << 19
 # Seconds until a file written by another machine must be visible in a shared folder.
 _SEEN_WITHIN = 60.0
-# Files of a run in its folder: the description, the lock, parts, and temporary files of processes that were killed.
-_OURS = re.compile(r"run\.json|run\.lock|[0-9a-f]{16}-[0-9]{6}\.npz|\..*\.(tmp|lock)")
+# Files of a run in its folder: the description, the lock, parts, what is known of joined parts, and temporary files of processes that
+# were killed.
+_OURS = re.compile(r"run\.json|run\.lock|[0-9a-f]{16}-[0-9]{6}\.npz|joined-[0-9]{5,}\.json|\..*\.(tmp|lock)")
 # An ending run may remove its folder between two steps of the next run.
 _ATTEMPTS = 5
 
 
 def shards(documents: Sequence[Document]) -> list[range]:
     """Divide documents into shards with about the same amount of text, whatever the number of ranks."""
-    sizes = np.array([len(one.prompt) + len(one.text) + 1 for one in documents], dtype=np.int64)
-    place = (np.cumsum(sizes) - sizes) // _SHARD_BYTES
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(documents)]))
+    return divided([len(one.prompt) + len(one.text) + 1 for one in documents], _SHARD_BYTES)
+
+
+def divided(sizes: Sequence[int], most: int) -> list[range]:
+    """Divide things of these sizes into consecutive ranges of about the same size, `most`."""
+    ends = np.cumsum(np.asarray(sizes, dtype=np.int64))
+    place = (ends - sizes) // most
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(sizes)]))
     return [range(start, stop) for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
 
 
@@ -125,9 +132,15 @@ class Folder:
             time.sleep(0.5)
         return read_part(file, self._place(expert, shard))
 
+    @property
+    def result(self) -> Path:
+        """The folder of joined parts, which becomes the result when it is complete."""
+        return self.path / "result"
+
     def remove(self) -> None:
         """Delete what runs have written, and the folder, unless it holds anything else."""
         try:
+            shutil.rmtree(self.result, ignore_errors=True)
             # The lock comes last: until then no other run begins.
             for file in sorted(self.path.iterdir(), key=lambda file: file.name == "run.lock"):
                 if _OURS.fullmatch(file.name) and (file.is_file() or file.is_symlink()):

@@ -58,6 +58,26 @@ class Format:
     given: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A file or folder of documents that is not read yet: every rank of a run reads it."""
+
+    path: Path
+    form: Format
+
+    @classmethod
+    def of(
+        cls, path: str | os.PathLike[str], *, lines: bool = False, field: str | None = None, prompt: str | None = None
+    ) -> Texts:
+        """Return the texts of a path; the settings are those of `read_texts`."""
+        usual = "text" if prompt is None else "answer"
+        return cls(Path(path), Format(lines, field or usual, prompt, given=field))
+
+    def read(self) -> list[Document]:
+        """Read the documents."""
+        return read_documents(self.path, self.form)
+
+
 def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]:
     """Read the documents of a file or folder; each file in the folder is a group, and so is each folder with all files below."""
     root = Path(path)

@@ -25,7 +25,7 @@ from mixfast.score import (
     _head,
     _loading,
     _plan,
-    _ranks,
+    _result,
     _run,
     _scorer,
     _shards,
@@ -35,6 +35,7 @@ from mixfast.score import (
 )
 from mixfast.score._tokens import Tokens
 from mixfast.score._windows import windows
+from mixfast.tables import Manifest
 
 torch = pytest.importorskip("torch", reason="scoring needs torch: pip install 'mixfast[score]'")
 pytest.importorskip("transformers", reason="scoring needs transformers: pip install 'mixfast[score]'")
@@ -687,7 +688,10 @@ def test_settings_that_mean_nothing(pair, tmp_path, monkeypatch):
     refused("batch_tokens is 0", batch_tokens=0)
     refused("dtype is 'int8'", dtype="int8")
     refused("device is 'tpu'", BackendError, device="tpu")
-    refused(r"written as .npz", out=tmp_path / "table.csv")
+    refused(
+        r"out is .*table\.csv: a table is written as a folder, .* name it table or table\.npz",
+        out=tmp_path / "table.csv",
+    )
     refused("there is no folder", out=tmp_path / "a" / "table.npz")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     refused("finds no CUDA device", BackendError, device="cuda")
@@ -954,6 +958,101 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     refused(r"holds parts but no run.json", pair)
 
 
+# The result as a folder of parts.
+
+
+@pytest.fixture
+def small_parts(monkeypatch, small_shards):
+    monkeypatch.setattr(_result, "_PART_BYTES", 1)
+
+
+def joined(folder):
+    """Return the rows of a folder of parts as one table in memory, after checking what table.json says of them."""
+    said = Manifest.read(folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["table.json", *(part.file for part in said.parts)])
+    tables = [ExpertTable.load(folder / part.file) for part in said.parts]
+    for part, table in zip(said.parts, tables, strict=True):
+        assert part == type(part).of(folder / part.file, len(table))
+        assert (table.domains, table.dtype) == (said.domains, said.dtype)
+    values = {key: [getattr(table, key) for table in tables] for key in ("loglik", "length", "bytes", "sequence")}
+    names = [name for table in tables for name in np.array(table.group_names)[table.group].tolist()]
+    whole = {key: np.concatenate(arrays) for key, arrays in values.items() if arrays[0] is not None}
+    return ExpertTable.from_loglik(**whole, domains=said.domains, group=names, group_names=said.groups)
+
+
+# Groups alternate, and the last documents of a group have no tokens.
+MIXED = [Document(text, name=f"text {n}", group="ab"[n % 2]) for n, text in enumerate([*TEXTS, "", "", "dog", ""])]
+
+
+@pytest.mark.parametrize("level", ["sequence", "token"])
+def test_a_folder_holds_the_rows_of_the_file(level, pair, tmp_path, small_parts):
+    settings = {"level": level, "window": WINDOW, "stride": 10}
+    with pytest.warns(MixfastWarning, match=r"3 of 10 documents are left out.*text 6, text 7, text 9"):
+        whole = score(pair, MIXED, **settings, out=tmp_path / "table.npz")
+    with pytest.warns(MixfastWarning, match=r"3 of 10 documents are left out.*text 6, text 7, text 9"):
+        table = score(pair, MIXED, **settings, out=tmp_path / "table")
+    assert len(table.parts) > 2
+    assert (table.shape, table.domains, table.group_names) == (whole.shape, whole.domains, whole.group_names)
+    assert table.group_rows.tolist() == np.diff(whole.group_offsets).tolist()
+    same(joined(tmp_path / "table"), whole, 0.0)
+    assert sorted(os.listdir(tmp_path)) == ["table", "table.npz"]
+    # Documents keep the numbers that they had before they were sorted by group.
+    if level == "token":
+        assert list(dict.fromkeys(whole.sequence.tolist())) == [0, 2, 4, 8, 1, 3, 5]
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_complete(pair, tmp_path, monkeypatch, small_parts):
+    out = tmp_path / "table"
+    score(pair, DOCUMENTS, out=out)
+    before = joined(out)
+    real = _result.place_folder
+    monkeypatch.setattr(_result, "place_folder", lambda new, old: [same(joined(old), before), real(new, old)])
+    assert score(pair[:1], DOCUMENTS[:2], out=out).shape == (2, 1)
+    assert joined(out).domains == ("web",)
+    (out / "notes.txt").touch()
+    for options in ({}, {"force": True}):
+        with pytest.raises(ScoreError, match=r"table is a folder with other files than those of a table \(notes.txt\)"):
+            score(pair, DOCUMENTS, out=out, **options)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ScoreError, match="file is a file, but a table of parts is a folder"):
+        score(pair, DOCUMENTS, out=tmp_path / "file")
+
+
+def test_an_interrupted_join_goes_on_with_the_parts_that_are_there(pair, tmp_path, monkeypatch, small_parts):
+    out, parts, whole = tmp_path / "table", tmp_path / "table.parts", score(pair, DOCUMENTS)
+    real, calls = _result.join, []
+
+    def interrupted(plan, store, shards):
+        if len(calls) == 2:
+            raise Interrupted
+        calls.append(shards)
+        return real(plan, store, shards)
+
+    monkeypatch.setattr(_result, "join", interrupted)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            score(pair, DOCUMENTS, out=out)
+    assert len(calls) == 2
+    assert not out.exists()
+    # The remains of a killed process are not of the result, and a damaged part is made again.
+    (parts / "result" / ".mixfast-0011.tmp").write_bytes(b"half")
+    os.truncate(parts / "result" / "part-00001.npz", 99)
+    scored = interrupt_after(monkeypatch, 0)
+    monkeypatch.setattr(_result, "join", lambda *given: calls.append(given[2]) or real(*given))
+    table = score(pair, DOCUMENTS, out=out)
+    assert not scored
+    assert calls[2:] == [calls[1], *calls[3:]]
+    same(joined(out), whole)
+    assert len(calls) == len(table.parts) + 1
+    assert os.listdir(tmp_path) == ["table"]
+
+
+def test_texts_without_a_token_leave_no_folder(pair, tmp_path):
+    with pytest.raises(ScoreError, match="no document can be scored"):
+        score(pair, {"a": ["", ""]}, out=tmp_path / "table")
+    assert os.listdir(tmp_path) == []
+
+
 def command(*arguments):
     return [sys.executable, "-m", "mixfast", "score", *map(str, arguments)]
 
@@ -1034,18 +1133,12 @@ def test_two_ranks_share_the_work(pair, text_folder, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_ranks_share_all_jobs_among_them(monkeypatch):
+def test_ranks_share_all_jobs_among_them():
     for jobs in range(20):
         for world in range(1, 6):
-            shares = [list(_ranks.Ranks(rank, world).mine(jobs)) for rank in range(world)]
+            shares = [list(_run._share(jobs, {"rank": rank, "size": world})) for rank in range(world)]
             assert [job for share in shares for job in share] == list(range(jobs))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    monkeypatch.setenv("RANK", "2")
-    with pytest.raises(ScoreError, match="RANK is 2 and WORLD_SIZE 1"), _ranks.ranks():
-        pass
-    monkeypatch.setenv("RANK", "x")
-    with pytest.raises(ScoreError, match="RANK is 'x'"), _ranks.ranks():
-        pass
 
 
 # The command.

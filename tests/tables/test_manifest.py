@@ -80,7 +80,10 @@ def test_only_a_folder_of_parts_may_be_replaced(written, tmp_path):
     (folder / "part-7.npz").mkdir()
     with pytest.raises(TableError, match=r"other files than those of a table \(notes.txt, part-7.npz\)"):
         check_folder_output(folder, TableError)
+    (folder / "notes").touch()
     with pytest.raises(TableError, match=r"--out is a file, but a table of parts is a folder: .* end it in \.npz"):
-        check_folder_output(folder / "notes.txt", TableError, where="--out")
+        check_folder_output(folder / "notes", TableError, where="--out")
+    with pytest.raises(TableError, match=r"name has no such ending, .* name it table or table\.npz"):
+        check_folder_output(folder / "table.csv", TableError)
     with pytest.raises(TableError, match="there is no folder"):
         check_folder_output(folder / "no" / "table", TableError)

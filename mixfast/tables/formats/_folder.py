@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mixfast._text.names import listing, shown
+from mixfast._text.outputs import names_a_file
 from mixfast.tables.formats import _npy, _npz
 from mixfast.tables.formats._manifest import FILE, PartEntry
 
@@ -40,6 +41,11 @@ def check_folder_output(path: str | os.PathLike[str], error: type[Exception], *,
     ``where`` is the name of the path in messages.
     """
     path, where = Path(path), where or os.fspath(path)
+    if names_a_file(path):
+        raise error(
+            f"{where}: a table is written as a folder, whose name has no such ending, or as a single file, which ends in .npz; name it "
+            f"{path.stem} or {path.stem}.npz"
+        )
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
         raise error(f"{where}: there is no folder {parent}")

@@ -56,9 +56,12 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write table.json atomically; it comes last, when all parts are complete."""
-        document = {"format": _FORMAT, "kind": "ce", **asdict(self)}
+        head = {"format": _FORMAT, "kind": "ce", "domains": self.domains, "dtype": self.dtype, "groups": self.groups}
+        start = json.dumps(head, ensure_ascii=False).removesuffix("}")
+        # A line for each part: people and text tools can read it.
+        parts = ",\n".join(json.dumps(asdict(part), ensure_ascii=False) for part in self.parts)
         with replacing(folder / FILE) as handle:
-            handle.write((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+            handle.write(f'{start}, "parts": [\n{parts}\n]}}\n'.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
