@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ _FEWEST, _MOST = 1 << 16, 1 << 24
 _ROWS = 512
 # Blocks of a sample, and the rows that it reads at one place.
 _SAMPLED_BLOCKS, _RUN = 64, 256
-# A rank keeps this many parts open.
-_OPEN = 16
+# A rank keeps this many parts open; more, if all rows fit in this fraction of the memory: their pages then stay mapped from one sweep to
+# the next, which saves a fifth of a sweep. A part takes two descriptors.
+_OPEN, _OPEN_IN_MEMORY, _IN_MEMORY = 16, 256, 0.5
 # A rank may have this fraction more or less than its share of the rows, if its blocks then end at the end of a part.
 _BALANCE = 0.05
 
@@ -120,6 +122,9 @@ class Here:
         self.memories: list[dict[Any, Any]] = [{} for _ in range(first, last)]
         self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
         self._open: OrderedDict[int, OpenPart] = OrderedDict()
+        elements = int(whole.rows.sum()) * len(whole.domains)
+        fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
+        self._most_open = _OPEN_IN_MEMORY if fits else _OPEN
 
     @property
     def n_blocks(self) -> int:
@@ -139,7 +144,7 @@ class Here:
         found = self._open.get(number)
         if found is None:
             found = self._open[number] = self.whole.parts[number].open()
-            if len(self._open) > _OPEN:
+            if len(self._open) > self._most_open:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(number)
         return found
@@ -181,6 +186,14 @@ class Here:
                 runs.append(Run(number, row, row + taken))
                 begin, size = begin + taken, size - taken
         return runs
+
+
+def memory_bytes() -> int:
+    """Return the bytes of memory of this machine; 0 if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def sampled_blocks(count: int) -> int:
