@@ -1,9 +1,11 @@
 """Test data for several rooms: log-likelihoods of tokens, losses of runs, and checked solutions."""
 
+from itertools import pairwise
+
 import numpy as np
 from certificate import check
 
-from mixfast import solve
+from mixfast import ExpertTable, solve
 
 # Effect of a share of each domain on the two losses of a known log-linear law.
 SLOPES = {
@@ -34,3 +36,15 @@ def solved(table, region=None, **options):
     assert solution.status == "optimal"
     assert solution.gap <= options.get("tol", 1e-8) * max(1.0, table.row_weight.sum())
     return solution
+
+
+def parts(folder, cuts, loglik, **facts):
+    """Write rows as parts that end at these rows, every second one with its domains in reverse order; return both tables of them."""
+    domains = [f"domain_{k}" for k in range(loglik.shape[1])]
+    folder.mkdir(exist_ok=True)
+    for number, (first, last) in enumerate(pairwise((0, *cuts))):
+        step = -1 if number % 2 else 1
+        own = {name: array if name == "group_names" else array[first:last] for name, array in facts.items()}
+        values = np.ascontiguousarray(loglik[first:last, ::step])
+        np.savez(folder / f"part-{number}.npz", loglik=values, domains=np.array(domains[::step]), **own)
+    return ExpertTable.load(folder), ExpertTable.from_loglik(loglik, domains=domains, **facts)

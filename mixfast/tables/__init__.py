@@ -16,6 +16,11 @@ from mixfast.tables._blocks import Block as Block
 from mixfast.tables._convert import Converted as Converted
 from mixfast.tables._convert import convert as convert
 from mixfast.tables._convert import read_inputs as read_inputs
+from mixfast.tables._sequences import Sequences as Sequences
+from mixfast.tables._sequences import number_sequences as number_sequences
+from mixfast.tables._sequences import sequence_hash as sequence_hash
+from mixfast.tables._sequences import sequence_starts as sequence_starts
+from mixfast.tables._sequences import windows as windows
 from mixfast.tables._sharded import ShardedTable
 from mixfast.tables._table import ExpertTable
 from mixfast.tables.formats._folder import check_folder_output as check_folder_output

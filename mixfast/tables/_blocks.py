@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mixfast.errors import TableError
 from mixfast.tables._parts import OpenPart
+from mixfast.tables._sides import RowsOfBlock, Side
 from mixfast.tables._values import checked_block
 from mixfast.tables._whole import Whole
 
@@ -102,12 +103,17 @@ class View:
         Number of rows of a sample; 0 for all rows.
     group_rows : (G,) int64
         Rows of each group, from which default weights follow.
+    uniform_weight : float or None
+        The weight c of every row; None if they differ.
+    sides : tuple of Side
+        The splits that made this table, all of whose rows it has without any.
     """
 
     chosen: tuple[int, ...] | None = None
     sampled: int = 0
     group_rows: tuple[int, ...] = ()
     uniform_weight: float | None = None
+    sides: tuple[Side, ...] = ()
 
 
 class Here:
@@ -247,8 +253,13 @@ class Block:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows of the block."""
+        """Number of rows that are read; `table` has fewer on one side of a split, perhaps none."""
         return sum(run.last - run.first for run in self._runs)
+
+    @property
+    def filled(self) -> bool:
+        """Whether `table` has rows."""
+        return not self._here.view.sides or self.table.n_rows > 0
 
     def error(self, row: int, text: str) -> TableError:
         """Return the error about a row of the block (as it is in the part, before sorting by group): names its file and row."""
@@ -266,6 +277,10 @@ class Block:
             extremes = self.memory["extremes"] = checked_block(values, self.columns, self._domains(), self.error)
         vectors = {key: self._vector(key) for key in ("weight", "length", "sequence", "bytes") if whole.has(key)}
         codes = self._codes()
+        kept = self._kept(vectors.get("sequence"))
+        if kept is not None:
+            values, codes = values[kept], codes if codes is None else codes[kept]
+            vectors = {key: array[kept] for key, array in vectors.items()}
         if codes is not None and np.any(codes[1:] < codes[:-1]):
             order = np.argsort(codes, kind="stable")
             values, codes = values[order], codes[order]
@@ -273,6 +288,29 @@ class Block:
         return here.make(
             values, self._domains(), vectors, codes, whole.group_names, extremes, *self._weights(vectors, codes)
         )
+
+    def facts(self) -> RowsOfBlock:
+        """Return what a split needs to know of the rows, without their values."""
+        sequence = self._vector("sequence") if self._here.whole.has("sequence") else None
+        alive = self._vector("weight") > 0.0 if self._here.whole.has("weight") else None
+        kept, codes = self._kept(sequence), self._codes()
+        kept = np.ones(self.n_rows, dtype=bool) if kept is None else kept
+        codes = np.zeros(self.n_rows, dtype=np.int32) if codes is None else codes
+        return RowsOfBlock(self.start, self.first, kept, sequence, codes, alive)
+
+    def _kept(self, sequence: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+        """Return which rows this side of a split has; None for all."""
+        if not self._here.view.sides:
+            return None
+        at, kept = 0, np.ones(self.n_rows, dtype=bool)
+        for run in self._runs:
+            count = run.last - run.first
+            ids = None if sequence is None else sequence[at : at + count]
+            start = int(self._here.rows_before[run.part]) + run.first
+            for side in self._here.view.sides:
+                kept[at : at + count] &= side.taken(start, run.first, count, ids)
+            at += count
+        return kept
 
     def _domains(self) -> tuple[str, ...]:
         whole = self._here.whole
@@ -326,8 +364,8 @@ class Block:
             weight = stretch / (view.group_rows[0] * size)
         else:
             weight = stretch / (np.array(view.group_rows, dtype=np.float64)[codes] * size)
-        if np.ndim(weight) == 0 or (weight == weight[0]).all():
-            return float(weight if np.ndim(weight) == 0 else weight[0]), None
+        if np.ndim(weight) == 0 or not weight.size or (weight == weight[0]).all():
+            return float(weight if np.ndim(weight) == 0 else weight[0] if weight.size else 1.0), None
         return None, weight
 
 

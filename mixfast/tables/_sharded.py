@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.names import shown
 from mixfast._text.numbers import size as size_text
 from mixfast.errors import TableError
 from mixfast.ranks import Ranks, Team
-from mixfast.tables._blocks import Here, Plan, View, coded, planned, sampled_blocks, shares, text
+from mixfast.tables._blocks import Block, Here, Plan, View, coded, planned, sampled_blocks, shares, text
 from mixfast.tables._names import checked_names, some
+from mixfast.tables._sides import LISTED, Side, listed_side, refuse_one_sided
 from mixfast.tables._tree import Tree, node_places
 from mixfast.tables._values import UNKNOWN, Extremes
 from mixfast.tables._whole import Whole, listed, read_whole, with_groups
@@ -50,6 +52,7 @@ class ShardedTable:
         self._whole, self._view, self._make = whole, view, make
         self.team = team if team is not None else Team.of(None)
         self._key: int | None = None
+        self._checked: int | None = None
         self._extremes: Extremes = UNKNOWN
         self._plan: Plan | None = None
 
@@ -92,7 +95,9 @@ class ShardedTable:
     @property
     def n_rows(self) -> int:
         """Number of rows n."""
-        return self._view.sampled or int(sum(self._view.group_rows))
+        every = int(sum(self._view.group_rows))
+        # A sample of one side of a split has about as many rows as this.
+        return round(every / self._stretch) if self.sampled else every
 
     @property
     def n_domains(self) -> int:
@@ -211,7 +216,65 @@ class ShardedTable:
         """
         if count >= self.n_rows or self.sampled:
             return self
-        return ShardedTable(self._whole, replace(self._view, sampled=count), self._make, self.team)
+        # Of one side of a split, rows of the other are read too.
+        read = round(count * int(self._whole.rows.sum()) / self.n_rows)
+        return ShardedTable(self._whole, replace(self._view, sampled=read), self._make, self.team)
+
+    def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ShardedTable, ShardedTable]:
+        """Split the rows in two at random, by whole sequences and by the same share in each group.
+
+        Parameters
+        ----------
+        share : float
+            Share of the sequences of each group that goes to the first table, in (0, 1).
+        seed : int or numpy Generator
+            The same seed gives the same split, for every number of ranks.
+
+        Returns
+        -------
+        fit, held_out : ShardedTable
+            Nothing is copied: both read the same files.
+
+        Raises
+        ------
+        TableError
+            If the share is outside (0, 1), or all rows of a group with a weight above 0 would be in one of the tables.
+
+        Notes
+        -----
+        A table with at most 2^20 rows is split as `ExpertTable.split` splits the same rows. In a larger table, a hash of the seed, the
+        part and the sequence id decides, so that no list of rows is needed; the share is then met on average. Without sequence ids,
+        64 neighbouring rows stay together there.
+        """
+        if not 0.0 < share < 1.0:
+            raise TableError(f"share must lie between 0 and 1 (exclusive), got {shown(share)}")
+        if self.team.leading:
+            return self._split(share, seed)
+        both: tuple[ShardedTable, ShardedTable] = self.team.lead(lambda: self._split(share, seed))
+        for table in both:
+            table.team = self.team
+        return both
+
+    def _split(self, share: float, seed: int | np.random.Generator) -> tuple[ShardedTable, ShardedTable]:
+        if int(self._whole.rows.sum()) <= LISTED:
+            side = listed_side(self.collect(Block.facts), self.n_groups, share, seed)
+        else:
+            side = Side(share, int(np.random.default_rng(seed).integers(2**63)))
+        counts = np.sum(self.collect(_side_counts, side, self.n_groups), axis=0)
+        refuse_one_sided(counts[2:], self.group_names)
+        return self._side(side, counts[0]), self._side(side.other, counts[1])
+
+    def _side(self, side: Side, rows: NDArray[np.int64]) -> ShardedTable:
+        """Return the table of the rows of a side, of which there are (G,) in each group."""
+        uniform = None
+        if not self.has_weight and not self.has_length and (rows == rows[0]).all():
+            uniform = 1.0 / int(rows[0])
+        sides = (*self._view.sides, side)
+        view = replace(self._view, group_rows=tuple(rows.tolist()), uniform_weight=uniform, sides=sides)
+        table = ShardedTable(self._whole, view, self._make, self.team)
+        # Blocks that this table has checked are not checked again.
+        table._checked = self._key
+        return table
 
     def select(self, domains: Sequence[str]) -> ShardedTable:
         """Return the table of some domains, in the order given; nothing is copied."""
@@ -228,7 +291,8 @@ class ShardedTable:
 
     @property
     def _stretch(self) -> float:
-        return sum(self._view.group_rows) / self.sampled if self.sampled else 1.0
+        """Rows of the folder for each row of a sample."""
+        return int(self._whole.rows.sum()) / self.sampled if self.sampled else 1.0
 
     @property
     def _blocks(self) -> Plan:
@@ -245,7 +309,7 @@ class ShardedTable:
     def _each(self, function: Callable[..., Any], *args: Any, expect: int = 0) -> list[Any]:
         if self._key is None:
             key = self.team.key(self)
-            self.team.each(_opened, key, self._whole, self._view, self._make, self._ranges())
+            self.team.each(_opened, key, self._whole, self._view, self._make, self._ranges(), self._checked)
             self._key = key
         return self.team.each(function, self._key, *args, expect=expect)
 
@@ -309,9 +373,18 @@ def _listed(state: dict[Any, Any], folder: Path) -> list[tuple[str, int]]:
 
 
 def _opened(
-    state: dict[Any, Any], key: int, whole: Whole, view: View, make: Callable[..., Any], ranges: list[tuple[int, int]]
+    state: dict[Any, Any],
+    key: int,
+    whole: Whole,
+    view: View,
+    make: Callable[..., Any],
+    ranges: list[tuple[int, int]],
+    checked: int | None,
 ) -> None:
-    state[key] = Here(whole, view, make, *ranges[state["rank"]])
+    here = state[key] = Here(whole, view, make, *ranges[state["rank"]])
+    if checked in state and not view.sampled:
+        for memory, known in zip(here.memories, state[checked].memories, strict=True):
+            memory.update((name, found) for name, found in known.items() if name == "extremes")
 
 
 def _entries(state: dict[Any, Any], key: int) -> dict[int, list[Any]]:
@@ -342,11 +415,16 @@ def _reduced(
     here: Here = state[key]
     tree = Tree(here.n_blocks)
     for block in here.visit():
-        answer = np.array(function(block, *args), dtype=np.float64)
+        # One side of a split may have no rows in a block.
+        answer = np.array(function(block, *args), dtype=np.float64) if block.filled else np.zeros(size)
         if answer.shape != (size,):
             raise ValueError(f"{function.__name__} returned {answer.shape}, expected ({size},)")
         tree.add(0, block.index, answer)
     return np.concatenate([here.seen(), *(node.total for node in tree.nodes)])
+
+
+def _side_counts(block: Block, side: Side, n_groups: int) -> NDArray[np.int64]:
+    return block.facts().counts(side, n_groups)
 
 
 def _collected(state: dict[Any, Any], key: int, function: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
