@@ -13,9 +13,11 @@ from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import AlignmentError, MixfastError, TableError
-from mixfast.mde._rows import GroupRows, level_of, rows_of, sample
+from mixfast.mde._blocks import LevelOfBlocks, level_of_blocks
+from mixfast.mde._rows import LevelRows, level_of, rows_of, sample
 from mixfast.mixture import sum_to_one
-from mixfast.tables import ExpertTable
+from mixfast.ranks import led
+from mixfast.tables import ExpertTable, ShardedTable
 
 # Largest relative difference between a recomputed and a stored loss: other instruction sets round differently.
 _SAME_LOSS = 1e-5
@@ -51,7 +53,7 @@ class Features:
     ratios: Matrix
     errors: Matrix
     settings: Mapping[str, Any]
-    _rows: tuple[GroupRows, ...] | None = None
+    _rows: tuple[LevelRows | LevelOfBlocks, ...] | None = None
     # Positions of the table's domains in `domains`, and of `domains` in the table.
     _order: tuple[int, ...] = ()
     _back: tuple[int, ...] = ()
@@ -76,7 +78,7 @@ class Features:
             The features come from a stored state without rows: give the table to `from_state`.
         """
         rows, mixtures = self._ready(ratios)
-        return np.stack([part.objective.losses(mixtures) for part in rows], axis=1)
+        return np.hstack([part.losses(mixtures) for part in rows])
 
     def slopes(self, ratios: ArrayLike) -> tuple[Matrix, NDArray[np.float64]]:
         """Compute features and their gradients.
@@ -95,8 +97,8 @@ class Features:
         """
         rows, mixtures = self._ready(ratios)
         parts = [part.slopes(mixtures) for part in rows]
-        gradients = np.stack([gradient for _, gradient in parts], axis=1)
-        return np.stack([value for value, _ in parts], axis=1), gradients[:, :, list(self._back)]
+        gradients = np.concatenate([gradient for _, gradient in parts], axis=1)
+        return np.hstack([value for value, _ in parts]), gradients[:, :, list(self._back)]
 
     def matrix(self, ratios: ArrayLike | None = None) -> Matrix:
         """Return the inputs of a law with features: (M, K + F), shares first; by default those of the runs."""
@@ -118,7 +120,7 @@ class Features:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], *, table: ExpertTable | None = None) -> Features:
+    def from_state(cls, state: Mapping[str, Any], *, table: ExpertTable | ShardedTable | None = None) -> Features:
         """Build features from the result of `state`.
 
         Parameters
@@ -164,7 +166,7 @@ class Features:
         kept = "" if self._rows else "; without their table"
         return f"Features({self.values.shape[0]} runs x {len(self.names)}{sampled}: {listing(self.names)}{kept})"
 
-    def _ready(self, ratios: ArrayLike) -> tuple[tuple[GroupRows, ...], Matrix]:
+    def _ready(self, ratios: ArrayLike) -> tuple[tuple[LevelRows | LevelOfBlocks, ...], Matrix]:
         if self._rows is None:
             raise MixfastError(
                 "these features were stored without their table, so only the values at the runs are known; "
@@ -173,8 +175,9 @@ class Features:
         return self._rows, np.ascontiguousarray(_shares(ratios, self.domains)[:, list(self._order)])
 
 
+@led
 def features(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     swarm: Any,
     *,
     domains: Sequence[str] | None = None,
@@ -247,7 +250,7 @@ def features(
         levels = (levels,)
     if not levels or len(set(levels)) < len(levels):
         raise ValueError(f"levels is {shown(list(levels))}, expected one or more different levels")
-    if not isinstance(table, ExpertTable):
+    if not isinstance(table, (ExpertTable, ShardedTable)):
         raise TypeError(
             f"features takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik"
         )
@@ -265,19 +268,26 @@ def features(
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
     order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))
-    parts: list[GroupRows] = []
-    labels: list[str] = []
-    for name in levels:
-        level = level_of(table, name)
-        parts += rows_of(level, sample(level, rows, seed), thread_count(threads))
-        labels += [f"{group}@{name}" for group in table.group_names]
+    parts = tuple(_level_rows(table, name, rows, seed, thread_count(threads)) for name in levels)
+    labels = tuple(f"{group}@{name}" for name in levels for group in table.group_names)
     mixtures = np.ascontiguousarray(ratios[:, order])
-    values = np.stack([part.objective.losses(mixtures) for part in parts], axis=1)
-    errors = np.stack([part.errors(mixtures, values[:, f]) for f, part in enumerate(parts)], axis=1)
+    found = [part.losses(mixtures) for part in parts]
+    values = np.hstack(found)
+    errors = np.hstack([part.errors(mixtures, losses) for part, losses in zip(parts, found, strict=True)])
     for array in (values, errors, ratios):
         array.flags.writeable = False
     settings = {"levels": list(levels), "rows": rows or 0, "seed": seed}
-    return Features(values, tuple(labels), names, ratios, errors, settings, tuple(parts), tuple(order), tuple(back))
+    return Features(values, labels, names, ratios, errors, settings, parts, tuple(order), tuple(back))
+
+
+def _level_rows(
+    table: ExpertTable | ShardedTable, name: str, rows: int | None, seed: int, threads: int
+) -> LevelRows | LevelOfBlocks:
+    """Return the rows of a table at a level: all, or a sample."""
+    if isinstance(table, ShardedTable):
+        return level_of_blocks(table, name, rows, seed, threads)
+    level = level_of(table, name)
+    return rows_of(level, sample(level, rows, seed), threads)
 
 
 def _shares(ratios: ArrayLike, domains: Sequence[str]) -> Matrix:
