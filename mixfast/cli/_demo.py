@@ -19,7 +19,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
 from mixfast.cli._console import say, show
 from mixfast.cli._documents import answer as print_answer
-from mixfast.cli._info import info_report, table_found, table_losses
+from mixfast.cli._info import info_report, table_found
 from mixfast.cli._inputs import InputError, numbers
 from mixfast.cli._solve_report import held_out_report, solve_found, solve_report
 from mixfast.cli._streams import nobody_reads
@@ -115,7 +115,7 @@ def sections(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Compute and yield the sections of the demo: the text of each, and its numbers for ``--json``."""
     path, counts = folder / "demo.npz", folder / "demo_tokens.yaml"
     table = ExpertTable.load(path)
-    losses = table_losses(table)
+    losses = solver.lone_losses(table)
     text = f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{info_report(path.name, table, losses)}\n\n{_READ_INFO}\n"
     yield text, {"info": table_found(table, losses)}
 

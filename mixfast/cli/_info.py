@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.versions import versions
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
-from mixfast._text.numbers import percent, size
+from mixfast._text.numbers import percent
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote, visible
 from mixfast.cli import _documents as documents
@@ -22,9 +22,10 @@ from mixfast.cli import _outputs as outputs
 from mixfast.cli._console import show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._table_facts import group_sizes, sequence_count, table_facts
 from mixfast.cli._versions import versions_report
-from mixfast.solver import MOST_LINES, expert_losses, group_losses
-from mixfast.tables import ExpertTable
+from mixfast.solver import MOST_LINES, lone_losses
+from mixfast.tables import ExpertTable, ShardedTable
 
 # The report of a file, and its content with ``--json``.
 Found: TypeAlias = tuple[str, dict[str, Any]]
@@ -41,7 +42,7 @@ examples:
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     info = shared.add_command(commands, "info", _info, "describe a file, or print versions", _EXAMPLES)
-    words = "a table of experts (npz, npy, folder of the MixMin code), mixtures of runs (csv), a mixture, or laws; without a file, versions are printed"
+    words = "a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), a mixture, or laws; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
     shared.add_table_options(info)
 
@@ -60,7 +61,7 @@ def _info(args: argparse.Namespace) -> int:
     else:
         table = shared.load_table(args, args.table)
         with progress("computing the losses of the experts"):
-            losses = table_losses(table)
+            losses = lone_losses(table)
         report, found = info_report(args.table, table, losses), table_found(table, losses)
     show(report)
     documents.answer(args, {"file": args.table, **found})
@@ -120,62 +121,16 @@ def _mixture(path: str) -> Found:
     return f"mixture  {visible(path)}\n\n{table}{more}", {"kind": "mixture", "mixture": mixture.as_dict()}
 
 
-def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
-    """Return facts on a table, as pairs of name and text."""
-    mapped = "mapped from disk" if isinstance(_root(table.values), np.memmap) else "in memory"
-    outputs = f"predictions with {table.n_outputs} output{'s' * (table.n_outputs > 1)}"
-    kind = "log-likelihoods" if table.kind == "ce" else outputs
-    sizes = np.diff(table.group_offsets).tolist()
-    facts = [
-        ("table", path),
-        ("shape", f"{table.n_rows:,} rows x {table.n_domains:,} domains"),
-        ("values", f"{kind}, {table.dtype.name}"),
-        ("domains", listing(table.domains)),
-        ("groups", listing(f"{n} ({rows:,} rows)" for n, rows in zip(table.group_names, sizes, strict=True))),
-    ]
-    if table.sequence is None:
-        facts.append(("sequences", "no ids: every row is its own sequence"))
-    else:
-        facts.append(("sequences", f"{np.unique(table.sequence).size:,}"))
-    if table.length is None:
-        facts.append(("lengths", "none: rows are not divided by a length"))
-    else:
-        facts.append(("lengths", f"{table.length.min():g} to {table.length.max():g}, mean {table.length.mean():.6g}"))
-    if table.weight is not None:
-        facts.append(("weights", f"{table.weight.min():.3g} to {table.weight.max():.3g}, sum {table.weight.sum():.6g}"))
-    if table.kind == "ce":
-        low, high, top = table.extremes
-        facts.append(("extremes", f"{low:.4g} to {high + 0.0:.4g} nats; the worst row's best expert has {top:.4g}"))
-    else:
-        targets = f"targets {table.target.min():.4g} to {table.target.max():.4g}"
-        facts.append(("extremes", f"predictions {table.values.min():.4g} to {table.values.max():.4g}, {targets}"))
-    work = max(0.1 * table.nbytes, 50e6)
-    facts.append(("memory", f"{size(table.nbytes)} {mapped}; a solve needs up to {size(work)} more"))
-    return facts
-
-
-def _root(array: NDArray[np.float64]) -> object:
-    while not isinstance(array, np.memmap) and isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def table_losses(table: ExpertTable) -> Losses:
-    """Return the loss of each expert alone (groups, K), and of equal shares (groups,)."""
-    k = table.n_domains
-    return expert_losses(table), group_losses(table, np.full(k, 1.0 / k))[:, 0]
-
-
-def table_found(table: ExpertTable, losses: Losses) -> dict[str, Any]:
+def table_found(table: ExpertTable | ShardedTable, losses: Losses) -> dict[str, Any]:
     """Return the content of ``--json`` for a table."""
     own, uniform = losses
-    sizes = np.diff(table.group_offsets).tolist()
+    sizes = group_sizes(table)
     return {
         "kind": "table",
         "values": "log-likelihoods" if table.kind == "ce" else "predictions",
         "dtype": table.dtype.name,
         "rows": table.n_rows,
-        "sequences": None if table.sequence is None else int(np.unique(table.sequence).size),
+        "sequences": sequence_count(table),
         "bytes": table.nbytes,
         "unit": table.unit,
         "domains": list(table.domains),
@@ -188,7 +143,7 @@ def table_found(table: ExpertTable, losses: Losses) -> dict[str, Any]:
     }
 
 
-def info_report(path: str, table: ExpertTable, losses: Losses) -> str:
+def info_report(path: str, table: ExpertTable | ShardedTable, losses: Losses) -> str:
     """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
     own, uniform = losses

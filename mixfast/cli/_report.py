@@ -18,6 +18,7 @@ from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
+from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -224,7 +225,8 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
     from mixfast import solver
 
     table = shared.load_table(args, args.input)
-    files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
+    if isinstance(table, ExpertTable):
+        files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names, "group")
     options: dict[str, Any] = {"kl": args.kl, "objective": objective, "wear": args.wear, "threads": args.threads}

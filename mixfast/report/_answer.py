@@ -16,7 +16,7 @@ from mixfast.mixture import Mixture
 from mixfast.proposers import Proposal, ShareIntervals
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import Bootstrap, Solution, losses
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 Ends = dict[str, tuple[float, float]]
 
@@ -40,14 +40,14 @@ class Answer:
     mixture: Mixture
     source: Solution | Proposal | None
     region: Region | None
-    judge: Fit | ExpertTable | None = None
+    judge: Fit | ExpertTable | ShardedTable | None = None
 
     @classmethod
     def of(
         cls,
         given: Solution | Proposal | Mixture,
         region: Region | None = None,
-        judges: Sequence[Fit | ExpertTable | None] = (),
+        judges: Sequence[Fit | ExpertTable | ShardedTable | None] = (),
     ) -> Answer:
         """Wrap a solution, a proposal or a bare mixture; only the last needs `region` and one of `judges`, the first with its domains."""
         if isinstance(given, (Solution, Proposal)):
@@ -130,7 +130,7 @@ class Answer:
         if isinstance(self.source, Solution):
             worn = "" if self.source.wear is None else f", at effective shares (wear {self.source.wear:g})"
             return self.source.table.unit + worn
-        if isinstance(self.judge, ExpertTable):
+        if isinstance(self.judge, (ExpertTable, ShardedTable)):
             return self.judge.unit
         return ", ".join(self.units) if len(self.units) == 1 else "the objective's unit"
 
@@ -191,7 +191,7 @@ class Answer:
             whole = np.zeros((len(stack), len(self.judge.domains)))
             whole[:, [self.judge.domains.index(name) for name in domains]] = stack
             stack = whole
-            if isinstance(self.judge, ExpertTable):
+            if isinstance(self.judge, (ExpertTable, ShardedTable)):
                 values = losses(self.judge, stack)
             else:
                 target = _mean_of(self.judge)

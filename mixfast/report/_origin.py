@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixfast._text.numbers import size
 from mixfast.report import _html as html
+from mixfast.tables import ExpertTable, ShardedTable
 
 if TYPE_CHECKING:
     from mixfast.report._parts import Parts
@@ -32,6 +34,8 @@ def section(parts: Parts, files: Files, call: str, when: str) -> html.Section:
 
     rows = [_file(path, words) for path, words in _named(files)]
     rows += [[f"{name} (in memory)", shape, _of_arrays(arrays)] for name, shape, arrays in _arrays(parts)]
+    if isinstance(parts.table, ShardedTable):
+        rows.append(_of_folder(parts.table))
     data = html.table(["data", "shape or size", "sha256"], rows, words=[1, 2]) if rows else html.paragraph("No data.")
     versions = [["mixfast", __version__], ["numpy", np.__version__]]
     versions += [[name, found] for name in _PACKAGES if (found := _version(name))]
@@ -77,7 +81,7 @@ def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
     """Return name, shape and arrays of the data in the parts."""
     out: list[tuple[str, str, list[Any]]] = []
     table = parts.table
-    if table is not None:
+    if isinstance(table, ExpertTable):
         shape = f"{table.n_rows:,} rows x {table.n_domains:,} domains, {table.n_groups} groups, {table.dtype}"
         own = [table.values, table.row_weight, table.group_offsets] + ([table.target] if table.kind == "mse" else [])
         out.append(("table", shape, own if table.device == "cpu" else []))
@@ -89,6 +93,16 @@ def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
         text = np.frombuffer(parts.ledger.to_json().encode(), dtype=np.uint8)
         out.append(("ledger", f"{len(parts.ledger.entries)} updates", [text]))
     return out
+
+
+def _of_folder(table: ShardedTable) -> list[str]:
+    """Return the row of a folder of parts: the hash of its table.json, which has the hashes of the parts."""
+    shape = f"{table.n_rows:,} rows x {table.n_domains:,} domains, {len(table.parts)} parts, {size(table.nbytes)}"
+    manifest = table.path / "table.json"
+    digest = "not hashed: the folder has no table.json"
+    if manifest.is_file():
+        digest = f"{_digest(manifest)[1][:_DIGITS]} (table.json, which has the hashes of the parts)"
+    return [str(table.path), shape, digest]
 
 
 def _of_arrays(arrays: list[Any]) -> str:

@@ -17,7 +17,7 @@ from mixfast.reuse import Ledger
 from mixfast.sampler import MixtureSampler, MixtureSchedule
 from mixfast.solver import Bootstrap, HeldOut, Solution
 from mixfast.swarm import Swarm
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "solution or proposal": (Solution, Proposal),
@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "law": (Fit,),
     "swarm": (Swarm,),
     "region": (Region,),
-    "table": (ExpertTable,),
+    "table": (ExpertTable, ShardedTable),
     "ledger": (Ledger,),
     "schedule": (MixtureSchedule, MixtureSampler),
     "refusal": (ProposalError,),
@@ -45,7 +45,7 @@ class Parts:
     law: Fit | None = None
     swarm: Swarm | None = None
     region: Region | None = None
-    table: ExpertTable | None = None
+    table: ExpertTable | ShardedTable | None = None
     ledger: Ledger | None = None
     schedule: MixtureSchedule | MixtureSampler | None = None
     refusal: ProposalError | None = None

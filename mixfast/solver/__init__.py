@@ -24,8 +24,8 @@ The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) a
 from mixfast.solver._bootstrap import bootstrap
 from mixfast.solver._doubts import solve_doubts as solve_doubts
 from mixfast.solver._holdout import HeldOut, HeldOutRow, holdout
-from mixfast.solver._losses import expert_losses as expert_losses
 from mixfast.solver._losses import group_losses as group_losses
+from mixfast.solver._losses import lone_losses as lone_losses
 from mixfast.solver._losses import losses
 from mixfast.solver._path import path
 from mixfast.solver._solution import MOST_RANGED as MOST_RANGED

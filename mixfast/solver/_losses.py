@@ -8,10 +8,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.base import Sum
+from mixfast._engine.objectives.rows import TableRows
 from mixfast.mixture import Mixture
 from mixfast.solver._problem import GroupWeights, rows_of
-from mixfast.tables import ExpertTable
+from mixfast.tables import Block, ExpertTable, ShardedTable, windows
 
 # Rows that are summed in one block.
 _BLOCK = 4096
@@ -83,6 +86,16 @@ def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: 
     return np.array([group.losses(shares) for group in rows_of(table, threads=threads).groups(None)])
 
 
+def lone_losses(table: ExpertTable | ShardedTable, *, threads: int | None = None) -> tuple[Matrix, Vector]:
+    """Compute the losses of each single expert (G, K) and of equal shares (G,) on each group; one sweep of a sharded table."""
+    k, equal = table.n_domains, np.full((1, table.n_domains), 1.0 / table.n_domains)
+    if isinstance(table, ShardedTable):
+        found = table.reduce(_lone_losses, thread_count(threads), size=table.n_groups * (k + 1))
+        found = found.reshape(table.n_groups, k + 1)
+        return np.ascontiguousarray(found[:, :k]), np.ascontiguousarray(found[:, k])
+    return expert_losses(table, threads=threads), group_losses(table, equal, threads=threads)[:, 0]
+
+
 def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
     """Compute the loss (G, K) of each single expert on each group of rows, by sums of columns."""
     if table.kind != "ce":
@@ -96,6 +109,21 @@ def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
             counted = weight[rows] > 0.0  # an expert may give a row of weight 0 the probability 0
             out[group] -= weight[rows][counted] @ table.values[rows][counted].astype(np.float64)
     return out
+
+
+def _lone_losses(block: Block, threads: int) -> Vector:
+    """Return the losses of each expert and of equal shares on the rows of each group in a block, (G (K + 1),)."""
+    table, columns = block.table, block.columns
+    single = expert_losses(table)
+    single = single if columns is None else single[:, columns]
+    out = np.zeros((table.n_groups, single.shape[1] + 1))
+    out[:, :-1] = single
+    rows = TableRows.of(table, threads=threads)
+    equal = np.full((1, single.shape[1]), 1.0 / single.shape[1])
+    for group, window in windows(block):
+        objective = rows.cross_entropy(Sum(*rows.window_weights(window), columns, True, window))
+        out[group, -1] = objective.losses(equal)[0]
+    return out.reshape(-1)
 
 
 def checked(mixtures: ArrayLike | Mixture, domains: tuple[str, ...]) -> Matrix:
