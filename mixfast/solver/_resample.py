@@ -7,13 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Matrix, Vector
 from mixfast._engine.backend.rows import resample as sample_units
 from mixfast._text.names import listing
 from mixfast._text.progress import long_work
 from mixfast.solver import _replicates
+from mixfast.solver._block_units import BlockUnits, block_units, unit_weights
 from mixfast.solver._problem import Problem
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
+
+Units = Bins | BlockUnits
 
 # More sequences than this are resampled in blocks of neighbours. Far fewer units are enough to measure the spread of a share.
 _MOST_UNITS = 4096
@@ -31,6 +34,7 @@ class Resampled(NamedTuple):
     error: float
     units: int
     doubt: str
+    merged: bool
 
 
 @long_work("solving resamples")
@@ -39,16 +43,16 @@ def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resa
 
     `w` (K,) is the solution of the problem itself.
     """
-    unit, group = _units(problem.table)
+    unit, group, merged = _units(problem.table)
     weight = _weights(unit, group, problem.table)
     counts = _draw(np.random.default_rng(seed), unit, group, problem.table, replicates)
     found = _replicates.solve(problem, problem.reach.restrict(w), unit, counts)
     shares = np.array([problem.reach.spread(row) for row in found.shares])
     doubt = _doubt(problem.table, group[weight > 0.0], problem.weights.share)
-    return Resampled(shares, found.gap, found.error, group.size, doubt)
+    return Resampled(shares, found.gap, found.error, group.size, doubt, merged)
 
 
-def _doubt(table: ExpertTable, group: NDArray[np.int64], weight: Vector) -> str:
+def _doubt(table: ExpertTable | ShardedTable, group: NDArray[np.int64], weight: Vector) -> str:
     """Return a warning about groups with a positive weight and too few units; empty if there are none."""
     counts = np.bincount(group, minlength=table.n_groups)
     few = [g for g in range(table.n_groups) if weight[g] > 0.0 and counts[g] < _FEW]
@@ -61,12 +65,14 @@ def _doubt(table: ExpertTable, group: NDArray[np.int64], weight: Vector) -> str:
     )
 
 
-def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the unit of each row (n,) int32 and the group of each unit; a unit is a sequence, or a block of neighbouring ones."""
+def _units(table: ExpertTable | ShardedTable) -> tuple[Units, NDArray[np.int64], bool]:
+    """Return the unit of each row (n,) int32, the group of each unit, and whether units are blocks of neighbouring sequences."""
+    most = max(_MOST_UNITS // table.n_groups, 2)
+    if isinstance(table, ShardedTable):
+        return block_units(table, most)
     unit = np.empty(table.n_rows, dtype=np.int32)
     groups: list[NDArray[np.int64]] = []
-    total = 0
-    most = max(_MOST_UNITS // table.n_groups, 2)
+    total, merged = 0, False
     for g in range(table.n_groups):
         rows = slice(int(table.group_offsets[g]), int(table.group_offsets[g + 1]))
         n = rows.stop - rows.start
@@ -81,23 +87,29 @@ def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
             _, first, index = np.unique(ids[starts], return_index=True, return_inverse=True)
             index, count = np.argsort(np.argsort(first))[index.reshape(-1)], first.size
         if count > most:
-            index, count = index * most // count, most
+            index, count, merged = index * most // count, most, True
         index = index + total
         unit[rows] = index if length is None else np.repeat(index, length)
         groups.append(np.full(count, g))
         total += count
-    return unit, np.concatenate(groups)
+    return unit, np.concatenate(groups), merged
 
 
-def _weights(unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable) -> Vector:
+def _weights(unit: Units, group: NDArray[np.int64], table: ExpertTable | ShardedTable) -> Vector:
     """Return the weight of each unit (U,): the sum of its row weights, or the number of its rows if all weights are equal."""
+    if isinstance(unit, BlockUnits):
+        return unit_weights(table, unit, group.size)
     rows = None if table.uniform_weight is not None else table.row_weight
     weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
     return weight
 
 
 def _draw(
-    rng: np.random.Generator, unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable, replicates: int
+    rng: np.random.Generator,
+    unit: Units,
+    group: NDArray[np.int64],
+    table: ExpertTable | ShardedTable,
+    replicates: int,
 ) -> NDArray[np.float32]:
     """Return how often each replicate contains each unit (R, U), scaled so that each group keeps its total weight.
 

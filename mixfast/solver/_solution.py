@@ -354,6 +354,8 @@ class Bootstrap:
     doubt : str
         Why the intervals are too narrow, if a group has too few sequences; empty otherwise.
     seconds : float
+    merged : bool
+        Whether units are blocks of neighbouring sequences.
     """
 
     solution: Solution
@@ -364,6 +366,7 @@ class Bootstrap:
     units: int
     doubt: str
     seconds: float
+    merged: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -443,4 +446,5 @@ def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -
         units=found.units,
         doubt=found.doubt,
         seconds=perf_counter() - began,
+        merged=found.merged,
     )

@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from mixfast._text.numbers import NOTHING, percent, tokens
 from mixfast._text.table import text_table
 from mixfast.region import cap_in_words
+from mixfast.tables import ShardedTable
 
 # These classes are in `_solution.py`, which imports this file.
 Solution = Any
@@ -93,11 +92,9 @@ def _shares(
 
 def _units(bootstrap: Bootstrap) -> str:
     table = bootstrap.solution.table
-    if table.sequence is None:
-        whole = bootstrap.units == table.n_rows
-        return f"{bootstrap.units:,} rows" if whole else f"{bootstrap.units:,} blocks of neighbouring rows"
-    whole = bootstrap.units >= np.unique(table.sequence).size
-    return f"{bootstrap.units:,} {'sequences' if whole else 'blocks of neighbouring sequences'}"
+    ids = table.has_sequence if isinstance(table, ShardedTable) else table.sequence is not None
+    what = "sequences" if ids else "rows"
+    return f"{bootstrap.units:,} {f'blocks of neighbouring {what}' if bootstrap.merged else what}"
 
 
 def _certificate(solution: Solution, bootstrap: Bootstrap | None) -> str:

@@ -22,7 +22,7 @@ REGIONS = {
 
 def weights_of(table, replicates, seed=0):
     """Return row weights (R, n) of each replicate that `bootstrap` samples with that seed."""
-    unit, group = _resample._units(table)
+    unit, group, _ = _resample._units(table)
     counts = _resample._draw(np.random.default_rng(seed), unit, group, table, replicates)
     return counts.astype(np.float64)[:, unit] * table.row_weight
 
@@ -79,7 +79,7 @@ def test_replicates_of_rows_that_one_expert_explains():
     best = np.minimum(rng.geometric(0.5, size=120) - 1, 4)
     loglik[np.arange(120), best] = -100.0
     found = check(ExpertTable.from_loglik(loglik, length=np.full(120, 100)), None, 0.0)
-    unit, group = _resample._units(found.solution.table)
+    unit, group, _ = _resample._units(found.solution.table)
     counts = _resample._draw(np.random.default_rng(0), unit, group, found.solution.table, 60)
     shares = np.array([np.bincount(best, weights=row, minlength=5) for row in counts]) / 120
     np.testing.assert_allclose(found.shares, shares, atol=1e-3)
@@ -110,13 +110,13 @@ def test_units_are_sequences_or_blocks_of_them():
     rng = np.random.default_rng(0)
     sequence, group = rng.integers(0, 40, size=500), rng.integers(0, 2, size=500)
     table = ExpertTable.from_loglik(tokens(500), sequence=sequence, group=group)
-    unit, groups = _resample._units(table)
+    unit, groups, _ = _resample._units(table)
     rows = [slice(*table.group_offsets[g : g + 2]) for g in range(2)]
     for g in range(2):
         pairs = set(zip(unit[rows[g]].tolist(), table.sequence[rows[g]].tolist(), strict=True))
         assert len(pairs) == np.unique(unit[rows[g]]).size == np.unique(table.sequence[rows[g]]).size
         assert set(unit[rows[g]]) == set(np.flatnonzero(groups == g))
-    blocks, groups = _resample._units(ExpertTable.from_loglik(tokens(10_000)))
+    blocks, groups, _ = _resample._units(ExpertTable.from_loglik(tokens(10_000)))
     assert groups.size == 4096
     assert np.all(np.diff(blocks) >= 0)
     assert np.bincount(blocks).max() == 3
@@ -131,7 +131,7 @@ def test_a_draw_keeps_the_weight_of_each_group():
     for g in range(3):
         rows = slice(*table.group_offsets[g : g + 2])
         np.testing.assert_allclose(weights[:, rows].sum(axis=1), table.row_weight[rows].sum(), rtol=1e-6)
-    unit, group = _resample._units(ExpertTable.from_loglik(tokens(500)))
+    unit, group, _ = _resample._units(ExpertTable.from_loglik(tokens(500)))
     counts = _resample._draw(rng, unit, group, ExpertTable.from_loglik(tokens(500)), 4000)
     assert np.all(counts.sum(axis=1) == 500)
     assert counts.mean() == 1.0

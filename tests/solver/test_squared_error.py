@@ -43,7 +43,7 @@ def test_holdout_compares_refits():
 def test_bootstrap_solves_the_resampled_tables(region, kl):
     table = table_of(np.random.default_rng(1))
     found = bootstrap(table, region, kl=kl, replicates=12, seed=5)
-    unit, group = _units(table)
+    unit, group, _ = _units(table)
     counts = _draw(np.random.default_rng(5), unit, group, table, 12)
     for row, share in zip(counts, found.shares, strict=True):
         again = ExpertTable.from_predictions(
@@ -108,7 +108,7 @@ def test_rows_without_weight_are_neither_resampled_nor_held_out_alone(kind):
         table = ExpertTable.from_loglik(values, **options)
     else:
         table = ExpertTable.from_predictions(values, values @ [0.5, 0.3, 0.2], **options)
-    unit, group = _units(table)
+    unit, group, _ = _units(table)
     counts = _draw(np.random.default_rng(0), unit, group, table, 50)
     assert np.isfinite(counts).all()
     assert (counts[:, 22:] == 0.0).all()

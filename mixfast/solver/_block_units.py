@@ -1,0 +1,73 @@
+"""The units that the bootstrap resamples in a sharded table: which one each row of a block belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Bins, Vector
+from mixfast.tables import Block, Sequences, ShardedTable, number_sequences, sequence_hash, windows
+
+
+@dataclass(frozen=True, eq=False)
+class BlockUnits:
+    """At most `size` units of each group, which keep neighbouring sequences together.
+
+    If the ids in a part do not ascend, its sequences are distributed over the units by a hash of their ids, because rows of a sequence
+    may then be far apart.
+
+    Attributes
+    ----------
+    sequences : Sequences
+    first, size : (G,) int64
+        The first unit of each group, and how many it has.
+    place : (U,) int32 or None
+        The number of each unit if empty ones are left out.
+    """
+
+    sequences: Sequences
+    first: NDArray[np.int64]
+    size: NDArray[np.int64]
+    place: NDArray[np.int32] | None = None
+
+    def bins(self, block: Block) -> Bins:
+        """Return the unit of each row of a block, (r,) int32."""
+        out = np.empty(block.table.n_rows, dtype=np.int32)
+        for group, window in windows(block):
+            first, size = int(self.first[group]), int(self.size[group])
+            if self.sequences.ascending:
+                count = int(self.sequences.counts[group])
+                number = self.sequences.numbers(block, group, window)
+                out[window] = first + (number * size // count if count > size else number)
+            else:
+                out[window] = first + (sequence_hash(block, window) % np.uint64(size)).astype(np.int64)
+        return out if self.place is None else self.place[out]
+
+
+def block_units(table: ShardedTable, most: int) -> tuple[BlockUnits, NDArray[np.int64], bool]:
+    """Return the units of a sharded table, at most `most` for each group, the group of each unit, and whether sequences share units."""
+    sequences = number_sequences(table)
+    size = np.minimum(sequences.counts, most)
+    units = BlockUnits(sequences, np.cumsum(size) - size, size)
+    group = np.repeat(np.arange(table.n_groups), size)
+    if not sequences.ascending:
+        filled = table.reduce(_row_counts, units, group.size, size=group.size) > 0.0
+        place = (np.cumsum(filled) - 1).astype(np.int32)
+        units, group = BlockUnits(sequences, units.first, size, place), group[filled]
+    return units, group, bool((sequences.counts > most).any())
+
+
+def unit_weights(table: ShardedTable, units: BlockUnits, count: int) -> Vector:
+    """Return the sum of the row weights of each unit, or the number of its rows if all weights are equal, (U,)."""
+    counted = _row_counts if table.uniform_weight is not None else _row_weights
+    return table.reduce(counted, units, count, size=count)
+
+
+def _row_counts(block: Block, units: BlockUnits, count: int) -> Vector:
+    return np.bincount(units.bins(block), minlength=count).astype(np.float64)
+
+
+def _row_weights(block: Block, units: BlockUnits, count: int) -> Vector:
+    return np.bincount(units.bins(block), weights=block.table.row_weight, minlength=count)
