@@ -48,6 +48,7 @@ class Output:
 MIXTURE = Output("a mixture", (*_YAML, ".json"), ("mixture", "shares"))
 FIT = Output("a file of laws", (".json", ".npz"), ("fit",))
 TABLE = Output("a table of experts", (".npz", ".npy"), ("table", "npy"))
+ROWS = Output("a table of experts", (".npz", ".npy", ".parquet"), ("table", "npy", "parquet"))
 RUNS = Output("a csv file of runs", (".csv",), ("csv",), free=True)
 PAGE = Output("a report", (".html", ".htm"), ("html",), free=True)
 COUNTS = Output("a file of token counts", _YAML, ("yaml",))

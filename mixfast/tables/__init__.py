@@ -9,7 +9,8 @@ to a GPU.
 
 Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
 an index or a split asks for. `_files` and `formats` read and write files; other rooms write folders of
-parts with `write_part`, `Manifest` and `check_folder_output`. `_names` checks names and lists them in messages.
+parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in` to `formats/_rows_out`, and
+`_verify` compares hashes. `_names` checks names and lists them in messages.
 """
 
 from mixfast.tables._blocks import Block as Block
@@ -23,6 +24,7 @@ from mixfast.tables._sequences import sequence_starts as sequence_starts
 from mixfast.tables._sequences import windows as windows
 from mixfast.tables._sharded import ShardedTable
 from mixfast.tables._table import ExpertTable
+from mixfast.tables._verify import verify as verify
 from mixfast.tables.formats._folder import check_folder_output as check_folder_output
 from mixfast.tables.formats._folder import part_name as part_name
 from mixfast.tables.formats._folder import write_part as write_part

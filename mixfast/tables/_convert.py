@@ -20,6 +20,7 @@ from mixfast._text.names import counted, listing
 from mixfast._text.progress import advance, working
 from mixfast.errors import AlignmentError, TableError
 from mixfast.tables._group_pass import Groups, read_groups
+from mixfast.tables._names import default_names, unit_of
 from mixfast.tables._parts import VECTORS
 from mixfast.tables._rounding import Rounding
 from mixfast.tables._rows_in import Input, RowsIn, read_input
@@ -77,6 +78,8 @@ class Converted:
         Number of values that became -inf.
     renumbered : bool
         Whether sequences of several files had the same ids, so that they have new ones.
+    unit : str
+        Unit of the table's loss, in words.
     """
 
     n_rows: int
@@ -89,6 +92,7 @@ class Converted:
     loss_change: float
     infinite: int
     renumbered: bool
+    unit: str
 
 
 def convert(
@@ -134,6 +138,8 @@ def convert(
     work = _Conversion(inputs, dtype, to_minus_inf, group_names)
     files = sum(len(one.files) for one in inputs)
     single = out.suffix.lower() in (".npz", ".npy", ".parquet")
+    if (out.suffix.lower() if single else format) in (".npy", "npy"):
+        work.refuse_npy(out, named=single)
     try:
         with working(f"writing {out}", work.n_rows, "row"):
             if single:
@@ -172,6 +178,15 @@ class _Conversion:
         if any("sequence" in file.dtypes for file in self.files):
             self.sequences = read_sequences(self.files, self._ranges)
         self._rounding = Rounding(max(len(self.groups.names), 1), self.dtype, to_minus_inf)
+
+    def refuse_npy(self, out: Path, *, named: bool) -> None:
+        """Refuse to write npy, which holds log-likelihoods only, if more would be lost; ``named`` if the names of the domains would be too."""
+        lost = [*self._vectors, *(["group"] if self.groups.names else []), *(["sequence"] if self.sequences else [])]
+        lost += ["domains"] if named and self.domains != default_names(len(self.domains)) else []
+        if lost:
+            raise TableError(
+                f"{out}: npy holds log-likelihoods only and would lose {', '.join(lost)}; write npz or parquet"
+            )
 
     def close(self) -> None:
         """Close the input files."""
@@ -351,6 +366,7 @@ class _Conversion:
             self._rounding.loss_change(divisors),
             self._rounding.infinite,
             self.sequences is not None and self.sequences.renumbered,
+            unit_of(has_weight="weight" in self._vectors, has_length="length" in self._vectors),
         )
 
 

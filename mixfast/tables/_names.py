@@ -78,3 +78,10 @@ def domain_names(given: Any, n_domains: int, label: str) -> tuple[str, ...]:
             "rows come first, domains second"
         )
     return domains
+
+
+def unit_of(*, has_weight: bool, has_length: bool) -> str:
+    """Return the unit of the loss of log-likelihoods, in words."""
+    if has_weight:
+        return "nats, as weighted by the rows' own weights"
+    return "nats per unit of length" if has_length else "nats per row"

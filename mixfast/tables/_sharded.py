@@ -17,7 +17,7 @@ from mixfast._text.numbers import size as size_text
 from mixfast.errors import TableError
 from mixfast.ranks import Ranks, Team
 from mixfast.tables._blocks import Block, Here, Plan, View, coded, planned, sampled_blocks, shares, text
-from mixfast.tables._names import checked_names, some
+from mixfast.tables._names import checked_names, some, unit_of
 from mixfast.tables._sides import LISTED, Side, listed_side, refuse_one_sided
 from mixfast.tables._tree import Tree, node_places
 from mixfast.tables._values import UNKNOWN, Extremes
@@ -127,9 +127,7 @@ class ShardedTable:
     @property
     def unit(self) -> str:
         """The unit of the table's loss, in words."""
-        if self.has_weight:
-            return "nats, as weighted by the rows' own weights"
-        return "nats per unit of length" if self.has_length else "nats per row"
+        return unit_of(has_weight=self.has_weight, has_length=self.has_length)
 
     @property
     def uniform_weight(self) -> float | None:

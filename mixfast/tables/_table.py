@@ -18,7 +18,7 @@ from mixfast._text.numbers import size
 from mixfast._text.visible import quote
 from mixfast.errors import BackendError, TableError
 from mixfast.ranks import Ranks, Team
-from mixfast.tables._names import checked_names, default_names, some
+from mixfast.tables._names import checked_names, default_names, some, unit_of
 from mixfast.tables._rows import RowFacts, describe
 from mixfast.tables._selection import expand_outputs, row_index, split_mask
 from mixfast.tables._values import (
@@ -439,9 +439,7 @@ class ExpertTable(Frozen):
         """The unit of the table's loss, in words."""
         if self.kind == "mse":
             return "half squared units of the target"
-        if self.weight is not None:
-            return "nats, as weighted by the rows' own weights"
-        return "nats per unit of length" if self.length is not None else "nats per row"
+        return unit_of(has_weight=self.weight is not None, has_length=self.length is not None)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -26,6 +26,11 @@ CALLS = [
     ("info", "ratios.csv"),
     ("info", "mixture.yaml"),
     ("info",),
+    ("table", "split", "table.npz", "--parts", "2", "--out", "parts"),
+    ("table", "verify", "parts"),
+    ("table", "cast", "parts", "--dtype", "float16", "--out", "half"),
+    ("table", "pack", "half", "--out", "half.npz"),
+    ("table", "merge", "half", "half.npz", "--out", "twice"),
     ("design", "--tokens", "tokens.yaml", "--budget", "1000"),
     ("design", "--domains", "a,b", "--runs", "4", "--out", "design.csv"),
     ("fit", "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "law.json"),
@@ -100,7 +105,9 @@ def test_the_schema_has_every_command_and_no_other():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert [parser.prog.partition(" ")[2] for parser in leaves(build_parser())] == sorted(COMMANDS, key=_place)
     # Scoring needs models: `tests/score` tests it.
-    assert {" ".join(words[: 2 if words[0] == "reuse" else 1]) for words in CALLS} == set(COMMANDS) - {"score"}
+    assert {" ".join(words[: 2 if words[0] in ("reuse", "table") else 1]) for words in CALLS} == set(COMMANDS) - {
+        "score"
+    }
 
 
 def _place(command):
