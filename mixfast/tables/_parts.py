@@ -129,7 +129,7 @@ class OpenPart:
         """Read rows of an array, from `first` on, until `out` is full."""
         dtype, shape, start = self.part.arrays[key]
         at = start + first * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        rest = memoryview(out.reshape(-1).view(np.uint8))
+        rest = memoryview(out.reshape(-1).view(np.uint8).data)
         while rest:
             count = os.preadv(self._descriptor, [rest], at)
             if not count:

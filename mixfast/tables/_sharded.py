@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import shown
+from mixfast._text.names import listing, shown
+from mixfast._text.numbers import LARGEST
 from mixfast._text.numbers import size as size_text
 from mixfast.errors import TableError
-from mixfast.ranks import Ranks, Team
-from mixfast.tables._blocks import Block, Here, Plan, View, coded, planned, sampled_blocks, shares, text
+from mixfast.ranks import Team
+from mixfast.tables._blocks import Block, Here, View
 from mixfast.tables._names import checked_names, some, unit_of
+from mixfast.tables._plan import Plan, planned, sampled_blocks, sampled_rows, shares
 from mixfast.tables._sides import LISTED, Side, listed_side, refuse_one_sided
 from mixfast.tables._tree import Tree, node_places
 from mixfast.tables._values import UNKNOWN, Extremes
-from mixfast.tables._whole import Whole, listed, read_whole, with_groups
-from mixfast.tables.formats._manifest import Manifest
+from mixfast.tables._whole import Whole
 
 # Numbers that a rank adds to its part of a sum: smallest and largest value, smallest row maximum, and how many blocks it has visited.
 _SEEN = 4
@@ -53,18 +53,11 @@ class ShardedTable:
         self.team = team if team is not None else Team.of(None)
         self._key: int | None = None
         self._checked: int | None = None
+        self._weight_sums: Vector | None = None
+        # Rows of a sample, which are fewer than those that it reads if it is one side of a split.
+        self._sample_rows: int | None = None
         self._extremes: Extremes = UNKNOWN
         self._plan: Plan | None = None
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str], ranks: Ranks | Team | None, make: Callable[..., Any]) -> ShardedTable:
-        """Read the headers of a folder of parts. `ExpertTable.load` calls this; `make` makes the table of a block."""
-        team = Team.of(ranks)
-        if team.leading:
-            return _loaded(Path(folder), team, make)
-        table: ShardedTable = team.lead(lambda: _loaded(Path(folder), team, make))
-        table.team = team
-        return table
 
     @property
     def path(self) -> Path:
@@ -95,9 +88,7 @@ class ShardedTable:
     @property
     def n_rows(self) -> int:
         """Number of rows n."""
-        every = int(sum(self._view.group_rows))
-        # A sample of one side of a split has about as many rows as this.
-        return round(every / self._stretch) if self.sampled else every
+        return sum(self._view.group_rows) if self._sample_rows is None else self._sample_rows
 
     @property
     def n_domains(self) -> int:
@@ -133,7 +124,37 @@ class ShardedTable:
     def uniform_weight(self) -> float | None:
         """The weight c of every row if all are equal, else None."""
         given = self._view.uniform_weight
-        return given if given is None or not self.sampled else given * self._stretch
+        return None if given is None else given * self._view.stretch
+
+    @property
+    def weight_sums(self) -> Vector:
+        """Sum of the weights c of each group, (G,) float64; weights and lengths are read once for it.
+
+        Raises
+        ------
+        TableError
+            If all rows of a group have weight 0, or the sum is too large.
+        """
+        if self._weight_sums is None:
+            if self.has_weight or self.has_length or self.sampled:
+                self._weight_sums = self._summed_weights()
+            else:
+                self._weight_sums = np.ones(self.n_groups)
+        return self._weight_sums
+
+    def _summed_weights(self) -> Vector:
+        sums = self.reduce(_sum_weights, size=self.n_groups)
+        if not np.all((sums > 0.0) & (sums <= LARGEST)) and not self.sampled:
+            wrong = [
+                f"{name} ({total:g})"
+                for name, total in zip(self.group_names, sums.tolist(), strict=True)
+                if not 0.0 < total <= LARGEST
+            ]
+            raise TableError(
+                f"{self.path}: the row weights (weight over length) of these groups sum to 0 or to more than {LARGEST:g}: {listing(wrong)}; "
+                "give some of their rows a weight above 0, divide the weights by one number, or leave the groups out"
+            )
+        return sums
 
     @property
     def extremes(self) -> Extremes:
@@ -204,7 +225,10 @@ class ShardedTable:
         return tree.nodes[0].total
 
     def collect(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        """Return ``function(block, *args)`` of every block, in the order of the blocks."""
+        """Return ``function(block, *args)`` of every block, in the order of the blocks.
+
+        The ``table`` of a block may have no rows if this is one side of a split.
+        """
         return [answer for answers in self._each(_collected, function, args) for answer in answers]
 
     def sample(self, count: int) -> ShardedTable:
@@ -212,11 +236,15 @@ class ShardedTable:
 
         Its weights are larger by n / count, so that its sums estimate those of all rows.
         """
-        if count >= self.n_rows or self.sampled:
+        if 2 * count > self.n_rows or self.sampled:
             return self
-        # Of one side of a split, rows of the other are read too.
-        read = round(count * int(self._whole.rows.sum()) / self.n_rows)
-        return ShardedTable(self._whole, replace(self._view, sampled=read), self._make, self.team)
+        total = int(self._whole.rows.sum())
+        # A side of a split keeps some of the rows that are read.
+        count = min(round(count * total / self.n_rows), total // 2)
+        found = sampled_rows(self._whole.rows, count)
+        sample = self._with(sampled=count, stretch=total / found)
+        sample._sample_rows = sum(sample.collect(_count)) if self._view.sides else found
+        return sample if sample._sample_rows else self
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ShardedTable, ShardedTable]:
         """Split the rows in two at random, by whole sequences and by the same share in each group.
@@ -268,8 +296,7 @@ class ShardedTable:
         if not self.has_weight and not self.has_length and (rows == rows[0]).all():
             uniform = 1.0 / int(rows[0])
         sides = (*self._view.sides, side)
-        view = replace(self._view, group_rows=tuple(rows.tolist()), uniform_weight=uniform, sides=sides)
-        table = ShardedTable(self._whole, view, self._make, self.team)
+        table = self._with(group_rows=tuple(rows.tolist()), uniform_weight=uniform, sides=sides)
         # Blocks that this table has checked are not checked again.
         table._checked = self._key
         return table
@@ -287,10 +314,8 @@ class ShardedTable:
             self._whole, replace(self._view, chosen=tuple(place[name] for name in names)), self._make, self.team
         )
 
-    @property
-    def _stretch(self) -> float:
-        """Rows of the folder for each row of a sample."""
-        return int(self._whole.rows.sum()) / self.sampled if self.sampled else 1.0
+    def _with(self, **changes: Any) -> ShardedTable:
+        return ShardedTable(self._whole, replace(self._view, **changes), self._make, self.team)
 
     @property
     def _blocks(self) -> Plan:
@@ -331,45 +356,6 @@ class ShardedTable:
         return ShardedTable, (self._whole, self._view, self._make)
 
 
-def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
-    lists = team.each(_listed, folder)
-    for rank, found in enumerate(lists):
-        if found != lists[0]:
-            differ = sorted(set(found) ^ set(lists[0]))[0][0]
-            raise TableError(
-                f"rank {rank} sees other parts in {folder} than rank 0 ({differ}): all ranks must read the same files, for example "
-                "on a shared file system"
-            )
-    whole = read_whole(folder, lists[0])
-    manifest = Manifest.read(folder)
-    given = manifest.groups if manifest is not None and manifest.groups != ("all",) else None
-    table = ShardedTable(whole, View(group_rows=(int(whole.rows.sum()),)), make, team)
-    if whole.has("group"):
-        entries = table._each(_entries)
-        found_entries: list[list[Any]] = [[] for _ in whole.parts]
-        for answer in entries:
-            for number, values in answer.items():
-                found_entries[number].extend(values)
-        whole = with_groups(whole, [list(dict.fromkeys(values)) for values in found_entries], given)
-        table = ShardedTable(whole, table._view, make, team)
-        counts = sum(np.array(answer) for answer in table._each(_counts))
-    else:
-        whole = with_groups(whole, None, given)
-        counts = whole.rows.sum()[None]
-    counts = np.asarray(counts, dtype=np.int64)
-    if (counts == 0).any():
-        unused = [name for name, count in zip(whole.group_names, counts.tolist(), strict=True) if not count]
-        raise TableError(f"{folder}: no row belongs to the groups {some(unused)}")
-    uniform = None
-    if not whole.has("weight") and not whole.has("length") and (counts == counts[0]).all():
-        uniform = 1.0 / int(counts[0])
-    return ShardedTable(whole, View(group_rows=tuple(counts.tolist()), uniform_weight=uniform), make, team)
-
-
-def _listed(state: dict[Any, Any], folder: Path) -> list[tuple[str, int]]:
-    return listed(folder)
-
-
 def _opened(
     state: dict[Any, Any],
     key: int,
@@ -385,35 +371,12 @@ def _opened(
             memory.update((name, found) for name, found in known.items() if name == "extremes")
 
 
-def _entries(state: dict[Any, Any], key: int) -> dict[int, list[Any]]:
-    """Return the distinct entries of ``group`` in the blocks of this rank, by part."""
-    here: Here = state[key]
-    found: dict[int, dict[Any, None]] = {}
-    for index in range(here.first, here.last):
-        number = int(here.plan.part[index])
-        entries = here.part(number).read("group", int(here.plan.first[index]), int(here.plan.last[index]))
-        starts = np.concatenate(([0], np.flatnonzero(entries[1:] != entries[:-1]) + 1))
-        found.setdefault(number, {}).update(dict.fromkeys(map(text, entries[starts].tolist())))
-    return {number: list(values) for number, values in found.items()}
-
-
-def _counts(state: dict[Any, Any], key: int) -> list[int]:
-    here: Here = state[key]
-    total = np.zeros(len(here.whole.group_names), dtype=np.int64)
-    for index in range(here.first, here.last):
-        number = int(here.plan.part[index])
-        entries = here.part(number).read("group", int(here.plan.first[index]), int(here.plan.last[index]))
-        total += np.bincount(coded(entries, here.whole.codes[number]), minlength=total.size)
-    return [int(count) for count in total]
-
-
 def _reduced(
     state: dict[Any, Any], key: int, function: Callable[..., Vector], args: tuple[Any, ...], size: int
 ) -> Vector:
     here: Here = state[key]
     tree = Tree(here.n_blocks)
     for block in here.visit():
-        # One side of a split may have no rows in a block.
         answer = np.array(function(block, *args), dtype=np.float64) if block.filled else np.zeros(size)
         if answer.shape != (size,):
             raise ValueError(f"{function.__name__} returned {answer.shape}, expected ({size},)")
@@ -421,10 +384,22 @@ def _reduced(
     return np.concatenate([here.seen(), *(node.total for node in tree.nodes)])
 
 
+def _collected(state: dict[Any, Any], key: int, function: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
+    here: Here = state[key]
+    return [function(block, *args) for block in here.visit()]
+
+
 def _side_counts(block: Block, side: Side, n_groups: int) -> NDArray[np.int64]:
     return block.facts().counts(side, n_groups)
 
 
-def _collected(state: dict[Any, Any], key: int, function: Callable[..., Any], args: tuple[Any, ...]) -> list[Any]:
-    here: Here = state[key]
-    return [function(block, *args) for block in here.visit()]
+def _count(block: Block) -> int:
+    return len(block.rows)
+
+
+def _sum_weights(block: Block) -> Vector:
+    """Return the sum of the weights of each group, (G,)."""
+    rows, groups = block.rows, len(block.view.group_rows)
+    weight = np.full(len(rows), rows.uniform) if rows.weight is None else rows.weight
+    codes = np.zeros(len(rows), dtype=np.int32) if rows.codes is None else rows.codes
+    return np.bincount(codes, weights=weight, minlength=groups).astype(np.float64, copy=False)

@@ -307,13 +307,13 @@ class ExpertTable(Frozen):
         from mixfast.tables._files import holds_parts, read
 
         if holds_parts(path):
-            from mixfast.tables._sharded import ShardedTable
+            from mixfast.tables._loading import load_parts
 
             if task is not None or conditional:
                 raise TableError(
                     f"{os.fspath(path)} is a table of parts: task and conditional are for a folder of experts"
                 )
-            return ShardedTable.load(path, ranks, make_block)
+            return load_parts(path, ranks, make_block)
         if ranks is not None:
             raise TableError(
                 f"{os.fspath(path)} is not a folder of parts, and only such a table can be shared by ranks: write one with "

@@ -74,8 +74,8 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", name)]
 
 
-def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> Whole:
-    """Read the headers of all parts and check that they make one table."""
+def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, Manifest | None]:
+    """Read the headers of all parts and check that they make one table; return its table.json too."""
     manifest = Manifest.read(folder)
     suffixes = sorted({Path(name).suffix for name, _ in files})
     if len(suffixes) > 1:
@@ -96,7 +96,7 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> Whole:
     _check_alike(parts)
     domains = _domains(parts, None if manifest is None else manifest.domains)
     orders = tuple(_order(part, domains) for part in parts)
-    return Whole(folder, parts, domains, orders)
+    return Whole(folder, parts, domains, orders, codes=(None,) * len(parts)), manifest
 
 
 def _compare(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:
@@ -181,48 +181,35 @@ def _order(part: Part, domains: tuple[str, ...]) -> NDArray[np.int32] | None:
     return np.array([places[name] for name in domains], dtype=np.int32)
 
 
-def with_groups(whole: Whole, found: Sequence[Sequence[Any]] | None, given: tuple[str, ...] | None) -> Whole:
-    """Return the table with the codes of its groups.
+def with_groups(whole: Whole, entries: Sequence[Sequence[Any]], manifest: Manifest | None) -> Whole:
+    """Return the table with the codes of its groups, given the distinct entries of ``group`` of each part.
 
-    Parameters
-    ----------
-    whole : Whole
-    found : for each part the distinct entries of ``group``, or None if no part has groups
-    given : names of the groups in table.json, or None
+    Groups have the order of table.json, else that of integers without names, else that in which the parts name them.
     """
-    if found is None:
-        return replace(whole, codes=(None,) * len(whole.parts))
-    named = [_named_entries(part, entries) for part, entries in zip(whole.parts, found, strict=True)]
-    if all(part.group_names is None for part in whole.parts) and all(
-        isinstance(entry, int) for names in named for entry in names
-    ):
-        values = sorted({entry for names in named for entry in names})
-        labels: dict[Any, str] = {value: f"group_{value}" for value in values}
+    labels = [_labels(part, found) for part, found in zip(whole.parts, entries, strict=True)]
+    plain = all(part.group_names is None for part in whole.parts)
+    if manifest is not None:
+        names = manifest.groups
+    elif plain and all(isinstance(entry, int) for found in labels for entry in found):
+        names = tuple(f"group_{entry}" for entry in sorted({entry for found in labels for entry in found}))
     else:
-        labels = {}
-    universe = (
-        tuple(dict.fromkeys(labels.values() or [str(name) for names in named for name in names.values()]))
-        if given is None
-        else given
-    )
-    place = {name: code for code, name in enumerate(universe)}
-    codes = []
-    for part, names in zip(whole.parts, named, strict=True):
-        texts = {entry: labels.get(entry, name) for entry, name in names.items()}
-        unknown = [name for name in texts.values() if name not in place]
-        if unknown:
+        listed = [part.group_names or found.values() for part, found in zip(whole.parts, labels, strict=True)]
+        names = tuple(dict.fromkeys(name for found in listed for name in found))
+    place = {name: code for code, name in enumerate(names)}
+    for part, found in zip(whole.parts, labels, strict=True):
+        if unknown := [name for name in found.values() if name not in place]:
             raise TableError(
-                f"{part.path} has the groups {some(unknown)}, which {MANIFEST} does not name: {listing(universe)}"
+                f"{part.path} has the groups {some(unknown)}, which {MANIFEST} does not name; its groups are {listing(names)}"
             )
-        codes.append({entry: place[name] for entry, name in texts.items()})
-    return replace(whole, group_names=universe, codes=tuple(codes))
+    codes = tuple({entry: place[name] for entry, name in found.items()} for found in labels)
+    return replace(whole, group_names=names, codes=codes)
 
 
-def _named_entries(part: Part, entries: Sequence[Any]) -> dict[Any, str]:
+def _labels(part: Part, entries: Sequence[Any]) -> dict[Any, str]:
     """Return the name of each distinct entry of the part's ``group``."""
-    if part.group_names is None:
-        return {entry: entry if isinstance(entry, str) else f"group_{entry}" for entry in entries}
     names = part.group_names
+    if names is None:
+        return {entry: entry if isinstance(entry, str) else f"group_{entry}" for entry in entries}
     unknown = [
         entry for entry in entries if (entry not in names if isinstance(entry, str) else not 0 <= entry < len(names))
     ]

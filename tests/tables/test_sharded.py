@@ -68,3 +68,48 @@ def test_sums_have_the_same_bits_for_every_number_of_ranks(leaves):
             top.add_all(tree.nodes)
         sums.add(top.nodes[0].total.tobytes())
     assert len(sums) == 1
+
+
+def rows_of(block):
+    """Return what identifies the rows of a block: their sequence, group and weight."""
+    table = block.table
+    return np.stack([table.sequence, table.group, table.row_weight])
+
+
+def test_a_sample_is_spread_over_all_parts_and_estimates_the_sums(tmp_path):
+    arrays = made(n=60_000)
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays, cuts=(0, 20_000, 20_100, 60_000)))
+    sample = table.sample(8192)
+    found = np.hstack(sample.collect(rows_of))
+    assert sample.n_rows == found.shape[1] == pytest.approx(8192, abs=64)
+    assert np.histogram(found[0], 10)[0].min() > 600
+    w = np.full(5, 0.2)
+    assert sample.reduce(block_sums, w, size=3)[:2] == pytest.approx(table.reduce(block_sums, w, size=3)[:2], rel=0.03)
+    assert sample.weight_sums == pytest.approx(table.weight_sums, rel=0.1)
+    # The rows are read once.
+    for part in table.parts:
+        part.unlink()
+    assert np.hstack(sample.collect(rows_of)).tobytes() == found.tobytes()
+
+
+def test_a_side_of_a_split_can_be_sampled_and_split_again(tmp_path):
+    table = ExpertTable.load(write_parts(tmp_path / "t", {"loglik": made()["loglik"]}))
+    fit, held_out = table.split(0.25, seed=1)
+    assert (fit.uniform_weight, held_out.uniform_weight) == (1 / fit.n_rows, 1 / held_out.n_rows)
+    assert sum(side.n_rows for side in fit.split(0.5, seed=2)) == fit.n_rows
+    sample = fit.sample(200)
+    assert sample.n_rows == sum(sample.collect(len_of)) == pytest.approx(200, abs=60)
+
+
+def len_of(block):
+    return len(block.table)
+
+
+def test_domains_can_be_selected_from_parts_in_different_orders(tmp_path):
+    arrays = made()
+    whole = ExpertTable.from_loglik(domains=DOMAINS, **arrays).select(["news", "web"])
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays)).select(["news", "web"])
+    w = np.array([0.25, 0.75])
+    loss = whole.row_weight @ -np.log(np.exp(whole.loglik.astype(np.float64)) @ w)
+    assert table.reduce(block_sums, w, size=3)[0] == pytest.approx(loss, rel=1e-12)
+    assert table.extremes == whole.extremes

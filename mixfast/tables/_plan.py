@@ -1,0 +1,116 @@
+"""Cut a table into blocks, the fixed ranges of rows whose sums are added, and share them out among the ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.tables._whole import Whole
+
+# A table has about this many blocks, within these numbers of elements for each.
+_BLOCKS = 256
+_FEWEST, _MOST = 1 << 16, 1 << 24
+# Blocks have a multiple of this many rows, as the panels of the sweeps do.
+_ROWS = 512
+# Blocks of a sample, and the rows that it reads at one place.
+_SAMPLED_BLOCKS, _RUN = 64, 256
+# A rank may have this fraction more or less than its share of the rows, if its blocks then end at the end of a part.
+_BALANCE = 0.05
+
+
+class Run(NamedTuple):
+    """A range of rows of one part."""
+
+    part: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The blocks of a table: block b is the rows ``first[b]`` to ``last[b]`` of a part, and begins at row ``start[b]`` of the table."""
+
+    part: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return self.part.size
+
+
+def planned(whole: Whole) -> Plan:
+    """Return the blocks of a table; they depend on its parts only."""
+    rows, n_domains = whole.rows, len(whole.domains)
+    elements = min(max(int(rows.sum()) * n_domains // _BLOCKS, _FEWEST), _MOST)
+    step = max(elements // n_domains // _ROWS, 1) * _ROWS
+    part, first, last = [], [], []
+    for number, count in enumerate(rows.tolist()):
+        starts = np.arange(0, count, step)
+        part.append(np.full(starts.size, number))
+        first.append(starts)
+        last.append(np.minimum(starts + step, count))
+    before = np.concatenate(([0], np.cumsum(rows)))
+    numbers, firsts = np.concatenate(part), np.concatenate(first)
+    return Plan(numbers, firsts, np.concatenate(last), before[numbers] + firsts)
+
+
+def shares(plan: Plan, size: int) -> list[tuple[int, int]]:
+    """Return the range of blocks of each rank: about equally many rows, whole parts where that is balanced within 5 %.
+
+    Among boundaries that are near enough, that of the largest subtree is used, so that few sums cross.
+    """
+    # Boundary b lies before block b.
+    rows_before = np.append(plan.start, plan.start[-1] + plan.last[-1] - plan.first[-1])
+    at_part = np.concatenate(([True], plan.part[1:] != plan.part[:-1], [True]))
+    boundaries = np.arange(len(plan) + 1)
+    subtree = np.where(boundaries, boundaries & -boundaries, 1 << 62)
+    cuts = [0]
+    for rank in range(1, size):
+        off = np.abs(rows_before - rows_before[-1] * rank / size)
+        near = off <= max(_BALANCE / 2 * rows_before[-1] / size, off.min())
+        # The last key counts most.
+        best = np.lexsort((off, -subtree, ~at_part, ~near))[0]
+        cuts.append(max(int(best), cuts[-1]))
+    cuts.append(len(plan))
+    return list(pairwise(cuts))
+
+
+def sampled_blocks(count: int) -> int:
+    """Return the number of blocks of a sample of this many rows."""
+    return max(min(_SAMPLED_BLOCKS, count), 1)
+
+
+def sampled_rows(rows: NDArray[np.int64], count: int) -> int:
+    """Return how many rows a sample of about `count` reads from parts of these numbers of rows."""
+    before = np.concatenate(([0], np.cumsum(rows)))
+    runs = (run for index in range(sampled_blocks(count)) for run in sampled_runs(before, count, index))
+    return sum(run.last - run.first for run in runs)
+
+
+def sampled_runs(rows_before: NDArray[np.int64], count: int, index: int) -> list[Run]:
+    """Return the rows of block `index` of a sample: runs of neighbouring rows, spread evenly over its stretch of the table.
+
+    `rows_before` (P + 1,) are the rows before each part.
+    """
+    total, blocks = int(rows_before[-1]), sampled_blocks(count)
+    low, high = (total * place // blocks for place in (index, index + 1))
+    wanted = count * (index + 1) // blocks - count * index // blocks
+    pieces = max(-(-wanted // _RUN), 1)
+    stretch = (high - low) / pieces
+    place = np.random.default_rng(index).random(pieces)
+    runs: list[Run] = []
+    for piece in range(pieces):
+        size = min(wanted * (piece + 1) // pieces - wanted * piece // pieces, int(stretch) or 1)
+        begin = low + int(piece * stretch + place[piece] * max(stretch - size, 0.0))
+        while size > 0:
+            number = int(np.searchsorted(rows_before, begin, side="right")) - 1
+            taken = min(size, int(rows_before[number + 1]) - begin)
+            row = begin - int(rows_before[number])
+            runs.append(Run(number, row, row + taken))
+            begin, size = begin + taken, size - taken
+    return runs
