@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +15,9 @@ from mixfast.mixture import Mixture
 from mixfast.solver._problem import GroupWeights, rows_of
 from mixfast.tables import Block, ExpertTable, ShardedTable, windows
 
-# Rows that are summed in one block.
-_BLOCK = 4096
-
 
 def losses(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     mixtures: ArrayLike | Mixture,
     *,
     objective: Mapping[str, float] | str | None = None,
@@ -64,7 +60,9 @@ def losses(
     return rows_of(table, threads=threads).losses(shares, None if weights.worst else weights.share)
 
 
-def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: int | None = None) -> Matrix:
+def group_losses(
+    table: ExpertTable | ShardedTable, mixtures: ArrayLike | Mixture, *, threads: int | None = None
+) -> Matrix:
     """Compute the loss of each of many candidate mixtures on each group of rows.
 
     Parameters
@@ -83,7 +81,7 @@ def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: 
         Shares of the wrong shape, negative or not finite.
     """
     shares = checked(mixtures, table.domains)
-    return np.array([group.losses(shares) for group in rows_of(table, threads=threads).groups(None)])
+    return rows_of(table, threads=threads).group_losses(shares)
 
 
 def lone_losses(table: ExpertTable | ShardedTable, *, threads: int | None = None) -> tuple[Matrix, Vector]:
@@ -96,19 +94,11 @@ def lone_losses(table: ExpertTable | ShardedTable, *, threads: int | None = None
     return expert_losses(table, threads=threads), group_losses(table, equal, threads=threads)[:, 0]
 
 
-def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
+def expert_losses(table: ExpertTable | ShardedTable, *, threads: int | None = None) -> Matrix:
     """Compute the loss (G, K) of each single expert on each group of rows, by sums of columns."""
     if table.kind != "ce":
         return group_losses(table, np.eye(table.n_domains), threads=threads)
-    table = table.to("cpu")
-    out = np.zeros((table.n_groups, table.n_domains))
-    weight, ends = table.row_weight, table.group_offsets.tolist()
-    for group, (begin, end) in enumerate(pairwise(ends)):
-        for start in range(begin, end, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, end))
-            counted = weight[rows] > 0.0  # an expert may give a row of weight 0 the probability 0
-            out[group] -= weight[rows][counted] @ table.values[rows][counted].astype(np.float64)
-    return out
+    return rows_of(table, threads=threads).expert_losses()
 
 
 def _lone_losses(block: Block, threads: int) -> Vector:

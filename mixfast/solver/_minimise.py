@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mixfast._engine.backend import device as devices
+from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.rows import isa
 from mixfast._engine.objectives.kl import Kl
-from mixfast._engine.objectives.pieces import GroupLosses
+from mixfast._engine.objectives.sharded_rows import ShardedRows
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.mixture import Mixture
@@ -37,7 +38,7 @@ def minimise_problem(problem: Problem) -> Found:
         from mixfast._engine.optimise.minimax import minimise_largest
 
         minimum, group_weight = minimise_largest(
-            GroupLosses(problem.groups),
+            problem.pieces,
             problem.limits,
             Kl(problem.kl, problem.reach.prior),
             problem.first,
@@ -66,7 +67,7 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
         value, gradient, _ = problem.objective.precise().sums(w)
         spread = 0.0
     else:
-        found = GroupLosses(problem.groups).at(w, curved=False)
+        found = problem.pieces.at(w, curved=False)
         cost, slope = Kl(problem.kl, problem.reach.prior).at(w)
         value, gradient = float(found.values.max()) + cost, group_weight @ found.gradients + slope
         spread = max(float(found.values.max() - group_weight @ found.values), 0.0)
@@ -76,6 +77,11 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
 
 def _backend_name(problem: Problem) -> str:
     rows = problem.rows
+    if isinstance(rows, ShardedRows):
+        team = rows.table.team
+        threads = thread_count(rows.given_threads)
+        ranks = "" if team.alone else f"{team.size} ranks, "
+        return f"cpu ({isa()}, {ranks}{threads} threads)"
     if rows.device is None:
         return f"cpu ({isa()}, {rows.threads} threads)"
     streamed = "" if devices.is_tensor(rows.table.values) else ", streamed"

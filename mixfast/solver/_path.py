@@ -9,14 +9,14 @@ from mixfast._text.progress import tracked
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import PAPER_LOOPS, checked_problem, found_by
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 # Share that all domains together get in the next start, so that every domain can gain a share again.
 _OTHERS = 0.001
 
 
 def path(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     region: Region | None = None,
     *,
     kl: Sequence[float] | None = None,

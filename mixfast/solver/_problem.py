@@ -17,14 +17,16 @@ from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.kl import Kl, Regularised
+from mixfast._engine.objectives.pieces import Pieces
 from mixfast._engine.objectives.rows import TableRows
+from mixfast._engine.objectives.sharded_rows import ShardedRows
 from mixfast._engine.objectives.wear import Wear
 from mixfast._text.names import listing, matching, misspelt
 from mixfast._text.numbers import LARGEST
-from mixfast.errors import AlignmentError, RegionError, TableError
+from mixfast.errors import AlignmentError, BackendError, RegionError, TableError
 from mixfast.region import Reach, Region, reach
 from mixfast.solver._start import starting_point
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 
 class GroupWeights(NamedTuple):
@@ -67,7 +69,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        table: ExpertTable,
+        table: ExpertTable | ShardedTable,
         region: Region | None = None,
         *,
         kl: float = 0.0,
@@ -80,7 +82,7 @@ class Problem:
         wear: float | None = None,
     ) -> Problem:
         """Check and align the arguments, and move the table to the device that computes."""
-        if not isinstance(table, ExpertTable):
+        if not isinstance(table, (ExpertTable, ShardedTable)):
             raise TypeError(
                 f"solve takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik(array) or .load(path)"
             )
@@ -148,6 +150,11 @@ class Problem:
         """The loss of each group alone, without the KL term, over the usable domains."""
         return self.rows.groups(self.usable)
 
+    @property
+    def pieces(self) -> Pieces:
+        """The losses of all groups, for the largest of which a mixture is sought."""
+        return self.rows.pieces(self.usable)
+
     def kl_of(self, w: Vector) -> float:
         """The KL term of a mixture (K,)."""
         return 0.0 if self.kl == 0.0 else Kl(self.kl, self.where.prior).at(w)[0]
@@ -174,7 +181,7 @@ def _simplex(domains: tuple[str, ...]) -> Region:
 
 
 def rows_of(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     region: Region | None = None,
     *,
     threads: int | None = None,
@@ -182,6 +189,12 @@ def rows_of(
     wear: float | None = None,
 ) -> TableRows:
     """The rows of a table on the device of a backend, with `wear` for repeated tokens."""
+    if isinstance(table, ShardedTable):
+        _refuse_backend(backend)
+        worn = None if wear is None else _wear(wear, table, region)
+        if threads is not None:
+            thread_count(threads)
+        return ShardedRows(table, threads=threads, wear=worn)
     table, device = _placed(table, backend)
     worn = None if wear is None else _wear(wear, table, region)
     return TableRows(table, threads=thread_count(threads), device=device, wear=worn)
@@ -193,7 +206,7 @@ def _checked_kl(kl: float) -> float:
     return float(kl)
 
 
-def _aligned(region: Region | None, table: ExpertTable) -> Region | None:
+def _aligned(region: Region | None, table: ExpertTable | ShardedTable) -> Region | None:
     if region is None:
         return None
     if not isinstance(region, Region):
@@ -220,7 +233,15 @@ def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
     return table, device
 
 
-def _wear(repeats: float, table: ExpertTable, region: Region | None) -> Wear:
+def _refuse_backend(backend: str) -> None:
+    """Refuse backends that a table of several parts does not have."""
+    if backend == "reference":
+        raise BackendError('backend="reference" needs all rows in memory: load one file, not a folder of parts')
+    if backend == "cuda":
+        devices.cuda_device()
+
+
+def _wear(repeats: float, table: ExpertTable | ShardedTable, region: Region | None) -> Wear:
     if not (math.isfinite(repeats) and repeats > 0.0):
         raise ValueError(f"wear is {repeats}, expected a number of repeats above 0")
     if table.kind != "ce":

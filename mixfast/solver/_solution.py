@@ -25,7 +25,7 @@ from mixfast.region import Region, ShadowPrice, domain_columns, shadow_prices
 from mixfast.solver._losses import checked
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
-from mixfast.solver._problem import Problem
+from mixfast.solver._problem import Problem, rows_of
 from mixfast.solver._summary import solve_summary, span
 from mixfast.tables import ExpertTable
 
@@ -205,7 +205,8 @@ class Solution(Frozen):
         if len(names) == 1:
             return {names[0]: self.loss}
         w = self._problem.reach.restrict(self.mixture.weights)[None, :]
-        return {name: float(group.losses(w)[0]) for name, group in zip(names, self._problem.groups, strict=True)}
+        found = self._problem.rows.group_losses(w, self._problem.usable)[:, 0]
+        return dict(zip(names, found.tolist(), strict=True))
 
     @property
     def epochs(self) -> dict[str, float] | None:
@@ -255,7 +256,7 @@ class Solution(Frozen):
                     f"the table has the domains {listing(table.domains)} and groups {listing(table.group_names)}, expected those of the "
                     f"solve: {listing(self.table.domains)} and {listing(self.table.group_names)}"
                 )
-            rows = rows.over(table)
+            rows = rows_of(table, self.region, threads=rows.given_threads, wear=self.wear)
         return rows.losses(checked(mixtures, self.table.domains), None if self.worst else self._problem.weights.share)
 
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:

@@ -14,7 +14,7 @@ from mixfast.region import Region
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 # The loops of the MixMin code, and how many of the last iterates each script drops.
 PAPER_LOOPS = {"eg-paper": 0, "eg-paper-pcba": 1}
@@ -25,7 +25,7 @@ _LARGE = 1 << 22
 
 
 def solve(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     region: Region | None = None,
     *,
     kl: float = 0.0,
@@ -140,7 +140,12 @@ def solve(
 
 
 def checked_problem(
-    table: ExpertTable, region: Region | None, *, method: str = "auto", backend: str = "auto", **options: Any
+    table: ExpertTable | ShardedTable,
+    region: Region | None,
+    *,
+    method: str = "auto",
+    backend: str = "auto",
+    **options: Any,
 ) -> Problem:
     """Check the arguments of `solve` and build the problem."""
     if method not in _METHODS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +12,9 @@ import numpy as np
 
 from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import Objective, RowObjective, Sum
+from mixfast._engine.objectives.pieces import GroupLosses, Pieces
 from mixfast._engine.objectives.rows_cpu import CrossEntropy
 from mixfast._engine.objectives.squared_error import SquaredError
 from mixfast._engine.objectives.wear import Wear
@@ -24,6 +27,8 @@ from mixfast.tables import ExpertTable
 _KEPT = 3
 # A table that contains probability 0 has a smaller log-likelihood than this: in float16, -inf counts as -65536.
 _LOWEST = -65536.0
+# Rows that are summed in one block.
+_SUMMED = 4096
 
 
 class TableRows:
@@ -61,9 +66,10 @@ class TableRows:
         # Views of the table's memory are not pickled but created again.
         return _again, (self.table, self.threads, self.device, self.wear)
 
-    def over(self, table: ExpertTable) -> TableRows:
-        """Return the rows of another table of the same domains, processed on the device that holds it."""
-        return TableRows.of(table, threads=self.threads, wear=self.wear)
+    @property
+    def given_threads(self) -> int | None:
+        """The number of threads, for other tables."""
+        return self.threads
 
     def weighted(self, group_weight: Vector, usable: Columns | None, *, wide: bool | None = None) -> Objective:
         """Return the weighted sum of the groups' losses over the usable domains (None: all); probabilities in float64 if `wide`.
@@ -91,10 +97,22 @@ class TableRows:
 
         return self._keep(("groups", _key(usable)), make, usable)
 
+    def pieces(self, usable: Columns | None) -> Pieces:
+        """Return the losses of all groups as the functions whose largest is minimised."""
+        return GroupLosses(self.groups(usable))
+
+    def group_losses(self, mixtures: Matrix, usable: Columns | None = None) -> Matrix:
+        """Return the losses (G, M) of mixtures (M, C) of the usable domains on each group."""
+        return np.array([group.losses(mixtures) for group in self.groups(usable)])
+
+    def expert_losses(self) -> Matrix:
+        """Return the losses (G, K) of each single expert on each group, by sums of columns."""
+        return expert_losses(self.table.to("cpu"))
+
     def losses(self, mixtures: Matrix, group_weight: Vector | None, usable: Columns | None = None) -> Vector:
         """Return weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
         if group_weight is None:
-            return np.max([group.losses(mixtures) for group in self.groups(usable)], axis=0)
+            return self.group_losses(mixtures, usable).max(axis=0)
         return self.weighted(group_weight, usable).losses(mixtures)
 
     def reweighted(
@@ -146,6 +164,22 @@ class TableRows:
             rows = DeviceCrossEntropy(self.table, which, device=self.device)
         return rows if self.wear is None else Worn(rows, self.wear.restrict(which.usable))
 
+    def gradient_everywhere(self, w: Vector, group_weight: Vector) -> Vector:
+        """Return the gradient (K,) of the weighted sum over all domains of the table, including excluded ones, at w (K,), in float64."""
+        weight, scale = self.row_weights(group_weight)
+        if self.table.kind == "mse":
+            return SquaredError.from_table(self.table, Sum(weight, scale)).sums(w)[1]
+        value, gradient, _ = self.cross_entropy(Sum(weight, scale, wide=True)).sums(w)
+        if math.isfinite(value):
+            return gradient
+        # In some row, an excluded expert is so much better than the others that exp overflows.
+        table = self.table.to("cpu")
+        c = np.full(table.n_rows, scale) if weight is None else devices.host(weight)
+        if self.wear is None:
+            return log_sum_exp.gradient(table.loglik, c, w)
+        share, slope, _ = self.wear.worth(w)
+        return log_sum_exp.gradient(table.loglik, c, share) * slope
+
     def _objective(self, which: Sum) -> Objective:
         return SquaredError.from_table(self.table, which) if self.table.kind == "mse" else self.cross_entropy(which)
 
@@ -177,6 +211,21 @@ class TableRows:
                 f"{rows.size} rows have probability 0 under every domain that may have a share: rows {listing(rows.tolist())}; "
                 "allow a domain that explains them, or leave these rows out"
             )
+
+
+def expert_losses(table: ExpertTable) -> Matrix:
+    """Return the loss (G, K) of each single expert on each group of a table of log-likelihoods in CPU memory, by sums of columns."""
+    out = np.zeros((table.n_groups, table.n_domains))
+    for group, (begin, end) in enumerate(pairwise(table.group_offsets.tolist())):
+        for start in range(begin, end, _SUMMED):
+            rows = slice(start, min(start + _SUMMED, end))
+            if table.uniform_weight is not None:
+                out[group] -= table.uniform_weight * table.loglik[rows].sum(axis=0, dtype=np.float64)
+                continue
+            weight = table.weights_near(rows)
+            counted = weight > 0.0  # an expert may give a row of weight 0 the probability 0
+            out[group] -= weight[counted] @ table.loglik[rows][counted].astype(np.float64)
+    return out
 
 
 def _key(columns: Columns | None) -> bytes | None:

@@ -20,6 +20,17 @@ _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
 _PACKED_BYTES = 32 << 20
 
 
+def products_before_log(extremes: tuple[float, float, float], wide: bool) -> int:
+    """Return how many row probabilities can be multiplied before one logarithm without overflow or underflow."""
+    extent = max(-extremes[0], extremes[1])
+    return 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
+
+
+def relative_rounding(shift: bool) -> float:
+    """Return the relative rounding error of a row's p_k / (p.w) in float32."""
+    return _SHIFTED_ERROR if shift else _FLOAT_ERROR
+
+
 class CrossEntropy(RowObjective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over a table of log-likelihoods."""
 
@@ -29,7 +40,7 @@ class CrossEntropy(RowObjective):
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
         self._usable = usable
         self.threads = threads
-        low, high, _ = table.extremes
+        low = table.extremes[0]
         if wide is None:
             wide = works_wide(self.rows, self.columns, values.dtype)
         self.shift = needs_shift(table.extremes, self.columns, usable, wide)
@@ -42,9 +53,7 @@ class CrossEntropy(RowObjective):
         fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
         self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
         self._part: tuple[bytes, Rows] | None = None
-        # Number of row probabilities that can be multiplied before one logarithm without overflow or underflow.
-        extent = max(-low, high)
-        self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
+        self._products = 1 if self.shift else products_before_log(table.extremes, wide)
 
     def sample(self, count: int) -> CrossEntropy:
         """Return the objective on `count` rows: one from each stretch of n / count rows, at a fixed pseudo-random place."""
@@ -76,8 +85,7 @@ class CrossEntropy(RowObjective):
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
-        error = 0.0 if self.wide else _SHIFTED_ERROR if self.shift else _FLOAT_ERROR
-        return error * math.sqrt(self.scale * curvature)
+        return 0.0 if self.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
 
     def _view(self, columns: Columns | None) -> Rows:
         """Return the rows restricted to the columns; packed if this objective is in cache. The last view is cached."""

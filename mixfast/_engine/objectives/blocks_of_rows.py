@@ -1,0 +1,318 @@
+"""Cross-entropy over the blocks of a table of several parts, which the ranks of a team sweep together.
+
+The functions `sums_of_block`, `group_sums_of_block` and `losses_of_block` run on every rank; what they return is added in the order of the
+blocks. All decisions that depend on values (whether row maxima are subtracted, for example) are made for each block alone, so a sum has the
+same bits for every number of ranks and threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+
+from mixfast._engine.backend import thread_count
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.rows import Rows
+from mixfast._engine.objectives import log_sum_exp
+from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift
+from mixfast._engine.objectives.rows import expert_losses
+from mixfast._engine.objectives.rows_cpu import products_before_log, relative_rounding
+from mixfast.errors import InfeasibleError
+from mixfast.tables import Block, ShardedTable
+
+# Points whose group losses are remembered.
+_POINTS = 4
+# Rows from which the sum of the weights is estimated before the first sweep.
+_TOTAL_ROWS = 8192
+
+
+class Spec(NamedTuple):
+    """What one objective does with every block; rank 0 sends it to the others.
+
+    Attributes
+    ----------
+    weight : (G,) float64
+        Weight of each group in the sum; rows of groups with weight 0 are skipped.
+    usable : (C,) int32 or None
+        The domains that may have a share (None: all).
+    wide : bool
+        Probabilities in float64.
+    threads : int or None
+        Threads of a rank; None for the default of each rank.
+    kept : bool
+        Whether the rows are a sample, whose blocks stay prepared in memory.
+    packed : bool
+        Whether probabilities of a sample are computed once.
+    """
+
+    weight: Vector
+    usable: Columns | None
+    wide: bool
+    threads: int | None
+    kept: bool = False
+    packed: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What distinguishes the prepared rows of one objective from those of another."""
+        usable = None if self.usable is None else self.usable.tobytes()
+        return usable, self.wide, self.packed, (self.weight > 0.0).tobytes()
+
+
+class Window(NamedTuple):
+    """The rows of one group in a block, prepared for sweeps."""
+
+    group: int
+    rows: Rows
+    total: float  # sum of the row weights
+    products: int  # row probabilities that can be multiplied before one logarithm
+
+
+def sums_of_block(block: Block, spec: Spec, w: Vector, columns: Columns | None, hessian: int, coarse: bool) -> Vector:
+    """Return the losses (G,) and row weights (G,) of the groups, the weighted gradient (C,) and, if asked for, the Hessian (C * C,)."""
+    groups, size = spec.weight.size, w.size
+    out = np.zeros(2 * groups + size + (size * size if hessian else 0))
+    threads = thread_count(spec.threads)
+    slopes, curves = out[2 * groups : 2 * groups + size], out[2 * groups + size :]
+    for g, rows, total, _ in _windows(block, spec, columns):
+        value, gradient, curvature = rows.sums(w, True, hessian, threads, coarse)
+        out[g], out[groups + g] = value, total
+        slopes += spec.weight[g] * gradient
+        if curvature is not None:
+            curves += spec.weight[g] * curvature.ravel()
+    if not np.isfinite(out[:groups]).all():
+        _refuse_dead(block, spec)
+    return out
+
+
+def group_sums_of_block(block: Block, spec: Spec, w: Vector, hessian: int) -> Vector:
+    """Return the loss, the gradient (C,) and, if asked for, the Hessian (C * C,) of each group, one group after the other."""
+    size = 1 + w.size + (w.size**2 if hessian else 0)
+    out = np.zeros((spec.weight.size, size))
+    threads = thread_count(spec.threads)
+    for g, rows, _, _ in _windows(block, spec, None):
+        value, gradient, curvature = rows.sums(w, True, hessian, threads)
+        out[g, 0], out[g, 1 : 1 + w.size] = value, gradient
+        if curvature is not None:
+            out[g, 1 + w.size :] = curvature.ravel()
+    if not np.isfinite(out[:, 0]).all():
+        _refuse_dead(block, spec)
+    return out.ravel()
+
+
+def losses_of_block(block: Block, spec: Spec, mixtures: Matrix) -> Vector:
+    """Return the losses (G * M,) of mixtures (M, C) on the groups."""
+    out = np.zeros((spec.weight.size, len(mixtures)))
+    threads = thread_count(spec.threads)
+    for g, rows, _, products in _windows(block, spec, None):
+        found = rows.losses(mixtures, products, threads)
+        lost = np.flatnonzero(~np.isfinite(found))
+        if lost.size:
+            _refuse_dead(block, spec)
+            found[lost] = log_sum_exp.losses(*_group_rows(block, spec, g), mixtures[lost])
+        out[g] = found
+    return out.ravel()
+
+
+def exact_gradient_of_block(block: Block, spec: Spec, w: Vector) -> Vector:
+    """Return the weighted gradient (C,) by log-sum-exp."""
+    out = np.zeros(w.size)
+    for g in np.flatnonzero(spec.weight > 0.0).tolist():
+        values, c = _group_rows(block, spec, g)
+        if len(values):
+            out += spec.weight[g] * log_sum_exp.gradient(values, c, w)
+    return out
+
+
+def expert_losses_of_block(block: Block) -> Vector:
+    """Return the losses (G * K,) of each single expert on the groups."""
+    table = block.table
+    out = expert_losses(table)
+    return (out if block.columns is None else out[:, block.columns]).ravel()
+
+
+def _windows(block: Block, spec: Spec, columns: Columns | None) -> list[Window]:
+    """Return the rows of each group that has a weight and rows in this block."""
+    if not spec.kept:
+        return _prepared(block, spec, columns)
+    key = (*spec.key, None if columns is None else columns.tobytes())
+    found: list[Window] | None = block.memory.get(key)
+    if found is None:
+        found = block.memory[key] = _prepared(block, spec, columns)
+    return found
+
+
+def _prepared(block: Block, spec: Spec, columns: Columns | None) -> list[Window]:
+    table, used = block.table, spec.usable
+    if columns is not None:
+        used = columns if used is None else used[columns]
+    places = used if block.columns is None else block.columns if used is None else block.columns[used]
+    size = table.n_domains if places is None else places.size
+    extremes = table.extremes
+    shift = needs_shift(extremes, size, places, spec.wide)
+    bounded = extremes[0] > (-700.0 if spec.wide else -87.0)
+    products = 1 if shift else products_before_log(extremes, spec.wide)
+    out = []
+    for g in np.flatnonzero(spec.weight > 0.0).tolist():
+        window = slice(int(table.group_offsets[g]), int(table.group_offsets[g + 1]))
+        count = window.stop - window.start
+        if not count:
+            continue
+        weight, scale = None, table.uniform_weight
+        if scale is None:
+            weight = table.weights_near(window)
+            scale = float(weight.mean())
+        rows = Rows(table.loglik[window], weight, scale, shift, spec.wide, places, bounded)
+        if spec.packed:
+            rows = rows.pack(None, weight, scale, spec.wide, thread_count(spec.threads))
+        out.append(Window(g, rows, scale * count, products))
+    return out
+
+
+def _group_rows(block: Block, spec: Spec, g: int) -> tuple[Matrix, Vector]:
+    """Return log-likelihoods (n, C) and weights (n,) of the rows of a group in a block."""
+    table = block.table
+    window = slice(int(table.group_offsets[g]), int(table.group_offsets[g + 1]))
+    values = table.loglik[window]
+    order = block.columns
+    if spec.usable is not None:
+        order = spec.usable if order is None else order[spec.usable]
+    weight = table.uniform_weight
+    c = table.weights_near(window) if weight is None else np.full(len(values), weight)
+    return values if order is None else values[:, order], c
+
+
+def _refuse_dead(block: Block, spec: Spec) -> None:
+    """Raise if some row has probability 0 under every domain that may have a share."""
+    if spec.usable is None:
+        return  # refused when the block was first read
+    used = spec.usable if block.columns is None else block.columns[spec.usable]
+    dead = np.flatnonzero(np.isneginf(block.table.loglik[:, used].max(axis=1)))
+    if dead.size:
+        raise InfeasibleError(
+            str(
+                block.error(
+                    int(dead[0]),
+                    "probability 0 under every domain that may have a share; allow a domain that explains the row, or leave it out",
+                )
+            )
+        )
+
+
+class Blocks(RowObjective):
+    """``L(w) = sum_g omega_g sum_{i in g} c_i * -log(sum_k w_k exp(l_ik))`` over a table of several parts.
+
+    Parameters
+    ----------
+    table : ShardedTable
+    weight : (G,) float64
+        Weights of the groups.
+    usable : (C,) int32 or None
+    wide : bool
+        Probabilities in float64.
+    threads : int or None
+    kept, packed : bool
+        As in `Spec`.
+    """
+
+    def __init__(
+        self,
+        table: ShardedTable,
+        weight: Vector,
+        usable: Columns | None,
+        *,
+        wide: bool,
+        threads: int | None,
+        kept: bool = False,
+        packed: bool = False,
+    ) -> None:
+        self.table, self.spec = table, Spec(weight, usable, wide, threads, kept, packed)
+        self.rows, self.columns = table.n_rows, table.n_domains if usable is None else usable.size
+        self._total: float | None = None
+        self._points: OrderedDict[bytes, Vector] = OrderedDict()
+        if table.uniform_weight is not None:
+            per_group = table.uniform_weight * table.group_rows * (table.n_rows / table.group_rows.sum())
+            self._total = float(weight @ per_group)
+        elif not (table.has_weight or table.has_length):
+            self._total = float(weight.sum())
+
+    @property
+    def total(self) -> float:  # type: ignore[override]
+        """Sum of the weights; those of a sample until all rows have been seen."""
+        if self._total is None:
+            near = self if self.table.sampled else self.sample(_TOTAL_ROWS)
+            near.sums(np.full(self.columns, 1.0 / self.columns))
+            if near._total is None:
+                near._total = 1.0
+            return near._total
+        return self._total
+
+    @property
+    def scale(self) -> float:  # type: ignore[override]
+        """A typical row weight."""
+        return self.total / self.rows
+
+    @property
+    def shift(self) -> bool:  # type: ignore[override]
+        """Whether row maxima are subtracted in some block, as far as that is known."""
+        return needs_shift(self.table.extremes, self.columns, self.spec.usable, self.spec.wide)
+
+    def _over(self, table: ShardedTable, **changes: bool) -> Blocks:
+        made = {"wide": self.spec.wide, "kept": self.spec.kept, "packed": self.spec.packed} | changes
+        return Blocks(table, self.spec.weight, self.spec.usable, threads=self.spec.threads, **made)
+
+    def sample(self, count: int) -> Blocks:
+        return self._over(self.table.sample(count), kept=True, packed=True)
+
+    def precise(self) -> Blocks:
+        return self if self.spec.wide else self._over(self.table, wide=True)
+
+    def rounding(self, curvature: float) -> float:
+        return 0.0 if self.spec.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        groups, size = self.spec.weight.size, w.size
+        length = 2 * groups + size + (size * size if hessian else 0)
+        out = self.table.reduce(sums_of_block, self.spec, w, columns, hessian, coarse, size=length)
+        if columns is None and (self.spec.weight > 0.0).all():
+            self._remember(w, out[:groups].copy())
+        self._total = float(self.spec.weight @ out[groups : 2 * groups])
+        curvature = out[2 * groups + size :].reshape(size, size) if hessian else None
+        return float(self.spec.weight @ out[:groups]), out[2 * groups : 2 * groups + size], curvature
+
+    def exact_gradient(self, w: Vector) -> Vector:
+        """Return the gradient (C,) at w by log-sum-exp, which no difference between experts can make overflow; slow."""
+        return self.table.reduce(exact_gradient_of_block, self.spec, w, size=w.size)
+
+    def group_losses(self, mixtures: Matrix) -> Matrix:
+        """Return the losses (G, M) of mixtures (M, C) on all groups; without a sweep if the last sweeps were at these mixtures."""
+        known = self.known_group_losses(mixtures, self.spec.usable)
+        if known is not None:
+            return known
+        return self._losses(self.spec._replace(weight=np.ones(self.spec.weight.size)), mixtures)
+
+    def known_group_losses(self, mixtures: Matrix, usable: Columns | None) -> Matrix | None:
+        """Return the losses (G, M) of mixtures (M, C) of the usable domains if the last sweeps were at these; None otherwise."""
+        same = usable is self.spec.usable or (
+            usable is not None and self.spec.usable is not None and np.array_equal(usable, self.spec.usable)
+        )
+        known = [self._points.get(np.ascontiguousarray(w).tobytes()) for w in mixtures]
+        return np.array(known).T if same and all(one is not None for one in known) else None
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        out: Vector = self.spec.weight @ self._losses(self.spec, mixtures)
+        return out
+
+    def _losses(self, spec: Spec, mixtures: Matrix) -> Matrix:
+        mixtures = np.ascontiguousarray(mixtures)
+        size = spec.weight.size * len(mixtures)
+        out = self.table.reduce(losses_of_block, spec, mixtures, size=size)
+        return out.reshape(spec.weight.size, len(mixtures))
+
+    def _remember(self, w: Vector, values: Vector) -> None:
+        self._points[np.ascontiguousarray(w).tobytes()] = values
+        if len(self._points) > _POINTS:
+            self._points.popitem(last=False)
