@@ -37,10 +37,11 @@ class Rows:
 
 
 def join(plan: Plan, store: Store, shards: range) -> Rows:
-    """Return the rows of consecutive shards: the values of every expert; documents, lengths and bytes come from the first."""
+    """Return the rows of consecutive shards: the values of every expert; documents and lengths come from the first."""
     documents = range(plan.shards[shards.start].start, plan.shards[shards.stop - 1].stop)
     first = _whole(store, plan.experts[0], shards)
     usable = np.ones(len(documents), dtype=bool)
+    token_bytes = first.token_bytes
     values = np.empty((first.loglik.size, len(plan.experts)), dtype=first.loglik.dtype)
     for k, expert in enumerate(plan.experts):
         found = first if k == 0 else _whole(store, expert, shards)
@@ -59,6 +60,8 @@ def join(plan: Plan, store: Store, shards: range) -> Rows:
                 "of the same texts"
             )
         values[:, k] = found.loglik
+        if expert is plan.measurer:
+            token_bytes = found.token_bytes
     left_out = (documents.start + np.flatnonzero(~usable)).tolist()
     code = plan.group_codes[documents.start : documents.stop]
     if plan.settings.level == "sequence":
@@ -67,8 +70,8 @@ def join(plan: Plan, store: Store, shards: range) -> Rows:
         return Rows(_arrays(plan, values[usable], code[usable], facts), left_out)
     document = np.repeat(np.arange(len(documents)), first.count)
     facts = {"sequence": plan.numbers[documents.start : documents.stop][document]}
-    if first.token_bytes.size == document.size:
-        facts["bytes"] = first.token_bytes
+    if token_bytes.size == document.size:
+        facts["bytes"] = token_bytes
     return Rows(_arrays(plan, values, code[document], facts), left_out)
 
 

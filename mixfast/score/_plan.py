@@ -91,6 +91,12 @@ class Plan:
     shards: Sequence[range]
     settings: Settings
 
+    @property
+    def measurer(self) -> Expert:
+        """The only expert whose parts keep the bytes of tokens, which take twice the space of the values and are the same for all."""
+        # By name: the same experts in another order can continue with these parts.
+        return min(self.experts, key=lambda one: one.name)
+
     def store(self, out: Path | None) -> Store:
         """Return the store of parts; a folder also holds a description of everything that their values depend on."""
         if out is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mixfast.tables import ExpertTable
 
 # A message names at most this many parts.
 _NAMED = 8
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,10 @@ def _work(state: dict[Any, Any], key: int) -> None:
             ready = None
             ready = expert, plan.load(expert)
         documents = [plan.documents[i] for i in plan.shards[shard]]
-        store.write(expert.name, shard, _part(ready[1], documents, plan.settings.level, partial(tell, place)))
+        part = _part(ready[1], documents, plan.settings.level, partial(tell, place))
+        if expert is not plan.measurer:
+            part = replace(part, token_bytes=_NONE)
+        store.write(expert.name, shard, part)
 
 
 def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -206,10 +210,9 @@ def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tup
 def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callable[[int], None]) -> Part:
     """Score one shard, and keep what the level needs."""
     found = ready.scores(documents, tell)
-    none = np.zeros(0, dtype=np.int64)
     if level == "sequence":
-        return Part(found.count, found.n_bytes, found.loglik, none)
-    return Part(found.count, found.n_bytes, found.logprob, none if found.token_bytes is None else found.token_bytes)
+        return Part(found.count, found.n_bytes, found.loglik, _NONE)
+    return Part(found.count, found.n_bytes, found.logprob, _NONE if found.token_bytes is None else found.token_bytes)
 
 
 def _join(state: dict[Any, Any], key: int) -> list[Joined]:

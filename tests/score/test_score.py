@@ -1047,6 +1047,19 @@ def test_an_interrupted_join_goes_on_with_the_parts_that_are_there(pair, tmp_pat
     assert os.listdir(tmp_path) == ["table"]
 
 
+def test_the_bytes_of_tokens_are_kept_once(pair, tmp_path, monkeypatch):
+    real, kept = _shards.Folder.write, {}
+
+    def write(self, expert, shard, part):
+        kept[expert] = part
+        real(self, expert, shard, part)
+
+    monkeypatch.setattr(_shards.Folder, "write", write)
+    score(pair, DOCUMENTS, level="token", out=tmp_path / "table")
+    sizes = {expert: part.token_bytes.size for expert, part in kept.items()}
+    assert sizes == {"web": 0, "code": kept["code"].loglik.size}
+
+
 def test_texts_without_a_token_leave_no_folder(pair, tmp_path):
     with pytest.raises(ScoreError, match="no document can be scored"):
         score(pair, {"a": ["", ""]}, out=tmp_path / "table")
