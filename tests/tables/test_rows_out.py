@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,11 +52,22 @@ def test_pieces_are_the_row_groups_of_parquet(tmp_path, dtype):
     write_rows(tmp_path / "pieces.parquet", rows(ARRAYS | {"loglik": LOGLIK.astype(dtype)}))
     file = parquet.ParquetFile(tmp_path / "pieces.parquet")
     assert file.num_row_groups == 4
-    assert json.loads(file.schema_arrow.metadata[b"domains"]) == ["web", "code", "books"]
+    found = file.read()
+    assert found.column_names == ["web", "code", "books", "length", "group"]
+    values = np.stack([found[name].to_numpy() for name in found.column_names[:3]], axis=1)
+    np.testing.assert_array_equal(values, LOGLIK.astype(dtype), strict=True)
+    assert found["group"].to_pylist() == ["news"] * 1000 + ["talk"] * 1000
+    np.testing.assert_array_equal(found["length"].to_numpy(), ARRAYS["length"])
+
+
+def test_domains_named_like_other_columns_are_one_list(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_rows(tmp_path / "pieces.parquet", replace(rows(), domains=("web", "length", "books")))
+    file = parquet.ParquetFile(tmp_path / "pieces.parquet")
+    assert json.loads(file.schema_arrow.metadata[b"domains"]) == ["web", "length", "books"]
     found = file.read()
     values = found["loglik"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
-    np.testing.assert_array_equal(values, LOGLIK.astype(dtype))
-    assert found["group"].to_pylist() == ["news"] * 1000 + ["talk"] * 1000
+    np.testing.assert_array_equal(values, LOGLIK)
     np.testing.assert_array_equal(found["length"].to_numpy(), ARRAYS["length"])
 
 

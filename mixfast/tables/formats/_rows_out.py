@@ -18,6 +18,9 @@ from mixfast._text.optional import needed
 from mixfast.errors import TableError
 from mixfast.tables.formats._npz import member_info
 
+# Columns of a parquet file that are no domains.
+_RESERVED = {"loglik", "weight", "length", "bytes", "group", "sequence"}
+
 
 @dataclass(frozen=True)
 class RowsOut:
@@ -87,23 +90,31 @@ def _write_array(handle: IO[bytes], rows: RowsOut, key: str) -> None:
 
 
 def _write_parquet(path: Path, rows: RowsOut) -> None:
-    """Write one list of fixed size for each row, and names of the groups in place of their codes."""
+    """Write a column for each domain, and names of the groups in place of their codes.
+
+    Domains with names like those of the other columns are written as one list for each row.
+    """
     with needed(f"{path}: writing a parquet file", "pyarrow", "mixfast[io]", TableError):
         import pyarrow
         import pyarrow.parquet
 
-    def column(key: str, array: NDArray[Any]) -> Any:
+    listed = bool(_RESERVED.intersection(rows.domains))
+
+    def columns(key: str, array: NDArray[Any]) -> dict[str, Any]:
+        if key == "loglik" and not listed:
+            return {name: pyarrow.array(array[:, k]) for k, name in enumerate(rows.domains)}
         if key == "loglik":
-            return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(array.reshape(-1)), len(rows.domains))
+            return {key: pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(array.reshape(-1)), len(rows.domains))}
         if key == "group":
-            return pyarrow.DictionaryArray.from_arrays(
-                pyarrow.array(array), pyarrow.array(rows.group_names, pyarrow.string())
-            )
-        return pyarrow.array(array)
+            names = pyarrow.array(rows.group_names, pyarrow.string())
+            return {key: pyarrow.DictionaryArray.from_arrays(pyarrow.array(array), names)}
+        return {key: pyarrow.array(array)}
 
     def group_of(piece: Any) -> Any:
-        found = pyarrow.table({key: column(key, rows.piece(key, piece)) for key in rows.dtypes})
-        return found.replace_schema_metadata({"domains": json.dumps(rows.domains)})
+        found: dict[str, Any] = {}
+        for key in rows.dtypes:
+            found |= columns(key, rows.piece(key, piece))
+        return pyarrow.table(found).replace_schema_metadata({"domains": json.dumps(rows.domains)} if listed else None)
 
     with replacing(path) as handle:
         tables = map(group_of, rows.pieces)
