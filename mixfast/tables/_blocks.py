@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mixfast.errors import TableError
 from mixfast.tables._names import decoded
-from mixfast.tables._parts import OpenPart
+from mixfast.tables._opening import open_part
+from mixfast.tables._parts import Readable
 from mixfast.tables._plan import Run, planned, sampled_blocks, sampled_runs
 from mixfast.tables._sides import RowsOfBlock, Side
 from mixfast.tables._values import checked_block
@@ -71,10 +72,11 @@ class Here:
         self.plan = planned(whole)
         self.memories: list[dict[Any, Any]] = [{} for _ in range(first, last)]
         self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
-        self._open: OrderedDict[int, OpenPart] = OrderedDict()
+        self._open: OrderedDict[int, Readable] = OrderedDict()
         elements = int(whole.rows.sum()) * len(whole.domains)
         fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
-        self._most_open = _OPEN_IN_MEMORY if fits else _OPEN
+        # An open parquet file holds the rows that were read last.
+        self._most_open = 1 if whole.parts[0].row_groups else _OPEN_IN_MEMORY if fits else _OPEN
 
     @property
     def n_blocks(self) -> int:
@@ -89,11 +91,11 @@ class Here:
         low, high, lowest_top = np.array(found).T
         return np.array([low.min(), high.max(), lowest_top.min(), float(len(found))])
 
-    def part(self, number: int) -> OpenPart:
+    def part(self, number: int) -> Readable:
         """Return an open part; the least recently used one is closed if there are many."""
         found = self._open.get(number)
         if found is None:
-            found = self._open[number] = self.whole.parts[number].open()
+            found = self._open[number] = open_part(self.whole.parts[number])
             if len(self._open) > self._most_open:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(number)
@@ -104,7 +106,7 @@ class Here:
         previous = -1
         for index in range(self.first, self.last):
             if self.view.sampled:
-                yield Block(self, index, sampled_runs(self.rows_before, self.view.sampled, index))
+                yield Block(self, index, sampled_runs(self.whole, self.view.sampled, index))
                 continue
             number = int(self.plan.part[index])
             if number != previous:

@@ -7,9 +7,10 @@ sequences) are read for one range of rows at a time.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ class Part:
         Names of the columns, if the file has any.
     group_names : tuple of str or None
         Names of the codes of ``group``, if the file has any.
+    row_groups : tuple of int
+        The rows at which the row groups of a parquet file end; empty for other formats, of which any range of rows can be read.
     """
 
     path: Path
@@ -67,6 +70,7 @@ class Part:
     arrays: dict[str, Stored]
     domains: tuple[str, ...] | None = None
     group_names: tuple[str, ...] | None = None
+    row_groups: tuple[int, ...] = ()
 
     @property
     def n_domains(self) -> int:
@@ -88,13 +92,33 @@ class Part:
                 "name and rename them, instead of changing parts that are in use"
             )
 
-    def open(self) -> OpenPart:
-        """Open the file for reading; raise if it has changed."""
-        return OpenPart(self)
-
     def checked(self, descriptor: int) -> None:
         """Raise if an open file is not the one whose header was read."""
         self._compare(os.fstat(descriptor))
+
+
+class Readable(Protocol):
+    """The rows of a part."""
+
+    def values(self, first: int, last: int) -> NDArray[Any]:
+        """Return the log-likelihoods of a range of rows, mapped if possible."""
+        ...
+
+    def read(self, key: str, first: int, last: int) -> NDArray[Any]:
+        """Read a range of rows of an array into memory."""
+        ...
+
+    def read_into(self, out: NDArray[Any], key: str, first: int) -> None:
+        """Read rows of an array, from `first` on, until `out` is full."""
+        ...
+
+    def prefetch(self, first: int, last: int) -> None:
+        """Have the system read the log-likelihoods of a range of rows from the disk, without waiting for them."""
+        ...
+
+    def close(self) -> None:
+        """Close the file; arrays that were returned remain valid."""
+        ...
 
 
 class OpenPart:
@@ -117,6 +141,14 @@ class OpenPart:
         if self._mapped is not None:
             return self._mapped[first:last]
         return self.read("loglik", first, last)
+
+    def prefetch(self, first: int, last: int) -> None:
+        """Have the system read the log-likelihoods of a range of rows from the disk, without waiting for them."""
+        dtype, shape, start = self.part.arrays["loglik"]
+        width = dtype.itemsize * shape[1]
+        # Not every system has it, and a file system may refuse.
+        with suppress(AttributeError, OSError):
+            os.posix_fadvise(self._descriptor, start + first * width, (last - first) * width, os.POSIX_FADV_WILLNEED)
 
     def read(self, key: str, first: int, last: int) -> NDArray[Any]:
         """Read a range of rows of an array into memory."""

@@ -51,9 +51,13 @@ def planned(whole: Whole) -> Plan:
     part, first, last = [], [], []
     for number, count in enumerate(rows.tolist()):
         starts = np.arange(0, count, step)
+        if groups := whole.parts[number].row_groups:
+            # Whole row groups, each with the first block that begins in it.
+            begins = np.concatenate(([0], groups[:-1]))
+            starts = np.unique(begins[np.searchsorted(begins, starts, side="right") - 1])
         part.append(np.full(starts.size, number))
         first.append(starts)
-        last.append(np.minimum(starts + step, count))
+        last.append(np.append(starts[1:], count))
     before = np.concatenate(([0], np.cumsum(rows)))
     numbers, firsts = np.concatenate(part), np.concatenate(first)
     return Plan(numbers, firsts, np.concatenate(last), before[numbers] + firsts)
@@ -85,22 +89,20 @@ def sampled_blocks(count: int) -> int:
     return max(min(_SAMPLED_BLOCKS, count), 1)
 
 
-def sampled_rows(rows: NDArray[np.int64], count: int) -> int:
-    """Return how many rows a sample of about `count` reads from parts of these numbers of rows."""
-    before = np.concatenate(([0], np.cumsum(rows)))
-    runs = (run for index in range(sampled_blocks(count)) for run in sampled_runs(before, count, index))
+def sampled_rows(whole: Whole, count: int) -> int:
+    """Return how many rows a sample of about `count` reads."""
+    runs = (run for index in range(sampled_blocks(count)) for run in sampled_runs(whole, count, index))
     return sum(run.last - run.first for run in runs)
 
 
-def sampled_runs(rows_before: NDArray[np.int64], count: int, index: int) -> list[Run]:
-    """Return the rows of block `index` of a sample: runs of neighbouring rows, spread evenly over its stretch of the table.
-
-    `rows_before` (P + 1,) are the rows before each part.
-    """
+def sampled_runs(whole: Whole, count: int, index: int) -> list[Run]:
+    """Return the rows of block `index` of a sample: runs of neighbouring rows, spread evenly over its stretch of the table."""
+    rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
     total, blocks = int(rows_before[-1]), sampled_blocks(count)
     low, high = (total * place // blocks for place in (index, index + 1))
     wanted = count * (index + 1) // blocks - count * index // blocks
-    pieces = max(-(-wanted // _RUN), 1)
+    # Row groups of parquet files are read whole, so as few as possible are read.
+    pieces = 1 if whole.parts[0].row_groups else max(-(-wanted // _RUN), 1)
     stretch = (high - low) / pieces
     place = np.random.default_rng(index).random(pieces)
     runs: list[Run] = []

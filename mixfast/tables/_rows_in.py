@@ -21,12 +21,14 @@ from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastWarning, TableError
 from mixfast.tables._names import checked_names, domain_names
-from mixfast.tables._parts import VECTORS, OpenPart, Part, Stamp
+from mixfast.tables._opening import open_part
+from mixfast.tables._parts import VECTORS, Part, Readable, Stamp
 from mixfast.tables._whole import _compare as compare_listed
 from mixfast.tables._whole import is_sharded, listed
 from mixfast.tables.formats import _mixmin, _npy, _npz
 from mixfast.tables.formats._headers import read_npy_part, read_npz_part
 from mixfast.tables.formats._manifest import Manifest
+from mixfast.tables.formats._parquet import read_parquet_part
 
 # Keys of an npz file that a conversion reads.
 _NAMES = ("domains", "experts", "group_names")
@@ -92,11 +94,11 @@ class _PartRows(RowsIn):
         shape = (part.rows, part.n_domains)
         super().__init__(part.path, shape, dtypes, part.domains or domains, part.group_names)
         self._part = part
-        self._open: OpenPart | None = None
+        self._open: Readable | None = None
 
     def read(self, key: str, first: int, last: int) -> NDArray[Any]:
         if self._open is None:
-            self._open = self._part.open()
+            self._open = open_part(self._part)
         return self._open.read(key, first, last)
 
     def check(self) -> None:
@@ -257,6 +259,8 @@ def _file(path: Path, domains: Sequence[str] | None) -> RowsIn:
         return _ArrayRows(path, {"loglik": _npy.read(path)}, domains)
     if kind in ("npz", "zip"):
         return _npz_file(path, domains)
+    if kind == "parquet":
+        return _PartRows(read_parquet_part(path), domains)
     raise TableError(other_kind(path, _EXPECTED))
 
 

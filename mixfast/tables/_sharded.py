@@ -241,7 +241,7 @@ class ShardedTable:
         total = int(self._whole.rows.sum())
         # A side of a split keeps some of the rows that are read.
         count = min(round(count * total / self.n_rows), total // 2)
-        found = sampled_rows(self._whole.rows, count)
+        found = sampled_rows(self._whole, count)
         sample = self._with(sampled=count, stretch=total / found)
         sample._sample_rows = sum(sample.collect(_count)) if self._view.sides else found
         return sample if sample._sample_rows else self

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mixfast._text.names import listing
 from mixfast.errors import TableError
 from mixfast.tables._names import domain_names, some
+from mixfast.tables._opening import read_part
 from mixfast.tables._parts import VECTORS, Part
-from mixfast.tables.formats._headers import read_npy_part, read_npz_part
 from mixfast.tables.formats._manifest import FILE as MANIFEST
 from mixfast.tables.formats._manifest import Manifest
 
@@ -89,8 +89,7 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, M
         raise TableError(
             f"{folder} holds no parts: expected files part-00000.npz, part-00001.npz, ... (or .npy or .parquet)"
         )
-    read = {".npy": read_npy_part, ".npz": read_npz_part}[suffixes[0]]
-    parts = tuple(read(folder / name) for name, _ in files)
+    parts = tuple(read_part(folder / name) for name, _ in files)
     if manifest is not None:
         _compare_parts(manifest, parts)
     _check_alike(parts)
