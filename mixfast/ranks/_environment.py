@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
+from mixfast._engine.backend.threads import each
 from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError, RankError
 from mixfast.ranks._protocol import OneRank, Ranks
+from mixfast.ranks._team import Team
 from mixfast.ranks._torch import TorchRanks
 
-# A rank may need hours for its part. A rank that dies is still noticed at once, because its connection breaks.
-_PATIENCE = timedelta(days=30)
+# Time in which all ranks must have started: loading torch from a shared file system takes minutes.
+_JOINING = timedelta(minutes=10)
+# The messages of torch about host names that cannot be resolved concern nobody.
+_LEVEL = "TORCH_CPP_LOG_LEVEL"
 
 
 @contextmanager
 def from_environment() -> Iterator[Ranks]:
     """Join the ranks given by the variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which torchrun sets.
 
-    Without RANK and WORLD_SIZE, this process is alone. An existing process group of torch.distributed stays unchanged: the ranks get a
-    group of their own.
+    Without RANK and WORLD_SIZE, this process is alone. An existing process group of torch.distributed is used and stays.
 
     Yields
     ------
@@ -32,29 +37,87 @@ def from_environment() -> Iterator[Ranks]:
     Raises
     ------
     RankError
-        If the variables contradict each other.
+        If the variables contradict each other, or not all ranks have started within 10 minutes.
     BackendError
         If torch is missing.
+
+    Examples
+    --------
+    >>> from mixfast.ranks import from_environment
+    >>> with from_environment() as ranks:
+    ...     ranks.size
+    1
     """
-    rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
-    if not 0 <= rank < size:
-        raise RankError(f"RANK is {rank} and WORLD_SIZE {size}: start the ranks with torchrun")
+    rank, size = rank_and_size()
     if size == 1:
         yield OneRank()
         return
+    os.environ.setdefault(_LEVEL, "ERROR")
     with needed("more than one rank", "torch", "torch", BackendError):
         import torch.distributed as distributed
 
-    joined = distributed.is_initialized()
-    group = None
-    if joined:
-        group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
-    else:
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
+    own = None
+    if not distributed.is_initialized():
+        _join(rank, size)
+        own = distributed.group.WORLD
+    elif "cpu:" not in str(distributed.get_backend_config()):
+        own = distributed.new_group(backend="gloo")
+    ranks = TorchRanks(own)
     try:
-        yield TorchRanks(group)
+        yield ranks
     finally:
-        distributed.destroy_process_group(group)
+        Team.of(ranks).close()
+        if own is not None and not ranks.abandoned:
+            distributed.destroy_process_group(own)
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return RANK and WORLD_SIZE; without them 0 and 1."""
+    rank, size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+    if not 0 <= rank < size:
+        raise RankError(
+            f"RANK is {rank} and WORLD_SIZE {size}, expected RANK < WORLD_SIZE: start the ranks with torchrun"
+        )
+    return rank, size
+
+
+def _join(rank: int, size: int) -> None:
+    """Initialise torch.distributed; a signal interrupts the wait, and an error names the ranks that have not joined."""
+    import torch.distributed as distributed
+
+    found: dict[str, Any] = {}
+
+    def join(_: None) -> None:
+        store, _, _ = next(distributed.rendezvous("env://", rank, size, timeout=_JOINING))
+        store.set_timeout(_JOINING)
+        store = distributed.PrefixStore("mixfast", store)
+        store.set(f"joined {rank}", f"process {os.getpid()} on {socket.gethostname()}")
+        found["store"] = store.clone() if hasattr(store, "clone") else None
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_JOINING)
+
+    try:
+        each(join, [None], threads=1)
+    except (SystemExit, KeyboardInterrupt) as signal:
+        missing = _missing(found.get("store"), size)
+        if rank == 0 and missing and isinstance(signal, SystemExit):
+            raise RankError(f"rank 0 was told to end before {missing} had joined; the launcher says why") from None
+        raise
+    except (RuntimeError, ValueError, OSError) as problem:
+        missing = _missing(found.get("store"), size) or "all ranks"
+        said = str(problem).partition("\n")[0]
+        raise RankError(
+            f"rank {rank}: {missing} did not join within {_JOINING.seconds / 60:g} minutes ({said})"
+        ) from None
+
+
+def _missing(store: Any, size: int) -> str:
+    """Return the ranks that have not joined, as words; nothing if that cannot be known at once."""
+    absent: list[str] = []
+    if store is not None:
+        with suppress(Exception):
+            store.set_timeout(timedelta(seconds=2))
+            absent = [str(rank) for rank in range(size) if not store.check([f"joined {rank}"])]
+    return f"rank{'s' if len(absent) > 1 else ''} {', '.join(absent)}" if absent else ""
 
 
 def _number(key: str, default: int) -> int:

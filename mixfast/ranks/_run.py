@@ -56,7 +56,7 @@ def led(function: Callable[_P, _T]) -> Callable[_P, _T]:
         team = _team_of(args[0] if args else kwargs.get("table"))
         if team is None or team.leading:
             return function(*args, **kwargs)
-        return team.lead(lambda: function(*args, **kwargs))  # type: ignore[no-any-return]
+        return team.lead(lambda: function(*args, **kwargs), function.__name__)
 
     return leading
 
