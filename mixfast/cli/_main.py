@@ -20,6 +20,7 @@ from mixfast.cli._console import Manner, detail, speaking, tell, warn
 from mixfast.cli._options import add_general, refuse_together
 from mixfast.cli._parser import REFUSED, Parser
 from mixfast.cli._streams import OUTPUT_LOST, OutputError, lost, watched
+from mixfast.cli._together import is_shared, together
 from mixfast.errors import MixfastError, MixfastWarning
 
 _INTERRUPTED = 130
@@ -61,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         For a bug in mixfast. The program, `mixfast.__main__`, turns it into one line.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    return together(given, lambda: _alone(given), _say) if is_shared(given) else _alone(given)
+
+
+def _alone(given: Sequence[str]) -> int:
+    """Run the command line in this process, and print its errors."""
     with watched() as out:
         try:
             status = _run(given)

@@ -18,11 +18,13 @@ decorates functions that all ranks call.
 torch and mpi4py are imported when they are needed, not with this module.
 
 Read the files in this order: `_protocol` (the protocol, and one rank), `_torch`, `_mpi` (its adapters), `_wire` (questions and answers as bytes),
-`_team` (asking and serving), `_run` (what users call), `_environment` (the variables of torchrun).
+`_watch` (noticing a rank that has ended), `_hand` and `_talk` (operations that end when a rank is lost or a signal comes), `_team` (asking and serving), `_run` (what users call), `_environment` (the variables of torchrun).
 """
 
 from mixfast.ranks._environment import from_environment
+from mixfast.ranks._environment import rank_and_size as rank_and_size
 from mixfast.ranks._mpi import MpiRanks
+from mixfast.ranks._protocol import LeaderLost as LeaderLost
 from mixfast.ranks._protocol import OneRank, Ranks
 from mixfast.ranks._run import led as led
 from mixfast.ranks._run import run

@@ -13,7 +13,7 @@ from mixfast._engine.backend.threads import each
 from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError, RankError
-from mixfast.ranks._protocol import OneRank, Ranks
+from mixfast.ranks._protocol import LeaderLost, OneRank, Ranks
 from mixfast.ranks._team import Team
 from mixfast.ranks._torch import TorchRanks
 
@@ -67,8 +67,11 @@ def from_environment() -> Iterator[Ranks]:
         yield ranks
     finally:
         Team.of(ranks).close()
+        # A group whose operation was given up cannot be destroyed: torch would wait for the operation.
         if own is not None and not ranks.abandoned:
             distributed.destroy_process_group(own)
+            ranks.release()
+            del own
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -105,8 +108,10 @@ def _join(rank: int, size: int) -> None:
     except (RuntimeError, ValueError, OSError) as problem:
         missing = _missing(found.get("store"), size) or "all ranks"
         said = str(problem).partition("\n")[0]
-        raise RankError(
-            f"rank {rank}: {missing} did not join within {_JOINING.seconds / 60:g} minutes ({said})"
+        kind = LeaderLost if rank else RankError
+        raise kind(
+            f"rank {rank}: {missing} did not join ({said}). Start all of the WORLD_SIZE = {size} ranks within "
+            f"{_JOINING.seconds / 60:g} minutes, or unset RANK and WORLD_SIZE to run this process alone"
         ) from None
 
 

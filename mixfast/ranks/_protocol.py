@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from mixfast.errors import RankError
+
+
+class LeaderLost(RankError):
+    """Rank 0 has ended without a word, so another rank must say it."""
+
 
 class Ranks(Protocol):
     """Processes that compute together: the number of this one, and two collective operations on bytes.

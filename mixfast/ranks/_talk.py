@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar, cast
 
 from mixfast.errors import RankError
 from mixfast.ranks._hand import Done, Events, Hand
-from mixfast.ranks._protocol import Ranks
+from mixfast.ranks._protocol import LeaderLost, Ranks
 from mixfast.ranks._watch import Watch
 from mixfast.ranks._wire import packed_error
 
@@ -52,6 +52,7 @@ class Talk:
         self._hand = Hand(self._events)
         self._watch: Watch | None = None
         self._failed: BaseException | None = None
+        self._closed = False
 
     def assemble(self, name: str) -> None:
         """Wait until all ranks have called the function of this name."""
@@ -72,6 +73,8 @@ class Talk:
 
     def check(self) -> None:
         """Raise an error if the ranks cannot work together any more."""
+        if self._closed:
+            raise RankError("the ranks have parted: load the table again, within from_environment() or run()")
         if self._failed is not None:
             raise RankError(
                 f"the ranks stopped working together after an earlier error, so nothing can be asked: {self._failed}"
@@ -113,12 +116,17 @@ class Talk:
         if done is None or done.error is not None:
             self._break(RankError("the outcome of the work did not reach all ranks"), kind, payload)
 
+    @property
+    def failed(self) -> bool:
+        """Whether an operation has been given up."""
+        return self._failed is not None
+
     def close(self) -> None:
         """End the watch and the background thread."""
         if self._watch is not None:
             self._watch.close()
         self._hand.dismiss()
-        self._failed = self._failed or RankError("the team was closed")
+        self._closed = True
 
     def _wait(self, called: str) -> object:
         until = time.monotonic() + PATIENCE
@@ -162,7 +170,8 @@ class Talk:
             return LastWord(*pickle.loads(self._watch.last_word))
         for rank, (why, by_signal) in list(self._watch.gone.items()):
             if signals or not by_signal:
-                return RankError(f"{self._watch.describe(rank)} {why}{'' if by_signal else _ADVICE}")
+                kind = LeaderLost if rank == 0 else RankError
+                return kind(f"{self._watch.describe(rank)} {why}{'' if by_signal else _ADVICE}")
         return None
 
     def _settled(self) -> Exception:

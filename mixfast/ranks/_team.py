@@ -57,11 +57,12 @@ class Team:
 
     @classmethod
     def of(cls, ranks: Ranks | Team | None) -> Team:
-        """Return the team of ranks: always the same one for the same object; without ranks, a team of this process alone."""
+
         if isinstance(ranks, Team):
             return ranks
         if ranks is None:
-            return cls(OneRank())
+            here = _present.get()
+            return here if here is not None and here.leading else cls(OneRank())
         # Kept until `close`: all ranks must agree whether a team is new. The team keeps its ranks, so their address is not reused.
         found = cls._made.get(id(ranks))
         if found is None:
@@ -70,6 +71,11 @@ class Team:
 
     def __reduce__(self) -> tuple[Callable[[], Team], tuple[()]]:
         return _team_here, ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the ranks cannot work together any more, because one has ended or a question was interrupted."""
+        return self._talk is not None and self._talk.failed
 
     @property
     def bytes_a_step(self) -> float:

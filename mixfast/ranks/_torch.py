@@ -51,6 +51,8 @@ class TorchRanks:
         cpu = "cpu" in devices
         self._device = torch.device("cpu") if cpu else torch.device("cuda", torch.cuda.current_device())
         self.abandoned = False
+        # The last operation. If a thread of torch held the last reference to it when Python ends, the process would abort.
+        self._last: Any = None
 
     def all_gather(self, data: bytes) -> list[bytes]:
         """Exchange equally many bytes with all ranks."""
@@ -82,6 +84,10 @@ class TorchRanks:
             # The destructor of a group waits for its operations.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.group))
 
+    def release(self) -> None:
+        """Let go of the group, so that its threads end when torch destroys it."""
+        self.group = None
+
     def _tensor(self, data: bytes) -> Any:
         import torch
 
@@ -91,7 +97,7 @@ class TorchRanks:
         """Wait for an operation in short pieces: a thread that waited inside torch when the process ends would abort it."""
         if self.abandoned:
             raise RankError("the ranks have been given up")
-        work = getattr(self.group, name)(*args)
+        self._last = work = getattr(self.group, name)(*args)
         if self._device.type == "cuda":
             while not work.is_completed():
                 self._look()

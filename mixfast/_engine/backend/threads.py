@@ -25,12 +25,17 @@ def available_cpus() -> int:
 
 
 def thread_count(threads: int | None) -> int:
-    """Return `threads`; if None, MIXFAST_NUM_THREADS; if that is not set, the CPUs that this process may use (16 at most)."""
+    """Return `threads`; if None, MIXFAST_NUM_THREADS; if that is not set, the CPUs that this process may use (16 at most).
+
+    Processes that torchrun starts on one machine (LOCAL_WORLD_SIZE) share its CPUs.
+    """
     if threads is None:
         requested = os.environ.get("MIXFAST_NUM_THREADS", "")
         if requested.isdigit() and int(requested) > 0:
             return int(requested)
-        return min(available_cpus(), _MOST_THREADS)
+        sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+        ranks = int(sharing) if sharing.isdigit() and int(sharing) > 0 else 1
+        return min(max(available_cpus() // ranks, 1), _MOST_THREADS)
     if threads < 1:
         raise ValueError(f"threads is {threads}, expected a count of at least 1")
     return threads
