@@ -57,7 +57,10 @@ class Team:
 
     @classmethod
     def of(cls, ranks: Ranks | Team | None) -> Team:
+        """Return the team of ranks, always the same one for the same object.
 
+        Without ranks, the team that leads here, within `run`, or else a team of this process alone.
+        """
         if isinstance(ranks, Team):
             return ranks
         if ranks is None:
