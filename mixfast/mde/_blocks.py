@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.base import Sum
 from mixfast._engine.objectives.rows import TableRows
@@ -35,7 +36,8 @@ class Recipe:
     Attributes
     ----------
     name : str
-    threads : int
+    threads : int or None
+        CPU threads of a rank; None for the default of each.
     pieces : Pieces or None
         What rows are summed to; None if a row of the level is a row of the table.
     constant : (G,) float64 or None
@@ -45,7 +47,7 @@ class Recipe:
     """
 
     name: str
-    threads: int
+    threads: int | None
     pieces: Pieces | None = None
     constant: Vector | None = None
     per_token: bool = False
@@ -87,7 +89,7 @@ class LevelOfBlocks:
 
 
 def level_of_blocks(
-    table: ShardedTable, name: str, rows: int | None, seed: int, threads: int
+    table: ShardedTable, name: str, rows: int | None, seed: int, threads: int | None
 ) -> LevelOfBlocks | LevelRows:
     """Return the rows of a sharded table at a level; a sample of about `rows` tokens is in memory."""
     recipe = _recipe(table, name, threads)
@@ -96,7 +98,7 @@ def level_of_blocks(
     return LevelOfBlocks(table, recipe, _split_pieces(table, recipe))
 
 
-def _recipe(table: ShardedTable, name: str, threads: int) -> Recipe:
+def _recipe(table: ShardedTable, name: str, threads: int | None) -> Recipe:
     given = [key for key in ("weight", "length", "sequence") if getattr(table, f"has_{key}")]
     size = checked_level(table, name, given)
     if name == "token" or (name == "sequence" and table.has_length):
@@ -123,7 +125,7 @@ def _of_groups(block: Block, rows: Vector) -> Vector:
 
 def _group_rows(block: Block, recipe: Recipe) -> Iterator[tuple[int, GroupRows]]:
     """Yield the groups with rows of the level in a block, and these rows."""
-    whole = TableRows.of(block.table, threads=recipe.threads)
+    whole = TableRows.of(block.table, threads=thread_count(recipe.threads))
     for group, window in windows(block):
         if recipe.pieces is None:
             weight, scale = whole.window_weights(window)
@@ -144,7 +146,7 @@ def _summed(sums: Sums, recipe: Recipe, group: int) -> GroupRows:
     dead = np.isneginf(sums.loglik.max(axis=1)) & (c > 0.0)
     if dead.any():
         raise TableError(impossible(recipe.name, np.unique(sums.ids[dead]).tolist()))
-    return plain_rows(sums.loglik, c, sums.tokens, 1.0, recipe.threads)
+    return plain_rows(sums.loglik, c, sums.tokens, 1.0, thread_count(recipe.threads))
 
 
 def _weights(sums: Sums, recipe: Recipe, group: int) -> Vector:
@@ -207,7 +209,7 @@ def _sample(table: ShardedTable, recipe: Recipe, rows: int, seed: int) -> LevelR
         share = 1.0 if some is None else some.size / int(counts[g])
         tokens = None if recipe.name == "token" else sums.tokens
         c = _weights(sums, recipe, g)
-        groups.append(scaled_rows(sums.loglik, c, tokens, float(amounts[g]), share, recipe.threads))
+        groups.append(scaled_rows(sums.loglik, c, tokens, float(amounts[g]), share, thread_count(recipe.threads)))
     return LevelRows(groups)
 
 

@@ -268,7 +268,9 @@ def features(
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
     order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))
-    parts = tuple(_level_rows(table, name, rows, seed, thread_count(threads)) for name in levels)
+    if threads is not None:
+        thread_count(threads)
+    parts = tuple(_level_rows(table, name, rows, seed, threads) for name in levels)
     labels = tuple(f"{group}@{name}" for name in levels for group in table.group_names)
     mixtures = np.ascontiguousarray(ratios[:, order])
     found = [part.losses(mixtures) for part in parts]
@@ -281,13 +283,13 @@ def features(
 
 
 def _level_rows(
-    table: ExpertTable | ShardedTable, name: str, rows: int | None, seed: int, threads: int
+    table: ExpertTable | ShardedTable, name: str, rows: int | None, seed: int, threads: int | None
 ) -> LevelRows | LevelOfBlocks:
     """Return the rows of a table at a level: all, or a sample."""
     if isinstance(table, ShardedTable):
         return level_of_blocks(table, name, rows, seed, threads)
     level = level_of(table, name)
-    return rows_of(level, sample(level, rows, seed), threads)
+    return rows_of(level, sample(level, rows, seed), thread_count(threads))
 
 
 def _shares(ratios: ArrayLike, domains: Sequence[str]) -> Matrix:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Bins, Vector
-from mixfast.tables import Block, Sequences, ShardedTable, number_sequences, sequence_hash, windows
+from mixfast.tables import Block, Sequences, ShardedTable, number_sequences, sequence_hash, sequence_starts, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +36,26 @@ class BlockUnits:
         """Return the unit of each row of a block, (r,) int32."""
         out = np.empty(block.table.n_rows, dtype=np.int32)
         for group, window in windows(block):
-            first, size = int(self.first[group]), int(self.size[group])
-            if self.sequences.ascending:
-                count = int(self.sequences.counts[group])
-                number = self.sequences.numbers(block, group, window)
-                out[window] = first + (number * size // count if count > size else number)
+            rows, size = window.stop - window.start, int(self.size[group])
+            if block.table.sequence is None:
+                units, begins = self._of_rows(block, group, rows)
             else:
-                out[window] = first + (sequence_hash(block, window) % np.uint64(size)).astype(np.int64)
+                begins = sequence_starts(block, window)
+                if self.sequences.ascending:
+                    number = int(self.sequences.first[block.index, group]) + np.arange(begins.size)
+                    units = number * size // int(self.sequences.counts[group])
+                else:
+                    units = (sequence_hash(block, window, begins) % np.uint64(size)).astype(np.int64)
+            out[window] = np.repeat(int(self.first[group]) + units, np.diff(begins, append=rows))
         return out if self.place is None else self.place[out]
+
+    def _of_rows(self, block: Block, group: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the units of rows that are sequences of their own, and the row, counted from the first of the group, at which each begins."""
+        size, count = int(self.size[group]), int(self.sequences.counts[group])
+        first = int(self.sequences.first[block.index, group])
+        units = np.arange(first * size // count, (first + rows - 1) * size // count + 1)
+        # Row i belongs to unit floor(i size / count), so unit u begins at row ceil(u count / size).
+        return units, np.maximum(-(-units * count // size) - first, 0)
 
 
 def block_units(table: ShardedTable, most: int) -> tuple[BlockUnits, NDArray[np.int64], bool]:

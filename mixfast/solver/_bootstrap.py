@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from mixfast._text.names import listing, shown
+from mixfast.ranks import led
 from mixfast.region import Region
 from mixfast.solver._problem import GroupWeights
 from mixfast.solver._solution import Bootstrap, Solution, resampled
 from mixfast.solver._solve import solve
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 
+@led
 def bootstrap(
-    table: ExpertTable,
+    table: ExpertTable | ShardedTable,
     region: Region | None = None,
     *,
     replicates: int = 200,
@@ -71,7 +73,7 @@ def bootstrap(
 
 
 def _refuse_contradictions(
-    solution: Solution, table: ExpertTable, region: Region | None, options: Mapping[str, Any]
+    solution: Solution, table: ExpertTable | ShardedTable, region: Region | None, options: Mapping[str, Any]
 ) -> None:
     """Raise if the table, the region or an option that is given differs from that of the solve."""
     other = []
@@ -95,10 +97,15 @@ def _refuse_contradictions(
         )
 
 
-def _same_rows(table: ExpertTable, solved: ExpertTable) -> bool:
-    """Whether two tables hold the same rows; a table that was moved to a device for the solve is compared by its shape only."""
+def _same_rows(table: ExpertTable | ShardedTable, solved: ExpertTable | ShardedTable) -> bool:
+    """Whether two tables hold the same rows.
+
+    A table that was moved to a device for the solve is compared by its shape only, tables of several parts by the names of these.
+    """
     if (table.domains, table.n_rows) != (solved.domains, solved.n_rows):
         return False
+    if isinstance(table, ShardedTable) or isinstance(solved, ShardedTable):
+        return getattr(table, "parts", None) == getattr(solved, "parts", None)
     near = all(isinstance(one.values, np.ndarray) for one in (table, solved))
     return table is solved or not near or np.array_equal(table.values, solved.values)
 

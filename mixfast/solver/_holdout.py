@@ -13,10 +13,11 @@ from mixfast._text.notebook import html_table
 from mixfast._text.progress import working
 from mixfast._text.table import text_table
 from mixfast.errors import BackendError
+from mixfast.ranks import led
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import solve
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class HeldOut:
     Attributes
     ----------
     rows : tuple of HeldOutRow
-        "mixfast" (and "mixfast, no limits" if there is a region), "eg-paper" (for log-likelihoods), "uniform", "prior" (if the region has one) and "only <domain>" for each expert, lowest held-out loss first.
+        "mixfast" (and "mixfast, no limits" if there is a region), "eg-paper" (for log-likelihoods in memory or in one file), "uniform", "prior" (if the region has one) and "only <domain>" for each expert, lowest held-out loss first.
     solution : Solution
         The solve on the fitted part.
     sizes : (int, int)
@@ -83,8 +84,14 @@ class HeldOut:
         return text_table(["mixture", "fitted on", "held out"], rows)
 
 
+@led
 def holdout(
-    table: ExpertTable, region: Region | None = None, *, share: float = 0.2, seed: int = 0, **options: Any
+    table: ExpertTable | ShardedTable,
+    region: Region | None = None,
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+    **options: Any,
 ) -> HeldOut:
     """Fit on a part of the sequences and compare mixtures on the others.
 
@@ -113,7 +120,11 @@ def holdout(
 
 
 def _compared(
-    fit: ExpertTable, held_out: ExpertTable, table: ExpertTable, region: Region | None, options: dict[str, Any]
+    fit: ExpertTable | ShardedTable,
+    held_out: ExpertTable | ShardedTable,
+    table: ExpertTable | ShardedTable,
+    region: Region | None,
+    options: dict[str, Any],
 ) -> HeldOut:
     """Solve on one part of a table, and compare mixtures on both parts."""
     solution = solve(fit, region, **options)
@@ -121,7 +132,8 @@ def _compared(
     if region is not None:
         # The other mixtures ignore the limits as well.
         fitted["mixfast, no limits"] = solution.unconstrained.mixture.weights
-    if not solution.worst and table.kind == "ce":
+    # 100 steps, each a sweep: too many for rows that are not in memory.
+    if isinstance(table, ExpertTable) and not solution.worst and table.kind == "ce":
         simple = {key: value for key, value in options.items() if key in ("objective", "threads")}
         fitted["eg-paper"] = solve(fit, method="eg-paper", **simple).mixture.weights
     plain = {"uniform": np.full(table.n_domains, 1.0 / table.n_domains)}

@@ -22,9 +22,13 @@ from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.optimise import working_set
 from mixfast._engine.optimise.wide import is_wide
 from mixfast._text.progress import now, tracked
+from mixfast.solver._block_units import BlockUnits
 from mixfast.solver._problem import Problem
+from mixfast.tables import ShardedTable
 
 Indices = NDArray[np.int64]
+# The unit of each row; of a sharded table, what finds those of a block.
+Units = Bins | BlockUnits
 
 # A step shorter than this, in standard errors of the share that it changes most, is the last one: the error after it is several times smaller.
 _CLOSE = 0.03
@@ -34,6 +38,8 @@ _LEAST = 0.01
 _SWEEPS = 12
 # At most this many domains without a share in the solution may get one in a replicate.
 _NEW_DOMAINS = 64
+# From this many rows on, one Newton step is close enough unless a check of the longest steps shows otherwise.
+_MANY_ROWS = 10_000_000
 # An additional sweep checks this many replicates, those with the longest last step.
 _CHECKED = 8
 # Newton steps in the K-dimensional model with the exact KL term: their largest number; the length, relative to all of them together and to
@@ -109,8 +115,11 @@ class _Model:
         return simplex.qp_many(hessians, which, g, x, low, high, state)
 
 
-def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
-    """Minimise R objectives, in which the rows of unit u count counts[r, u] times, starting at the solution w (C,) of the original."""
+def solve(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicates:
+    """Minimise R objectives, in which the rows of unit u count counts[r, u] times, starting at the solution w (C,) of the original.
+
+    `unit` (n,) are the units of the rows; of a sharded table, an object that finds those of a block.
+    """
     base = problem.rows.weighted(problem.weights.share, problem.usable, wide=problem.wide)
     if not isinstance(base, RowObjective):
         return _each_alone(problem, w, unit, counts)
@@ -118,12 +127,13 @@ def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates
     columns = _wanted(w, everywhere)
     if columns.size > _MOST_DOMAINS and is_wide(base.rows, w.size, problem.limits.interior):
         return _each_wide(problem, w, unit, counts)
-    step = max(1, base.rows // max(65536, 64 * columns.size))
-    hessian = base.sums(w[columns], columns, hessian=1 << (step.bit_length() - 1))[2]
-    if hessian is None:
-        raise RuntimeError("a Hessian was asked for and not given")
+    hessian = _hessian(base, w[columns], columns, sampled=isinstance(problem.table, ShardedTable))
     kl = Kl(problem.kl, problem.reach.prior)
     model = _Model(problem.limits.restrict(columns), kl.restrict(columns))
+    if base.rows >= _MANY_ROWS:
+        near = _by_one_step(problem, base, model, w, columns, everywhere[:, columns], hessian, unit, counts)
+        if near is not None:
+            return near
     shares = np.zeros((counts.shape[0], w.size))
 
     def gradients(who: Indices, points: Matrix) -> Matrix:
@@ -137,20 +147,70 @@ def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates
         own = np.repeat(hessian[None], who.size, axis=0)
         points, distance = _descend(model, own, w[columns], slopes[who], who, gradients)
         for i in np.flatnonzero(distance > _CLOSE):
-            points[i] = _alone(problem, w, counts[who[i]][unit])[columns]
+            points[i] = _alone(problem, w, unit, counts[who[i]])[columns]
         shares[np.ix_(who, columns)] = points / points.sum(axis=1, keepdims=True)
         worst = np.argsort(-distance, kind="stable")[:_CHECKED]
         hardest += [(float(distance[i]), int(who[i]), own[i].copy()) for i in worst]
     hardest = sorted(hardest, key=lambda one: -one[0])[:_CHECKED]
     checked = np.array([r for _, r, _ in hardest])
-    # The loop estimated gaps and errors; they are measured here.
-    found = base.gradients(shares[checked], unit, counts[checked])
     curves = np.array([h for *_, h in hardest])
+    found = base.gradients(shares[checked], unit, counts[checked])
+    return _measured(problem, model, columns, shares, checked, found, curves)
+
+
+def _hessian(base: RowObjective, w: Vector, columns: Columns, *, sampled: bool) -> Matrix:
+    """Return the Hessian (C, C) of the rows at w, from a part of them that is large enough: a sample that is kept, or some rows of a sweep."""
+    enough = max(65536, 64 * columns.size)
+    if sampled:
+        hessian = base.sample(enough).sums(w, columns, hessian=1)[2]
+    else:
+        step = max(1, base.rows // enough)
+        hessian = base.sums(w, columns, hessian=1 << (step.bit_length() - 1))[2]
+    if hessian is None:
+        raise RuntimeError("a Hessian was asked for and not given")
+    return hessian
+
+
+def _measured(
+    problem: Problem, model: _Model, columns: Columns, shares: Matrix, checked: Indices, found: Matrix, curves: Matrix
+) -> Replicates:
+    """Measure gap and error of the `checked` replicates, which the loop has only estimated: `found` are the gradients of their rows (M, C)."""
     ahead = model.steps(curves, np.arange(checked.size), found[:, columns], shares[checked][:, columns])
     error = float(_longest(ahead / _unit(shares[:, columns])).max())
-    found += np.array([kl.at(row)[1] for row in shares[checked]])
-    gap = max(problem.limits.gap(g, row) for g, row in zip(found, shares[checked], strict=True))
+    kl = Kl(problem.kl, problem.reach.prior)
+    whole = found + np.array([kl.at(row)[1] for row in shares[checked]])
+    gap = max(problem.limits.gap(g, row) for g, row in zip(whole, shares[checked], strict=True))
     return Replicates(shares, gap, error)
+
+
+def _by_one_step(
+    problem: Problem,
+    base: RowObjective,
+    model: _Model,
+    w: Vector,
+    columns: Columns,
+    slopes: Matrix,
+    hessian: Matrix,
+    unit: Units,
+    counts: Counts,
+) -> Replicates | None:
+    """Return the replicates after one Newton step each, if that is close enough where the steps were longest; None otherwise.
+
+    With very many rows the first step is exact enough, so a sweep for the gradients of a few replicates takes the place of one for all.
+    """
+    shares, points = np.zeros((counts.shape[0], w.size)), np.repeat(w[None, columns], counts.shape[0], axis=0)
+    size = max(_ELEMENTS // hessian.size, 1)
+    for start in range(0, len(points), size):
+        part = slice(start, start + size)
+        same = np.zeros(len(points[part]), dtype=np.int64)
+        points[part] = model.moved(points[part], model.steps(hessian[None], same, slopes[part], points[part]))
+    shares[:, columns] = points / points.sum(axis=1, keepdims=True)
+    checked = np.argsort(-_longest((points - w[columns]) / _unit(points)), kind="stable")[:_CHECKED]
+    found = base.gradients(shares[checked], unit, counts[checked])
+    measured = _measured(
+        problem, model, columns, shares, checked, found, np.repeat(hessian[None], checked.size, axis=0)
+    )
+    return measured if measured.error <= _CLOSE else None
 
 
 def _descend(
@@ -203,15 +263,15 @@ def _longest(steps: Matrix) -> Vector:
     return out
 
 
-def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
+def _each_alone(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicates:
     """Solve the replicates of a squared error from their Gram matrices; the rows are not needed."""
     limits, shares = problem.limits, np.zeros((counts.shape[0], w.size))
     steps, gap = np.zeros_like(shares), 0.0
     start = 0.99 * w + 0.01 * problem.first
     for r, own_counts in enumerate(tracked(counts, "solving resamples", len(counts), "resample")):
-        multiplicity = own_counts[unit].astype(np.float64)
+        counted = own_counts.astype(np.float64)
         own = problem.regularised(
-            problem.rows.reweighted(problem.weights.share, multiplicity, problem.usable, wide=problem.wide)
+            problem.rows.recounted(problem.weights.share, unit, counted, problem.usable, wide=problem.wide)
         )
         found = working_set.minimise(own, limits, start, tol=problem.tol)
         shares[r], gap = found.w, max(gap, found.gap)
@@ -222,7 +282,7 @@ def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repl
     return Replicates(shares, gap, float(_longest(steps / _unit(shares)).max()))
 
 
-def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
+def _each_wide(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicates:
     """Solve the replicates of a table with many domains and few rows separately, which is faster than models in all domains.
 
     The error is the distance of the checked shares to the shares of a solve with a hundredth of the tolerance.
@@ -230,7 +290,7 @@ def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repli
     shares, steps = np.zeros((counts.shape[0], w.size)), np.zeros((min(_CHECKED, counts.shape[0]), w.size))
     gap = 0.0
     for r, own_counts in enumerate(tracked(counts, "solving resamples", len(counts), "resample")):
-        own = problem.regularised(_recounted(problem, own_counts[unit]))
+        own = problem.regularised(_recounted(problem, unit, own_counts))
         found = working_set.minimise(own, problem.limits, problem.first, tol=problem.tol)
         shares[r], gap = found.w, max(gap, found.gap)
         if r < len(steps):
@@ -239,15 +299,15 @@ def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repli
     return Replicates(shares, gap, float(_longest(steps / _unit(shares)).max()))
 
 
-def _recounted(problem: Problem, multiplicity: Counts) -> Objective:
-    """Return the objective with the row counts of a replicate; rows that it does not contain get a negligible weight."""
-    counted = np.maximum(multiplicity.astype(np.float64), _NOTHING)
-    return problem.rows.reweighted(problem.weights.share, counted, problem.usable, wide=problem.wide)
+def _recounted(problem: Problem, unit: Units, counts: Counts) -> Objective:
+    """Return the objective with the unit counts (U,) of a replicate; rows that it does not contain get a negligible weight."""
+    counted = np.maximum(counts.astype(np.float64), _NOTHING)
+    return problem.rows.recounted(problem.weights.share, unit, counted, problem.usable, wide=problem.wide)
 
 
-def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
+def _alone(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Vector:
     """Return the optimal shares of one replicate, by the loop of `solve`."""
-    own = _recounted(problem, multiplicity)
+    own = _recounted(problem, unit, counts)
     start = 0.99 * w + 0.01 * problem.first
     return working_set.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 

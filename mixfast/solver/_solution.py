@@ -21,6 +21,7 @@ from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST, percent
 from mixfast.errors import AlignmentError, BackendError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
+from mixfast.ranks import led
 from mixfast.region import Region, ShadowPrice, domain_columns, shadow_prices
 from mixfast.solver._losses import checked
 from mixfast.solver._minimise import Found, minimise_problem
@@ -308,6 +309,7 @@ class Solution(Frozen):
         found = flat.ranges(problem.objective, problem.limits, w, eps=eps, moving=list(moving.values()))
         return {**dict.fromkeys(wanted, (0.0, 0.0)), **dict(zip(moving, found, strict=True))}
 
+    @led
     def bootstrap(self, *, replicates: int = 200, level: float = 0.9, seed: int = 0) -> Bootstrap:
         """Measure how much the optimal shares depend on which sequences happened to be in the table.
 

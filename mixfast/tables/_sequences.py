@@ -46,14 +46,6 @@ class Sequences:
     earlier: Integers
     ascending: bool
 
-    def numbers(self, block: Block, group: int, window: slice) -> Integers:
-        """Return the number of the sequence of each row of a group in a block, (r,)."""
-        begins, rows = sequence_starts(block, window), window.stop - window.start
-        places = np.arange(rows)
-        if begins.size < rows:
-            places = np.repeat(places[: begins.size], np.diff(begins, append=rows))
-        return self.first[block.index, group] + places
-
 
 def number_sequences(table: ShardedTable) -> Sequences:
     """Number the sequences of every group in the order of the rows. Reads the ids once, if there are any."""
@@ -94,9 +86,9 @@ def sequence_starts(block: Block, window: slice) -> Integers:
     return np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
 
 
-def sequence_hash(block: Block, window: slice) -> NDArray[np.uint64]:
-    """Return a hash of the sequence of each row, (r,); equal ids in different parts are different sequences."""
-    ids = np.asarray(block.table.sequence)[window].astype(np.int64).view(np.uint64)
+def sequence_hash(block: Block, window: slice, begins: Integers) -> NDArray[np.uint64]:
+    """Return a hash of the sequences that begin at these rows of a group; equal ids in different parts are different sequences."""
+    ids = np.asarray(block.table.sequence)[window][begins].astype(np.int64).view(np.uint64)
     return mixed(ids + mixed(np.array([block.start - block.first], dtype=np.uint64)))
 
 

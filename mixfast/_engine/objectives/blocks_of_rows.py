@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mixfast._engine.backend import thread_count
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift
@@ -117,6 +117,32 @@ def losses_of_block(block: Block, spec: Spec, mixtures: Matrix) -> Vector:
     return out.ravel()
 
 
+def gradients_of_block(
+    block: Block, spec: Spec, mixtures: Matrix, bins: BlockBins, counts: Counts, columns: Columns | None
+) -> Vector:
+    """Return the weighted gradients (M * C,) of objectives that count the rows of each bin differently."""
+    own, out = bins.bins(block), np.zeros((len(counts), mixtures.shape[1]))
+    for g, rows, _, _ in _windows(block, spec, columns):
+        window = slice(int(block.table.group_offsets[g]), int(block.table.group_offsets[g + 1]))
+        out += spec.weight[g] * rows.gradients(mixtures, own[window], counts, thread_count(spec.threads))
+    return out.ravel()
+
+
+def recounted_sums_of_block(
+    block: Block, spec: Spec, bins: BlockBins, counts: Vector, w: Vector, columns: Columns | None, hessian: int
+) -> Vector:
+    """Return value, gradient (C,) and, if asked for, Hessian (C * C,) of the sum in which the rows of each bin count differently."""
+    out = np.zeros(1 + w.size + (w.size**2 if hessian else 0))
+    multiplicity = counts[bins.bins(block)]
+    for g, rows, _, _ in _prepared(block, spec, columns, multiplicity):
+        value, gradient, curvature = rows.sums(w, True, hessian, thread_count(spec.threads))
+        out[0] += spec.weight[g] * value
+        out[1 : 1 + w.size] += spec.weight[g] * gradient
+        if curvature is not None:
+            out[1 + w.size :] += spec.weight[g] * curvature.ravel()
+    return out
+
+
 def exact_gradient_of_block(block: Block, spec: Spec, w: Vector) -> Vector:
     """Return the weighted gradient (C,) by log-sum-exp."""
     out = np.zeros(w.size)
@@ -145,7 +171,8 @@ def _windows(block: Block, spec: Spec, columns: Columns | None) -> list[Window]:
     return found
 
 
-def _prepared(block: Block, spec: Spec, columns: Columns | None) -> list[Window]:
+def _prepared(block: Block, spec: Spec, columns: Columns | None, multiplicity: Vector | None = None) -> list[Window]:
+    """Return the rows of each group with a weight, counted `multiplicity` (r,) times."""
     table, used = block.table, spec.usable
     if columns is not None:
         used = columns if used is None else used[columns]
@@ -164,6 +191,9 @@ def _prepared(block: Block, spec: Spec, columns: Columns | None) -> list[Window]
         weight, scale = None, table.uniform_weight
         if scale is None:
             weight = table.weights_near(window)
+            scale = float(weight.mean())
+        if multiplicity is not None:
+            weight = multiplicity[window] * (scale if weight is None else weight)
             scale = float(weight.mean())
         rows = Rows(table.loglik[window], weight, scale, shift, spec.wide, places, bounded)
         if spec.packed:
@@ -200,6 +230,14 @@ def _refuse_dead(block: Block, spec: Spec) -> None:
                 )
             )
         )
+
+
+class BlockBins(Protocol):
+    """The bins that the rows of a table of several parts belong to."""
+
+    def bins(self, block: Block) -> Bins:
+        """Return the bin of each row of a block, (r,) int32."""
+        ...
 
 
 class Blocks(RowObjective):
@@ -283,6 +321,13 @@ class Blocks(RowObjective):
         curvature = out[2 * groups + size :].reshape(size, size) if hessian else None
         return float(self.spec.weight @ out[:groups]), out[2 * groups : 2 * groups + size], curvature
 
+    def gradients(self, mixtures: Matrix, bins: BlockBins, counts: Counts, columns: Columns | None = None) -> Matrix:
+        """Return gradients as `RowObjective.gradients` does; `bins` finds the bin of each row of a block."""
+        found = self.table.reduce(
+            gradients_of_block, self.spec, mixtures, bins, counts, columns, size=len(counts) * mixtures.shape[1]
+        )
+        return found.reshape(len(counts), mixtures.shape[1])
+
     def exact_gradient(self, w: Vector) -> Vector:
         """Return the gradient (C,) at w by log-sum-exp, which no difference between experts can make overflow; slow."""
         return self.table.reduce(exact_gradient_of_block, self.spec, w, size=w.size)
@@ -316,3 +361,20 @@ class Blocks(RowObjective):
         self._points[np.ascontiguousarray(w).tobytes()] = values
         if len(self._points) > _POINTS:
             self._points.popitem(last=False)
+
+
+class Recounted(RowObjective):
+    """A sum over blocks in which the rows of bin b count ``counts[b]`` times, (B,); every sum sweeps all rows."""
+
+    def __init__(self, base: Blocks, bins: BlockBins, counts: Vector) -> None:
+        self.base, self.bins, self.counts = base, bins, counts
+        self.rows, self.columns, self.total = base.rows, base.columns, base.total
+        self.scale, self.shift = base.scale, base.shift
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        size = 1 + w.size + (w.size**2 if hessian else 0)
+        out = self.base.table.reduce(
+            recounted_sums_of_block, self.base.spec, self.bins, self.counts, w, columns, hessian, size=size
+        )
+        curvature = out[1 + w.size :].reshape(w.size, w.size) if hessian else None
+        return float(out[0]), out[1 : 1 + w.size], curvature

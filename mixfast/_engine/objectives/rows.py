@@ -115,12 +115,12 @@ class TableRows:
             return self.group_losses(mixtures, usable).max(axis=0)
         return self.weighted(group_weight, usable).losses(mixtures)
 
-    def reweighted(
-        self, group_weight: Vector, multiplicity: Vector, usable: Columns | None, *, wide: bool | None
+    def recounted(
+        self, group_weight: Vector, bins: Any, counts: Vector, usable: Columns | None, *, wide: bool | None
     ) -> Objective:
-        """Return the weighted sum in which row i counts `multiplicity` (n,) times."""
+        """Return the weighted sum in which the rows of bin b count ``counts[b]`` times; `bins` (n,) are the bins of the rows."""
         given, scale = self.row_weights(group_weight)
-        weight: Any = multiplicity
+        weight: Any = counts[bins]
         if devices.is_tensor(self.table.values):
             weight = devices.weights(weight, self.device)
         weight = weight * (scale if given is None else given)

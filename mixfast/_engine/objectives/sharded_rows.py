@@ -10,7 +10,13 @@ import numpy as np
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, RowObjective, works_wide
-from mixfast._engine.objectives.blocks_of_rows import Blocks, Spec, expert_losses_of_block, group_sums_of_block
+from mixfast._engine.objectives.blocks_of_rows import (
+    Blocks,
+    Recounted,
+    Spec,
+    expert_losses_of_block,
+    group_sums_of_block,
+)
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.pieces import Values
 from mixfast._engine.objectives.rows import TableRows
@@ -84,6 +90,14 @@ class ShardedRows(TableRows):
                 return known
         return self._blocks(np.ones(self.table.n_groups), usable, False).group_losses(mixtures)
 
+    def recounted(
+        self, group_weight: Vector, bins: Any, counts: Vector, usable: Columns | None, *, wide: bool | None
+    ) -> Objective:
+        """Return the weighted sum in which the rows of bin b count ``counts[b]`` times; `bins` finds the bin of each row of a block."""
+        columns = self.table.n_domains if usable is None else usable.size
+        wide = works_wide(self.table.n_rows, columns, self.table.dtype) if wide is None else wide
+        return self._worn(Recounted(self._blocks(group_weight, usable, wide), bins, counts), usable)
+
     def expert_losses(self) -> Matrix:
         """Return the losses (G, K) of each single expert on each group, by sums of columns."""
         table = self.table
@@ -111,7 +125,7 @@ class ShardedRows(TableRows):
     def _blocks(self, group_weight: Vector, usable: Columns | None, wide: bool) -> Blocks:
         return Blocks(self.table, group_weight, usable, wide=wide, threads=self.given_threads)
 
-    def _worn(self, rows: Blocks, usable: Columns | None) -> RowObjective:
+    def _worn(self, rows: RowObjective, usable: Columns | None) -> RowObjective:
         return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
 
 
