@@ -161,6 +161,9 @@ def solve(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicate
 def _hessian(base: RowObjective, w: Vector, columns: Columns, *, sampled: bool) -> Matrix:
     """Return the Hessian (C, C) of the rows at w, from a part of them that is large enough: a sample that is kept, or some rows of a sweep."""
     enough = max(65536, 64 * columns.size)
+    if base.rows >= _MANY_ROWS:
+        # One step has to be exact.
+        enough = max(enough, min(1 << 20, (1 << 24) // columns.size))
     if sampled:
         hessian = base.sample(enough).sums(w, columns, hessian=1)[2]
     else:

@@ -425,7 +425,7 @@ class Bootstrap:
 
 
 def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -> Bootstrap:
-    """Compute what `Solution.bootstrap` returns; a warning points at the caller's caller."""
+    """Compute what `Solution.bootstrap` returns; a warning points at the caller of the function that is decorated by `led`."""
     from mixfast.solver._resample import resample
 
     began = perf_counter()
@@ -439,7 +439,7 @@ def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -
         )
     found = resample(solution._problem, solution.mixture.weights, replicates=replicates, seed=seed)
     if found.doubt:
-        warnings.warn(found.doubt, MixfastWarning, stacklevel=3)
+        warnings.warn(found.doubt, MixfastWarning, stacklevel=4)
     return Bootstrap(
         solution=solution,
         shares=found.shares,
