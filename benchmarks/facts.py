@@ -22,6 +22,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_
 PACKAGES = (
     "mixfast", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "jax", "torch", "numexpr", "scikit-learn", "lightgbm",
     "numba", "torchdata", "grain", "datasets", "transformers", "botorch",
+    "dask",
 )  # fmt: skip
 # The columns never change, so that files of different machines and dates can be joined.
 COLUMNS = (

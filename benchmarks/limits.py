@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +27,28 @@ def stream(table: np.ndarray) -> float:
     """Return the seconds to read the table once as float32, with one numpy sum in each thread."""
     flat = np.ascontiguousarray(table, dtype=np.float32).reshape(-1)
     return _in_parts(lambda part: part.sum(), flat)
+
+
+def read_and_sum(paths: Sequence[Path]) -> float:
+    """Return the seconds in which numpy loads the log-likelihoods of npz files and sums them, one file at a time in each thread."""
+
+    def one(path: Path) -> float:
+        with np.load(path) as file:
+            return float(file["loglik"].sum(dtype=np.float32))
+
+    with ThreadPoolExecutor(threads()) as pool:
+        return median_seconds(lambda: list(pool.map(one, paths)), budget=0.0, least=1)
+
+
+def sweep(loglik: np.ndarray) -> float:
+    """Return the seconds of our own sweep of a table in memory: value and gradient, without Hessian."""
+    from mixfast import ExpertTable
+    from mixfast._engine.objectives.rows import TableRows
+
+    table = ExpertTable.from_loglik(loglik)
+    objective = TableRows.of(table, threads=threads()).weighted(np.ones(1), None)
+    even = np.full(table.n_domains, 1.0 / table.n_domains)
+    return median_seconds(lambda: objective.sums(even))
 
 
 def exponential(table: np.ndarray) -> float:

@@ -12,8 +12,10 @@ A part depends on the seed and its number only, so any number of processes write
 from __future__ import annotations
 
 import argparse
+import struct
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -123,9 +125,6 @@ def loglik(path: Path) -> np.ndarray:
     """Map the log-likelihoods of one part; nothing is read yet."""
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")
-    import struct
-    import zipfile
-
     with zipfile.ZipFile(path) as file:
         entry = file.getinfo("loglik.npy")
         with path.open("rb") as raw:
@@ -136,6 +135,35 @@ def loglik(path: Path) -> np.ndarray:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(raw)
             return np.memmap(path, dtype, "r", raw.tell(), shape)
+
+
+def gap(folder: Path, weights: np.ndarray, *, processes: int | None = None) -> float:
+    """Frank-Wolfe gap over the simplex, nats, recomputed in float64 by the reference from all rows of a folder."""
+    w = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
+    if not np.isfinite(w).all() or w.sum() <= 0:
+        return np.inf
+    w = w / w.sum()
+    found = paths(folder)
+    count = min(processes or facts.processors(), len(found))
+    work = partial(_slope, w=w)
+    if count == 1:
+        answers = list(map(work, found))
+    else:
+        with ProcessPoolExecutor(count) as pool:
+            answers = list(pool.map(work, found))
+    slope = np.sum([one for one, _ in answers], axis=0) / sum(rows for _, rows in answers)
+    return float(w[w > 0] @ slope[w > 0] - slope.min())
+
+
+def _slope(path: Path, w: np.ndarray) -> tuple[np.ndarray, int]:
+    from mixfast import reference
+
+    table = loglik(path)
+    total = np.zeros(table.shape[1])
+    for start in range(0, len(table), _PIECE):
+        piece = np.asarray(table[start : start + _PIECE])
+        total += reference.gradient(piece, np.ones(len(piece)), w)
+    return total, len(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -67,15 +67,15 @@ def eg(w: np.ndarray, slope: np.ndarray, step: float) -> np.ndarray:
 
 def iterate(mean_slope, update, k: int, gap: float, end: float, most: int, step: float):
     """Return shares, gap and number of steps once the gap or the end of the time is reached."""
-    w = np.full(k, 1.0 / k)
-    for count in range(1, most + 1):
+    w, count = np.full(k, 1.0 / k), 0
+    while True:
+        count += 1
         slope, late = mean_slope(w, time.perf_counter() > end)
         now = float(slope.max() - w @ slope)
-        if now <= gap or late or not np.isfinite(now):
-            break
+        if now <= gap or late or count == most or not np.isfinite(now):
+            return w, now, count
         w = update(w, slope, step)
         w /= w.sum()
-    return w, now, count
 
 
 def best_step(part: np.ndarray, gap: float) -> float:

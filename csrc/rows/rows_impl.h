@@ -36,6 +36,54 @@ static size_t FN(pack_memory)(const mf_task *task) {
     return (size_t)(VL * (task->rows->ncol + VL)) * sizeof(REAL) + 64;
 }
 
+#if VBYTES == 32
+/* The extremes of rows of at least 16 halves, all columns. Halves are compared as integers: with the lower bits of
+ * negative ones inverted, their order is that of the numbers, with NaN beyond the infinities. A row's largest element
+ * is only needed if no element exceeds the smallest such one so far. */
+static void FN(scan_halves)(const mf_rows *t, ptrdiff_t row0, ptrdiff_t row1, mf_extremes *facts) {
+    const __m256i digits = _mm256_set1_epi16(0x7fff);
+    __m256i big = _mm256_set1_epi16(INT16_MIN), small = digits, lowest = digits;
+    int16_t found[3][16];
+    const ptrdiff_t ncol = t->ncol, stride = t->stride, last = ncol - 16;
+    const uint16_t *src = (const uint16_t *)t->data + row0 * stride;
+    for (ptrdiff_t row = row0; row < row1;) {
+        const ptrdiff_t end =
+            row + 512 < row1 ? row + 512 : row1; /* no calls in the inner loop: they spill registers */
+        if (mf_interrupted((double)(128 * ncol))) return;
+        for (; row < end; row++, src += stride) {
+            __m256i top = _mm256_set1_epi16(INT16_MIN);
+            for (ptrdiff_t k = 0;; k = k + 16 < last ? k + 16 : last) { /* the last 16 may overlap the ones before */
+                __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(src + k));
+                x = _mm256_xor_si256(x, _mm256_and_si256(_mm256_srai_epi16(x, 15), digits));
+                small = _mm256_min_epi16(small, x);
+                top = _mm256_max_epi16(top, x);
+                if (k == last) break;
+            }
+            big = _mm256_max_epi16(big, top);
+            if (!_mm256_movemask_epi8(_mm256_cmpgt_epi16(top, lowest))) {
+                int16_t one = INT16_MIN;
+                memcpy(found[0], &top, sizeof top);
+                for (int i = 0; i < 16; i++) one = found[0][i] > one ? found[0][i] : one;
+                lowest = _mm256_set1_epi16(one);
+            }
+        }
+    }
+    memcpy(found[0], &big, sizeof big);
+    memcpy(found[1], &small, sizeof small);
+    memcpy(found[2], &lowest, sizeof lowest);
+    for (int i = 1; i < 16; i++) {
+        found[0][0] = found[0][i] > found[0][0] ? found[0][i] : found[0][0];
+        found[1][0] = found[1][i] < found[1][0] ? found[1][i] : found[1][0];
+    }
+    double numbers[3];
+    for (int i = 0; i < 3; i++) {
+        const int16_t x = found[i][0];
+        numbers[i] = (double)mf_half((uint16_t)(x < 0 ? x ^ 0x7fff : x));
+    }
+    *facts = (mf_extremes){numbers[0], numbers[1], numbers[2], 0};
+}
+#endif
+
 static void FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, whole = ncol / VL * VL;
@@ -43,6 +91,12 @@ static void FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, 
     V big = lowest, small = highest, low_top = highest;
     VI nan = {0}, present;
     REAL *scratch = memory;
+#if VBYTES == 32
+    if (t->dtype == MF_F16 && !t->cols && ncol >= 16) {
+        FN(scan_halves)(t, row0, row1, (mf_extremes *)out);
+        return;
+    }
+#endif
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = whole + i < ncol ? -1 : 0;
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
     for (ptrdiff_t row = row0; row < row1; row += VL) {
