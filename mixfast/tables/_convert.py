@@ -277,11 +277,13 @@ class _Conversion:
             found = self._read(key, piece)
             return local[found] if key == "group" else found
 
-        rows = RowsOut(sum(p.n_rows for p in pieces), self.domains, dtypes, pieces, read, tuple(names))
-        write_rows(path, rows)
-        for number in {piece.file for piece in pieces}:
-            self.files[number].check()
-            self.files[number].close()
+        def check() -> None:
+            for number in sorted({piece.file for piece in pieces}):
+                self.files[number].check()
+                self.files[number].close()
+
+        n_rows = sum(piece.n_rows for piece in pieces)
+        write_rows(path, RowsOut(n_rows, self.domains, dtypes, pieces, read, tuple(names), check))
         return path
 
     def _codes(self, piece: Piece) -> NDArray[np.int32]:

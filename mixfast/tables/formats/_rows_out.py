@@ -38,6 +38,8 @@ class RowsOut:
         ``read(key, piece)`` returns the rows of a piece in a column: (rows, K) for ``loglik``, (rows,) for the others.
     group_names : tuple of str
         Names of the codes of ``group``, each with at least one row.
+    check : callable
+        Called when all rows are written, before the file appears; raises if the rows were not what they should be.
     """
 
     n_rows: int
@@ -46,6 +48,7 @@ class RowsOut:
     pieces: Sequence[Any]
     read: Callable[[str, Any], NDArray[Any]]
     group_names: tuple[str, ...] = ()
+    check: Callable[[], None] = lambda: None
 
     def piece(self, key: str, piece: Any) -> NDArray[Any]:
         """Return the rows of a piece in a column, C-contiguous, in its type."""
@@ -59,11 +62,13 @@ class RowsOut:
 def write_rows(path: Path, rows: RowsOut) -> None:
     """Write rows to a file, in the format of its ending; the file appears whole or not at all."""
     write = {".npz": _write_npz, ".npy": _write_npy, ".parquet": _write_parquet}[path.suffix.lower()]
-    write(path, rows)
+    with replacing(path) as handle:
+        write(handle, rows, str(path))
+        rows.check()
 
 
-def _write_npz(path: Path, rows: RowsOut) -> None:
-    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+def _write_npz(handle: IO[bytes], rows: RowsOut, where: str) -> None:
+    with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
         for key in rows.dtypes:
             with archive.open(member_info(handle, f"{key}.npy"), "w", force_zip64=True) as member:
                 _write_array(member, rows, key)
@@ -73,11 +78,12 @@ def _write_npz(path: Path, rows: RowsOut) -> None:
                 np.lib.format.write_array(member, np.array(values, dtype=str), allow_pickle=False)
 
 
-def _write_npy(path: Path, rows: RowsOut) -> None:
+def _write_npy(handle: IO[bytes], rows: RowsOut, where: str) -> None:
     if lost := [key for key in rows.dtypes if key != "loglik"]:
-        raise TableError(f"{path}: npy holds log-likelihoods only and would lose {', '.join(lost)}; use npz or parquet")
-    with replacing(path) as handle:
-        _write_array(handle, rows, "loglik")
+        raise TableError(
+            f"{where}: npy holds log-likelihoods only and would lose {', '.join(lost)}; use npz or parquet"
+        )
+    _write_array(handle, rows, "loglik")
 
 
 def _write_array(handle: IO[bytes], rows: RowsOut, key: str) -> None:
@@ -89,12 +95,12 @@ def _write_array(handle: IO[bytes], rows: RowsOut, key: str) -> None:
         handle.write(rows.piece(key, piece).data.cast("B"))
 
 
-def _write_parquet(path: Path, rows: RowsOut) -> None:
+def _write_parquet(handle: IO[bytes], rows: RowsOut, where: str) -> None:
     """Write a column for each domain, and names of the groups in place of their codes.
 
     Domains with names like those of the other columns are written as one list for each row.
     """
-    with needed(f"{path}: writing a parquet file", "pyarrow", "mixfast[io]", TableError):
+    with needed(f"{where}: writing a parquet file", "pyarrow", "mixfast[io]", TableError):
         import pyarrow
         import pyarrow.parquet
 
@@ -116,12 +122,9 @@ def _write_parquet(path: Path, rows: RowsOut) -> None:
             found |= columns(key, rows.piece(key, piece))
         return pyarrow.table(found).replace_schema_metadata({"domains": json.dumps(rows.domains)} if listed else None)
 
-    with replacing(path) as handle:
-        tables = map(group_of, rows.pieces)
-        first = next(tables)
-        # Log-likelihoods hardly compress, and only uncompressed values are read at the speed of the disk.
-        with pyarrow.parquet.ParquetWriter(
-            handle, first.schema, compression="none", use_dictionary=["group"]
-        ) as writer:
-            for table in chain([first], tables):
-                writer.write_table(table, row_group_size=table.num_rows)
+    tables = map(group_of, rows.pieces)
+    first = next(tables)
+    # Log-likelihoods hardly compress, and only uncompressed values are read at the speed of the disk.
+    with pyarrow.parquet.ParquetWriter(handle, first.schema, compression="none", use_dictionary=["group"]) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table, row_group_size=table.num_rows)
