@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mixfast.errors import MixfastWarning, ScoreError
-from mixfast.score import _part_file, _shards
+from mixfast.score import _part_file, _run, _shards
 from mixfast.score._part_file import Part
 from mixfast.score._run_file import Description
 from mixfast.score._shards import Folder
@@ -440,6 +440,15 @@ def test_parts_of_a_run_with_other_arguments_are_refused(kept, tmp_path, changes
     assert opened(tmp_path, experts=dict(reversed(EXPERTS.items())))
     file.unlink()
     assert opened(tmp_path, **changes)
+
+
+def test_a_rank_that_would_score_something_else_is_named(tmp_path):
+    made = folder(tmp_path)
+    _run._check_alike(made, [made.description, description()])
+    with pytest.raises(
+        ScoreError, match=r"rank 2 and rank 0 .* differs: the texts; window \(rank 2: 16, rank 0: 8\)\. All machines"
+    ):
+        _run._check_alike(made, [made.description, description(), description(texts="bb", window=16)])
 
 
 # One run at a time.
