@@ -17,10 +17,9 @@ from mixfast.errors import TableError
 from mixfast.tables._names import domain_names, some
 from mixfast.tables._opening import read_part
 from mixfast.tables._parts import VECTORS, Part
+from mixfast.tables.formats._folder import PART
 from mixfast.tables.formats._manifest import FILE as MANIFEST
 from mixfast.tables.formats._manifest import Manifest
-
-_PART = re.compile(r"part-.*\.(npz|npy|parquet)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Whole:
 def listed(folder: Path) -> list[tuple[str, int]]:
     """Return names and sizes of the parts in a folder, in the natural order of their names."""
     with os.scandir(folder) as entries:
-        found = [(entry.name, entry.stat().st_size) for entry in entries if _PART.fullmatch(entry.name)]
+        found = [(entry.name, entry.stat().st_size) for entry in entries if PART.fullmatch(entry.name)]
     return sorted(found, key=lambda pair: natural(pair[0]))
 
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing, shown
 from mixfast._text.outputs import names_a_file
-from mixfast.tables.formats import _npy, _npz
+from mixfast.tables.formats import _npz
 from mixfast.tables.formats._manifest import FILE, PartEntry
 
-SUFFIXES = (".npz", ".npy", ".parquet")
-# Names of the files of a table; a folder that holds others is not replaced.
-_OURS = re.compile(r"part-.*\.(npz|npy|parquet)|" + re.escape(FILE))
+# Names of parts.
+PART = re.compile(r"part-.*\.(npz|npy|parquet)", re.DOTALL)
 
 
 def part_name(index: int, suffix: str = ".npz") -> str:
@@ -29,9 +28,8 @@ def part_name(index: int, suffix: str = ".npz") -> str:
 
 
 def write_part(path: Path, arrays: Mapping[str, NDArray[Any]]) -> PartEntry:
-    """Write the arrays of a part atomically as npz or npy, and return its entry in table.json."""
-    write = _npy.write if path.suffix == ".npy" else _npz.write
-    write(path, dict(arrays))
+    """Write the arrays of a part atomically as npz, and return its entry in table.json."""
+    _npz.write(path, dict(arrays))
     return PartEntry.of(path, arrays["loglik"].shape[0])
 
 
@@ -58,7 +56,9 @@ def check_folder_output(path: str | os.PathLike[str], error: type[Exception], *,
                 f"delete {shown(where)}"
             )
         return
-    others = sorted(each.name for each in path.iterdir() if not _OURS.fullmatch(each.name) or each.is_dir())
+    others = sorted(
+        each.name for each in path.iterdir() if not (each.name == FILE or PART.fullmatch(each.name)) or each.is_dir()
+    )
     if others:
         raise error(
             f"{where} is a folder with other files than those of a table ({listing(others)}), which would be lost: choose another "
