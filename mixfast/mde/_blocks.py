@@ -99,8 +99,7 @@ def level_of_blocks(
 
 
 def _recipe(table: ShardedTable, name: str, threads: int | None) -> Recipe:
-    given = [key for key in ("weight", "length", "sequence") if getattr(table, f"has_{key}")]
-    size = checked_level(table, name, given)
+    size = checked_level(table, name)
     if name == "token" or (name == "sequence" and table.has_length):
         return Recipe(name, threads)
     if table.has_length:

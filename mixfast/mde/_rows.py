@@ -9,7 +9,6 @@ summed once, which also leaves fewer rows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +23,7 @@ from mixfast._engine.objectives.base import RowObjective, Sum
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._text.names import listing, shown
 from mixfast.errors import TableError
-from mixfast.tables import ExpertTable, ShardedTable
+from mixfast.tables import ExpertTable, ShardedTable, given
 
 # Elements of one block in numpy, so that it fits into the cache.
 _BLOCK = 1 << 17
@@ -123,8 +122,7 @@ class LevelRows:
 
 def level_of(table: ExpertTable, name: str) -> Level:
     """Return the table at a level: "token", "sequence", "posterior" or "block:<tokens>"."""
-    given = [key for key in ("weight", "length", "sequence") if getattr(table, key) is not None]
-    block = checked_level(table, name, given)
+    block = checked_level(table, name)
     if name == "token":
         return Level(name, table)
     if table.length is not None:
@@ -136,27 +134,27 @@ def level_of(table: ExpertTable, name: str) -> Level:
     return _summed(table, name, block)
 
 
-def checked_level(table: ExpertTable | ShardedTable, name: str, given: Collection[str]) -> int | None:
-    """Raise unless a table has what a level needs; `given` names its columns. Return the tokens of a block, None for other levels."""
-    block = _block_size(name)
-    weighted = "weight" in given
+def checked_level(table: ExpertTable | ShardedTable, name: str) -> int | None:
+    """Raise unless a table has what a level needs. Return the tokens of a block, None for other levels."""
+    block, known = _block_size(name), given(table)
+    weighted = "weight" in known
     if table.kind != "ce":
         raise TableError(
             f"ensemble features need a table of log-likelihoods; this table holds predictions ({shown(table)})"
         )
     if name == "token":
-        if "length" in given:
+        if "length" in known:
             raise TableError(
                 'level "token" needs rows that are tokens, but the rows of this table have lengths, so they are sequences: '
                 'use levels=("sequence",) or ("posterior",), or give the token-level table'
             )
-    elif "length" in given:
+    elif "length" in known:
         if block is not None or (name == "posterior" and weighted):
             raise TableError(
                 f'level "{name}" needs token rows without weights of their own; this table holds whole sequences'
                 + (" with weights" if weighted else "")
             )
-    elif "sequence" not in given:
+    elif "sequence" not in known:
         raise TableError(
             f'level "{name}" needs to know the sequence of each row: give sequence= to ExpertTable.from_loglik (tokens), '
             "or length= where rows are whole sequences"

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, TableError
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 
 def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
@@ -29,7 +29,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
     AlignmentError
         Tables of different domains.
     TableError
-        No tables, tables of predictions, or tables of which only some have lengths or sequences.
+        No tables, tables in folders of parts, tables of predictions, or tables of which only some have lengths or sequences.
 
     Notes
     -----
@@ -45,6 +45,12 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
     """
     if not tables:
         raise TableError("stack needs at least one table")
+    folders = [name for name, table in tables.items() if isinstance(table, ShardedTable)]
+    if folders:
+        raise TableError(
+            f"stack copies all rows into memory, and these tables are folders of parts, which may not fit: {listing(folders)}; write one "
+            "folder in which each table is a group: mixfast table merge --group-by-file NAME=TABLE NAME=TABLE --out FOLDER"
+        )
     kinds = {name: table.kind for name, table in tables.items() if table.kind != "ce"}
     if kinds:
         raise TableError(f"stack takes tables of log-likelihoods, but these hold predictions: {listing(kinds)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mixfast._text.audience import either, setting
+from mixfast.tables import given
 
 # These classes are in `_solution.py`, which imports this file.
 Solution = Any
@@ -37,7 +38,7 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
             f"({either('max_epochs=32, wear=15.4', '--max-epochs 32 --wear')})"
         )
     table = solution.table
-    if intervals is not None and table.sequence is None and table.length is None and table.n_rows > _TOKENS:
+    if intervals is not None and not {"sequence", "length"} & set(given(table)) and table.n_rows > _TOKENS:
         yield (
             "rows were resampled as if they were independent: if they are tokens, give the table `sequence` ids, otherwise the intervals are too narrow"
         )

@@ -9,7 +9,7 @@ from typing import Any
 from mixfast._text.numbers import NOTHING, percent, tokens
 from mixfast._text.table import text_table
 from mixfast.region import cap_in_words
-from mixfast.tables import ShardedTable
+from mixfast.tables import given
 
 # These classes are in `_solution.py`, which imports this file.
 Solution = Any
@@ -91,9 +91,7 @@ def _shares(
 
 
 def _units(bootstrap: Bootstrap) -> str:
-    table = bootstrap.solution.table
-    ids = table.has_sequence if isinstance(table, ShardedTable) else table.sequence is not None
-    what = "sequences" if ids else "rows"
+    what = "sequences" if "sequence" in given(bootstrap.solution.table) else "rows"
     return f"{bootstrap.units:,} {f'blocks of neighbouring {what}' if bootstrap.merged else what}"
 
 

@@ -17,6 +17,7 @@ from mixfast.tables._blocks import Block as Block
 from mixfast.tables._convert import Converted as Converted
 from mixfast.tables._convert import convert as convert
 from mixfast.tables._convert import read_inputs as read_inputs
+from mixfast.tables._given import given as given
 from mixfast.tables._sequences import Sequences as Sequences
 from mixfast.tables._sequences import number_sequences as number_sequences
 from mixfast.tables._sequences import sequence_hash as sequence_hash

@@ -87,3 +87,9 @@ def test_features_come_back_from_their_state_with_the_folder(both, ratios):
     state = mde.features(whole, ratios, levels=("posterior",)).state()
     again = _features.Features.from_state(state, table=table)
     np.testing.assert_allclose(again.at(ratios), state["values"], rtol=1e-12)
+
+
+def test_stack_refuses_folders_and_names_the_command_that_merges_them(both):
+    table, whole = both
+    with pytest.raises(TableError, match="mixfast table merge --group-by-file NAME=TABLE"):
+        mde.stack({"here": whole, "there": table})
