@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import TextIO
+from os import _exit as exit_at_once
+from typing import TextIO, cast
 
 from mixfast._text.interrupts import remove_unfinished
+from mixfast.cli._streams import Stream
 from mixfast.errors import MixfastError
 from mixfast.ranks import LeaderLost, Team, from_environment, rank_and_size, run
 
@@ -41,7 +43,8 @@ def together(given: Sequence[str], command: Callable[[], int], say: Callable[[st
     if rank == 0:
         return _joined(command, say, rank)
     stderr = sys.stderr
-    with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
+    nothing = cast(TextIO, Stream(None))
+    with redirect_stdout(nothing), redirect_stderr(nothing):
         return _joined(command, lambda message: _aloud(message, stderr), rank)
 
 
@@ -83,7 +86,7 @@ def _leave(status: int) -> None:
         with suppress(OSError, ValueError):
             stream.flush()
     remove_unfinished()
-    os._exit(status)
+    exit_at_once(status)
 
 
 def _aloud(message: str, stderr: TextIO | None) -> int:

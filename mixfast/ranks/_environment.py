@@ -102,27 +102,35 @@ def _join(rank: int, size: int) -> None:
         each(join, [None], threads=1)
     except (SystemExit, KeyboardInterrupt) as signal:
         missing = _missing(found.get("store"), size)
-        if rank == 0 and missing and isinstance(signal, SystemExit):
-            raise RankError(f"rank 0 was told to end before {missing} had joined; the launcher says why") from None
+        if missing and isinstance(signal, SystemExit) and (rank == 0 or 0 in missing):
+            raise _error(rank, f"was told to end before {_words(missing)} had joined; the launcher says why") from None
         raise
     except (RuntimeError, ValueError, OSError) as problem:
-        missing = _missing(found.get("store"), size) or "all ranks"
+        missing = _missing(found.get("store"), size)
         said = str(problem).partition("\n")[0]
-        kind = LeaderLost if rank else RankError
-        raise kind(
-            f"rank {rank}: {missing} did not join ({said}). Start all of the WORLD_SIZE = {size} ranks within "
-            f"{_JOINING.seconds / 60:g} minutes, or unset RANK and WORLD_SIZE to run this process alone"
+        raise _error(
+            rank,
+            f"waited for {_words(missing) or 'all ranks'} to join ({said}). Start all of the WORLD_SIZE = {size} ranks within "
+            f"{_JOINING.seconds / 60:g} minutes, or unset RANK and WORLD_SIZE to run this process alone",
         ) from None
 
 
-def _missing(store: Any, size: int) -> str:
-    """Return the ranks that have not joined, as words; nothing if that cannot be known at once."""
-    absent: list[str] = []
+def _error(rank: int, said: str) -> RankError:
+    return (LeaderLost if rank else RankError)(f"rank {rank} {said}")
+
+
+def _missing(store: Any, size: int) -> list[int]:
+    """Return the ranks that have not joined; none if that cannot be known at once."""
+    absent: list[int] = []
     if store is not None:
         with suppress(Exception):
             store.set_timeout(timedelta(seconds=2))
-            absent = [str(rank) for rank in range(size) if not store.check([f"joined {rank}"])]
-    return f"rank{'s' if len(absent) > 1 else ''} {', '.join(absent)}" if absent else ""
+            absent = [rank for rank in range(size) if not store.check([f"joined {rank}"])]
+    return absent
+
+
+def _words(ranks: list[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}" if ranks else ""
 
 
 def _number(key: str, default: int) -> int:

@@ -10,6 +10,7 @@ import pickle
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NoReturn, TypeVar, cast
 
@@ -94,8 +95,10 @@ class Talk:
 
     def behind(self, error: BaseException) -> Exception | None:
         """Return what made the launcher send the signal that raised an error; None if it was sent for its own sake."""
-        if self._failed is not None or not isinstance(error, _SIGNALS):
+        if not isinstance(error, _SIGNALS):
             return None
+        if self._failed is not None:
+            return self._failed if isinstance(self._failed, Exception) else None
         until = time.monotonic() + _MOMENT
         while (reason := self._reason(signals=False)) is None and time.monotonic() < until:
             time.sleep(_MOMENT / 20)
@@ -194,7 +197,9 @@ class Talk:
         return RankError(f"rank {self._ranks.rank} could not exchange data with the other ranks ({said})")
 
     def _give_up(self, error: BaseException) -> NoReturn:
-        self._break(error, *packed_error(error))
+        # A signal that the launcher sends now has the same cause.
+        with suppress(*_SIGNALS):
+            self._break(error, *packed_error(error))
         raise error
 
     def _break(self, error: BaseException, kind: int, payload: bytes) -> None:
