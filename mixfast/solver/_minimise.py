@@ -48,7 +48,14 @@ def minimise_problem(problem: Problem) -> Found:
         )
         minimum = _as_written(problem, minimum, group_weight)
     else:
-        minimum = minimise(problem.objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
+        minimum = minimise(
+            problem.objective,
+            problem.limits,
+            problem.first,
+            tol=problem.tol,
+            max_iter=problem.max_iter,
+            given=problem.start is not None,
+        )
         minimum = _as_written(problem, minimum, None)
     return Found(minimum, group_weight, perf_counter() - began, _backend_name(problem))
 

@@ -24,6 +24,8 @@ SAMPLE_ROWS = 8192
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
 # With more columns the solver uses few of them at a time, and the best of these in a row may be far below the best of the row.
 _FEW_COLUMNS = 96
+# Bytes, and least number, of neighbouring rows in one piece of a large sample: a file is read in pages of 4096 bytes.
+_RUN_BYTES, _RUN_ROWS = 8192, 16
 # Tables with at most this many elements always use float64: they have too few rows to average out float32 rounding errors.
 _WIDE_ELEMENTS = 1 << 17
 
@@ -85,6 +87,11 @@ class Objective:
         """Return the objective on about `count` rows, spread evenly and kept in cache."""
         return self
 
+    @property
+    def guide(self) -> Any:
+        """A `Guide` to the minimum if the objective has so many rows that sweeps should be few, else None; always the same object."""
+        return None
+
     def precise(self) -> Objective:
         """Return the same objective with probabilities in float64."""
         return self
@@ -117,6 +124,10 @@ class RowObjective(Objective):
     # Whether each row's maximum is subtracted before exp, because experts differ by more than the range of exp.
     shift: bool
 
+    def spread(self, count: int) -> RowObjective:
+        """Return the objective on about `count` rows in float64: runs of neighbouring rows, because reading single rows of a file reads all pages."""
+        raise NotImplementedError
+
     def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
         """Return gradients (M, C) at mixtures (M, C) of the columns; rows of bin b count `counts` (M, B) times in objective m.
 
@@ -136,6 +147,16 @@ def needs_shift(extremes: tuple[float, float, float], columns: int, usable: Colu
     limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
     rows_fit = usable is None and columns <= _FEW_COLUMNS
     return high > limit or (lowest_top if rows_fit else low) < -limit
+
+
+def sample_runs(rows: int, count: int, row_bytes: int) -> tuple[NDArray[np.int64], float]:
+    """Return ascending indices of `count` rows in runs, one run from each of equal stretches, at a fixed pseudo-random place, and n / count."""
+    run = max(_RUN_BYTES // row_bytes, _RUN_ROWS)
+    runs = -(-count // run)
+    stretch = rows / runs
+    first = ((np.arange(runs) + np.random.default_rng(0).random(runs)) * stretch).astype(np.int64)
+    first = np.minimum(first, np.append(first[1:], rows) - run)
+    return (first[:, None] + np.arange(run)).ravel(), rows / (runs * run)
 
 
 def sample_rows(rows: int, count: int) -> tuple[NDArray[np.int64], float]:

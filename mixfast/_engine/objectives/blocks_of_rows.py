@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift
+from mixfast._engine.objectives.guide import Guide, guide_of
 from mixfast._engine.objectives.rows import expert_losses
 from mixfast._engine.objectives.rows_cpu import products_before_log, relative_rounding
 from mixfast.errors import InfeasibleError
@@ -304,6 +306,13 @@ class Blocks(RowObjective):
 
     def sample(self, count: int) -> Blocks:
         return self._over(self.table.sample(count), kept=True, packed=True)
+
+    def spread(self, count: int) -> Blocks:
+        return self._over(self.table.sample(count), wide=True, kept=True)
+
+    @cached_property
+    def guide(self) -> Guide | None:
+        return guide_of(self)
 
     def precise(self) -> Blocks:
         return self if self.spec.wide else self._over(self.table, wide=True)

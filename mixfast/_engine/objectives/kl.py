@@ -9,6 +9,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.objectives.forms import Forms
+from mixfast._engine.objectives.guide import Guide
 
 # The smallest share in the second derivative kl / w: it keeps the derivative finite at a share of 0.
 _TINY = 1e-300
@@ -63,6 +64,11 @@ class Regularised(Objective):
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl)
 
+    @property
+    def guide(self) -> RegularisedGuide | None:
+        guide: Guide | None = self.base.guide
+        return None if guide is None else RegularisedGuide(guide, self.kl)
+
     def precise(self) -> Regularised:
         base = self.base.precise()
         return self if base is self.base else Regularised(base, self.kl)
@@ -89,3 +95,19 @@ class Regularised(Objective):
 
     def losses(self, mixtures: Matrix) -> Vector:
         return self.base.losses(mixtures) + self.kl.values(mixtures)
+
+
+class RegularisedGuide(Regularised):
+    """A guide to the minimum of an objective with a KL term, which is added exactly."""
+
+    base: Guide
+
+    @property
+    def at(self) -> Vector | None:
+        """Where the guide matches all rows."""
+        return self.base.at
+
+    def correct(self, w: Vector, found: Sums) -> None:
+        """Like `Guide.correct`, with the KL term in the sums."""
+        term, slope = self.kl.at(w)
+        self.base.correct(w, (found[0] - term, found[1] - slope, found[2]))

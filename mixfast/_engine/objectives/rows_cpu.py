@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
-from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, works_wide
+from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, sample_runs, works_wide
 from mixfast._engine.objectives.forms import ELEMENTS, Forms
+from mixfast._engine.objectives.guide import Guide, guide_of
 from mixfast.tables import ExpertTable
 
 # Relative rounding error of a row's p_k / (p.w) in float32 (root mean square, with a margin); larger if l - max is rounded before exp.
@@ -67,6 +69,22 @@ class CrossEntropy(RowObjective):
         out._source, out._usable, out._sampled, out._part = self._source, self._usable, index, None
         out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
         return out
+
+    def spread(self, count: int) -> CrossEntropy:
+        values = self._source.loglik
+        index, stretch = sample_runs(self.rows, count, values.strides[0])
+        out = object.__new__(CrossEntropy)
+        out.__dict__.update(
+            self.__dict__, rows=index.size, wide=True, bounded=False, _packed=None, _part=None, _sampled=None
+        )
+        out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
+        out.scale = self.scale * stretch
+        out._source = Rows(values[index], out.weight, out.scale, self.shift, True, self._usable, False)
+        return out
+
+    @cached_property
+    def guide(self) -> Guide | None:
+        return guide_of(self)
 
     def precise(self) -> CrossEntropy:
         """Return the same rows with float64 probabilities, computed in each sweep: about three times slower than float32."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.objectives.base import RowObjective, Sums
 from mixfast._engine.objectives.forms import Forms
+from mixfast._engine.objectives.guide import Guide, guide_of
 from mixfast._engine.objectives.wear import Wear
 
 
@@ -22,6 +24,13 @@ class Worn(RowObjective):
 
     def sample(self, count: int) -> Worn:
         return Worn(self.base.sample(count), self.wear)  # type: ignore[arg-type]
+
+    def spread(self, count: int) -> Worn:
+        return Worn(self.base.spread(count), self.wear)
+
+    @cached_property
+    def guide(self) -> Guide | None:
+        return None if self.base.guide is None else guide_of(self)
 
     def precise(self) -> Worn:
         base = self.base.precise()

@@ -26,11 +26,19 @@ class Trace:
 
     steps: list[Step] = field(default_factory=list)
     began: float = field(default_factory=perf_counter)
+    sweeps: int = 0  # of all rows, by the loop for very many rows
 
     def add(self, rows: int, domains: int, value: float, gap: float) -> None:
         """Add a step that has just ended."""
         self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
         now("step {}, gap {:.1e}", len(self.steps), gap)
+
+    def sweep(self, rows: int, domains: int, value: float, gap: float, seconds: float) -> None:
+        """Add a sweep of all rows that took this long."""
+        self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
+        self.sweeps += 1
+        speed = rows / max(seconds, 1e-9)
+        now("sweep {}, {:,} rows, {:.3g} million rows/s, gap {:.1e}", self.sweeps, rows, speed / 1e6, gap)
 
 
 @dataclass

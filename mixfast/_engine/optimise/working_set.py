@@ -19,6 +19,7 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
 from mixfast._engine.optimise.expectation import settle
+from mixfast._engine.optimise.guided import few_sweeps
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_optimum
@@ -41,9 +42,16 @@ _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 
 # Overflow during the search is detected and handled, so numpy need not warn.
 @np.errstate(invalid="ignore", over="ignore")
-def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
-    """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), with at most `max_iter` Newton steps."""
+def minimise(
+    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200, given: bool = False
+) -> Minimum:
+    """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), with at most `max_iter` Newton steps.
+
+    `given`: the start may be near the answer, so that one sweep of all rows may be enough.
+    """
     trace = Trace()
+    if objective.guide is not None:
+        return _in_few_sweeps(objective, limits, w, given=given, tol=tol, max_iter=max_iter, trace=trace)
     if not is_wide(objective.rows, w.size, limits.interior):
         try:
             return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
@@ -59,6 +67,33 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     except UnfinishedStep:
         return inner
     return more if more.gap < inner.gap else inner
+
+
+def _in_few_sweeps(
+    objective: Objective, limits: Limits, w: Vector, *, given: bool, tol: float, max_iter: int, trace: Trace
+) -> Minimum:
+    """Minimise an objective that has a guide; Newton's method over all rows ends what the guide cannot."""
+
+    def near(w: Vector) -> Vector:
+        small = objective.sample(SAMPLE_ROWS)
+        rough = max(_SAMPLE_TOL / SAMPLE_ROWS * small.total, tol)
+        return inside(small, settle(small, limits, w), rough)
+
+    def inside(part: Objective, w: Vector, rough: float) -> Vector:
+        return _solve(part, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=False).w
+
+    found, here = few_sweeps(
+        objective, limits, w, given=given, near=near, inside=inside, tol=tol, max_iter=max_iter, trace=trace
+    )
+    if found.gap <= tol or found.steps >= max_iter:
+        return found
+    start = found.w if math.isfinite(found.value) else w
+    precise = objective.precise()
+    search = Newton(precise, limits, None, tol=tol, trace=trace)
+    known = here if precise is objective and math.isfinite(found.value) else None
+    more = search.minimise(start, known, max_iter - found.steps)
+    more.steps += found.steps
+    return more if more.gap < found.gap else found
 
 
 def _from_sample(

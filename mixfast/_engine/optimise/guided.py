@@ -1,0 +1,134 @@
+"""Minimise over very many rows in few sweeps: between sweeps, the search runs on a sample that is corrected to match all rows (`Guide`).
+
+1. Solve on the sample, from a point that a small sample gave, or from the given one.
+2. Sweep all rows: the gap certifies the point, or the sums correct the guide there. Hessians of all rows are computed in the first sweep, and
+   later if the gap would not reach the tolerance without.
+3. Minimise the guide, and sweep again.
+
+If a sweep makes little progress, Newton's method over all rows continues from the best point.
+
+References: Shamir, Srebro, Zhang, "Communication-efficient distributed optimization using an approximate Newton-type method" (ICML 2014), for
+minimising a sample with a corrected slope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import Objective, Sums
+from mixfast._engine.optimise.newton import rounding_of_gap
+from mixfast._engine.optimise.trace import Minimum, Trace
+
+# Gap of the first solve on the sample, times rows: its optimum differs from that of all rows by more.
+_SAMPLE_TOL = 1e-2
+# Gap to which a corrected guide is minimised, as a fraction of the last gap and of the tolerance.
+_AHEAD, _ROOM = 1e-5, 0.02
+# A sweep that leaves more than this fraction of the gap has made little progress.
+_SLOW = 0.3
+# A start with a larger gap (relative to the rows' total weight) is worse than the sample's optimum.
+_NEAR = 1e-2
+# The first Hessian is computed from one row in p if that leaves this many times the rows of the sample; p is at most the second number.
+_HESSIAN_ROWS, _THINNEST = 16, 8
+# A step of length s in the Hessian's norm leaves about this many times s^2 of the gap.
+_THIRD_ORDER = 20.0
+
+Solve = Callable[[Objective, Vector, float], Vector]
+
+
+def few_sweeps(
+    objective: Objective,
+    limits: Limits,
+    w: Vector,
+    *,
+    given: bool,
+    near: Callable[[Vector], Vector],
+    inside: Solve,
+    tol: float,
+    max_iter: int,
+    trace: Trace,
+) -> tuple[Minimum, Sums]:
+    """Minimise an objective that has a guide.
+
+    Parameters
+    ----------
+    objective : Objective
+    limits : Limits
+    w : (K,)
+        Start.
+    given : bool
+        Whether the start may be near the answer, because a user gave it.
+    near : callable
+        Returns a better start from a small sample.
+    inside : callable
+        Minimises a guide from a point to a gap.
+    tol : float
+    max_iter : int
+        Sweeps after the first.
+    trace : Trace
+
+    Returns
+    -------
+    Minimum and Sums
+        The best point, whose gap is above `tol` if a sweep made little progress, and the sums of all rows at it.
+    """
+    guide = objective.guide
+    matched = guide.at is not None
+    rough = max(_SAMPLE_TOL / guide.rows * guide.total, tol)
+    if matched:
+        w = inside(guide, w, max(_ROOM * tol, 0.0))
+    elif not given:
+        w = inside(guide, near(w), rough)
+    objective = _precise(objective, guide, w, tol)
+    best: tuple[Minimum, Sums] | None = None
+    every = _thinned(objective.rows, guide.rows)
+    for sweep in range(max_iter + 1):
+        began = perf_counter()
+        found = objective.sums(w, hessian=every)
+        gap = limits.gap(found[1], w) if math.isfinite(found[1] @ w) else math.inf
+        gap += rounding_of_gap(objective, found[2], w)
+        trace.sweep(objective.rows, w.size, found[0], gap, perf_counter() - began)
+        before = math.inf if best is None else best[0].gap
+        if best is None or gap < before:
+            best = Minimum(w, found[0], found[1], gap, trace.steps, found[2], sweep), found
+        if gap <= tol or sweep == max_iter or not math.isfinite(found[0]):
+            break
+        if given and not matched and sweep == 0 and gap > _NEAR * objective.total:
+            w, every = inside(guide, near(w), rough), _thinned(objective.rows, guide.rows)
+            continue
+        if sweep and gap > _SLOW * before and not (given and sweep == 1):
+            break
+        guide.correct(w, found)
+        new = inside(guide, w, max(_AHEAD * gap, _ROOM * tol))
+        every = 1 if _needs_hessian(guide, new - w, w, gap, tol) else 0
+        w = new
+    if best is None:
+        raise RuntimeError("no sweep was made")
+    return best
+
+
+def _thinned(rows: int, sampled: int) -> int:
+    """Return p so that the Hessian of one row in p is far more accurate than that of the sample."""
+    most = min(max(rows // (_HESSIAN_ROWS * sampled), 1), _THINNEST)
+    return 1 << (most.bit_length() - 1)
+
+
+def _needs_hessian(guide: Any, step: Vector, w: Vector, gap: float, tol: float) -> bool:
+    """Whether the sweep after this step and the one after it would not reach the tolerance without a new Hessian."""
+    hessian = guide.sums(w, hessian=1)[2]
+    left = min(_THIRD_ORDER * float(step @ hessian @ step) / guide.total, 1.0)
+    return left * gap > tol and 2.0 * left**2 * gap > 0.3 * tol
+
+
+def _precise(objective: Objective, guide: Any, w: Vector, tol: float) -> Objective:
+    """Return the objective in float64 if float32 rounding errors would matter at the tolerance."""
+    if objective.rounding(1.0) == 0.0:
+        return objective
+    noise = rounding_of_gap(objective, guide.sums(w, hessian=1)[2], w)
+    return objective.precise() if not np.isfinite(noise) or noise > 0.1 * tol else objective
