@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast.errors import TableError
 from mixfast.tables._blocks import coded, text
+from mixfast.tables._group_names import labels_of, ordered_names
 from mixfast.tables._names import checked_names, some
 from mixfast.tables._rows_in import Input, RowsIn
 
@@ -75,8 +76,11 @@ def read_groups(
     if "group" not in files[0].dtypes:
         return Groups((), np.zeros(0, dtype=np.int64), True, (None,) * len(files), (0,) * len(files), {})
     found = [[_entries(file, first, last) for first, last in ranges(file)] for file in files]
-    labels = [_labels(file, pieces) for file, pieces in zip(files, found, strict=True)]
-    names = _universe(inputs, labels)
+    labels = [
+        labels_of(file, list(dict.fromkeys(entry for piece, _ in pieces for entry in piece)))
+        for file, pieces in zip(files, found, strict=True)
+    ]
+    names = _all_names(inputs, labels)
     places = {name: place for place, name in enumerate(names)}
     codes = tuple({entry: places[name] for entry, name in one.items()} for one in labels)
     counts, total, is_sorted, last_code = {}, np.zeros(len(names), dtype=np.int64), True, 0
@@ -115,32 +119,15 @@ def _entries(file: RowsIn, first: int, last: int) -> tuple[dict[Any, int], bool]
     return found, starts.size == values.size
 
 
-def _labels(file: RowsIn, pieces: Sequence[tuple[dict[Any, int], bool]]) -> dict[Any, str]:
-    """Return the name of each entry of a file's groups."""
-    entries = list(dict.fromkeys(entry for piece, _ in pieces for entry in piece))
-    names = file.group_names
-    if names is None:
-        return {entry: entry if isinstance(entry, str) else f"group_{entry}" for entry in entries}
-    unknown = [e for e in entries if (e not in names if isinstance(e, str) else not 0 <= e < len(names))]
-    if unknown:
-        raise TableError(f"{file.path}: group holds {some(unknown)}, which group_names {list(names)} do not cover")
-    return {entry: entry if isinstance(entry, str) else names[entry] for entry in entries}
-
-
-def _universe(inputs: Sequence[Input], labels: Sequence[dict[Any, str]]) -> tuple[str, ...]:
-    """Return the names of all groups: in the order of each input's names, or of its integers, or of first appearance."""
+def _all_names(inputs: Sequence[Input], labels: Sequence[dict[Any, str]]) -> tuple[str, ...]:
+    """Return the names of all groups, in the order of the inputs."""
     out: dict[str, None] = {}
     place = 0
     for one in inputs:
         here = labels[place : place + len(one.files)]
         place += len(one.files)
-        if one.groups is not None:
-            out.update(dict.fromkeys(one.groups))
-        for file, names in zip(one.files, here, strict=True):
-            if file.group_names is not None:
-                out.update(dict.fromkeys(file.group_names))
-            elif not all(isinstance(entry, str) for entry in names):
-                out.update(dict.fromkeys(names[entry] for entry in sorted(names)))
-            else:
-                out.update(dict.fromkeys(names.values()))
+        out.update(dict.fromkeys(ordered_names(one.files, here, one.groups)))
+        unnamed = dict.fromkeys(name for found in here for name in found.values() if name not in out)
+        if unnamed:
+            raise TableError(f"{one.path} has the groups {some(list(unnamed))}, which its table.json does not name")
     return tuple(out)

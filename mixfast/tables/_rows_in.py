@@ -23,8 +23,7 @@ from mixfast.errors import AlignmentError, MixfastWarning, TableError
 from mixfast.tables._names import checked_names, domain_names
 from mixfast.tables._opening import open_part
 from mixfast.tables._parts import VECTORS, Part, Readable, Stamp
-from mixfast.tables._whole import _compare as compare_listed
-from mixfast.tables._whole import is_sharded, listed
+from mixfast.tables._whole import compare_listed, is_sharded, listed
 from mixfast.tables.formats import _mixmin, _npy, _npz
 from mixfast.tables.formats._headers import read_npy_part, read_npz_part
 from mixfast.tables.formats._manifest import Manifest

@@ -9,8 +9,7 @@ from pathlib import Path
 from mixfast._text.names import listing
 from mixfast._text.progress import advance, working
 from mixfast.errors import TableError
-from mixfast.tables._whole import _compare as compare_listed
-from mixfast.tables._whole import listed
+from mixfast.tables._whole import compare_listed, listed
 from mixfast.tables.formats._manifest import FILE, Manifest
 
 _PIECE = 1 << 23

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import TableError
+from mixfast.tables._group_names import labels_of, ordered_names
 from mixfast.tables._names import domain_names, some
 from mixfast.tables._opening import read_part
 from mixfast.tables._parts import VECTORS, Part
@@ -83,7 +84,7 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, M
             "elsewhere, or write one folder of all rows with mixfast table merge"
         )
     if manifest is not None:
-        _compare(manifest, folder, files)
+        compare_listed(manifest, folder, files)
     if not files:
         raise TableError(
             f"{folder} holds no parts: expected files part-00000.npz, part-00001.npz, ... (or .npy or .parquet)"
@@ -97,7 +98,7 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, M
     return Whole(folder, parts, domains, orders, codes=(None,) * len(parts)), manifest
 
 
-def _compare(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:
+def compare_listed(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:
     """Raise unless the folder has the parts of table.json, with their sizes."""
     here, entries = dict(files), {part.file: part for part in manifest.parts}
     if missing := [name for name in entries if name not in here]:
@@ -180,19 +181,9 @@ def _order(part: Part, domains: tuple[str, ...]) -> NDArray[np.int32] | None:
 
 
 def with_groups(whole: Whole, entries: Sequence[Sequence[Any]], manifest: Manifest | None) -> Whole:
-    """Return the table with the codes of its groups, given the distinct entries of ``group`` of each part.
-
-    Groups have the order of table.json, else that of integers without names, else that in which the parts name them.
-    """
-    labels = [_labels(part, found) for part, found in zip(whole.parts, entries, strict=True)]
-    plain = all(part.group_names is None for part in whole.parts)
-    if manifest is not None:
-        names = manifest.groups
-    elif plain and all(isinstance(entry, int) for found in labels for entry in found):
-        names = tuple(f"group_{entry}" for entry in sorted({entry for found in labels for entry in found}))
-    else:
-        listed = [part.group_names or found.values() for part, found in zip(whole.parts, labels, strict=True)]
-        names = tuple(dict.fromkeys(name for found in listed for name in found))
+    """Return the table with the codes of its groups, given the distinct entries of ``group`` of each part."""
+    labels = [labels_of(part, found) for part, found in zip(whole.parts, entries, strict=True)]
+    names = ordered_names(whole.parts, labels, None if manifest is None else manifest.groups)
     place = {name: code for code, name in enumerate(names)}
     for part, found in zip(whole.parts, labels, strict=True):
         if unknown := [name for name in found.values() if name not in place]:
@@ -201,16 +192,3 @@ def with_groups(whole: Whole, entries: Sequence[Sequence[Any]], manifest: Manife
             )
     codes = tuple({entry: place[name] for entry, name in found.items()} for found in labels)
     return replace(whole, group_names=names, codes=codes)
-
-
-def _labels(part: Part, entries: Sequence[Any]) -> dict[Any, str]:
-    """Return the name of each distinct entry of the part's ``group``."""
-    names = part.group_names
-    if names is None:
-        return {entry: entry if isinstance(entry, str) else f"group_{entry}" for entry in entries}
-    unknown = [
-        entry for entry in entries if (entry not in names if isinstance(entry, str) else not 0 <= entry < len(names))
-    ]
-    if unknown:
-        raise TableError(f"{part.path}: group holds {some(unknown)}, which group_names {list(names)} do not cover")
-    return {entry: entry if isinstance(entry, str) else names[entry] for entry in entries}

@@ -52,6 +52,17 @@ def test_a_table_that_is_split_and_packed_is_the_same(parts):
     assert back("a") == table()
 
 
+@pytest.mark.parametrize("form", ["a.parquet", "a"])
+def test_parquet_holds_the_same_table(form):
+    pytest.importorskip("pyarrow")
+    table().save("a.npz")
+    converted("a.npz", form, parts=None if "." in form else 4, format=None if "." in form else "parquet")
+    assert ExpertTable.load(converted(form, "b.npz")) == table()
+    converted("a.npz", "c", parts=2)
+    converted([form, "c"], "both")
+    assert ExpertTable.load("both").group_rows.tolist() == [2600, 2 * N - 2600]
+
+
 def test_the_bytes_do_not_depend_on_how_often_a_table_was_converted():
     table().save("a.npz")
     converted("a.npz", "one.npz")
@@ -105,6 +116,14 @@ def test_rows_in_any_order_of_groups_are_sorted_as_in_memory(names):
     if names != "names":
         # Rows of one group keep their order in any case.
         assert back("a") == wanted
+
+
+def test_integers_without_names_are_sorted_over_all_parts(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number, group in enumerate([7, 2]):
+        np.savez(f"a/part-{number}.npz", loglik=LOGLIK[:5], group=np.full(5, group))
+    converted("a", "b", parts=2)
+    assert ExpertTable.load("a").group_names == ExpertTable.load("b").group_names == ("group_2", "group_7")
 
 
 def test_a_part_names_the_groups_that_it_has():
