@@ -12,10 +12,12 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.base import Sum
 from mixfast._engine.objectives.rows import TableRows
 from mixfast.mixture import Mixture
+from mixfast.ranks import led
 from mixfast.solver._problem import GroupWeights, rows_of
 from mixfast.tables import Block, ExpertTable, ShardedTable, windows
 
 
+@led
 def losses(
     table: ExpertTable | ShardedTable,
     mixtures: ArrayLike | Mixture,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixfast._text.progress import tracked
+from mixfast.ranks import led
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import PAPER_LOOPS, checked_problem, found_by
@@ -15,6 +16,7 @@ from mixfast.tables import ExpertTable, ShardedTable
 _OTHERS = 0.001
 
 
+@led
 def path(
     table: ExpertTable | ShardedTable,
     region: Region | None = None,

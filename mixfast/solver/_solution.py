@@ -91,7 +91,7 @@ class Solution(Frozen):
                     f"the mixture misses a group limit: a share of {outside:.3g} would have to move to meet it. The coefficients of the limits "
                     "may span too many orders of magnitude. The gap is computed for limits that are relaxed until this mixture meets them",
                     NotConvergedWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         # Rounding of the slopes and of the losses of groups; negligible unless they are huge.
         slopes = minimum.gradient if minimum.gap < np.inf else np.where(minimum.w > 0.0, minimum.gradient, 0.0)
@@ -108,7 +108,7 @@ class Solution(Frozen):
                     f"the solve ended ({status}) with a gap of {gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
                     "the mixture is the best point found and its loss is within the gap of the optimum",
                     NotConvergedWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         return cls(
             mixture=Mixture(problem.table.domains, w),
@@ -235,6 +235,7 @@ class Solution(Frozen):
         problem = self._problem.without_limits()
         return Solution.of(problem, minimise_problem(problem))
 
+    @led
     def losses(self, mixtures: ArrayLike | Mixture, *, table: ExpertTable | None = None) -> Vector:
         """Compute the losses (M,) of other mixtures under the objective of this solve, without the KL term.
 
@@ -260,6 +261,7 @@ class Solution(Frozen):
             rows = rows_of(table, self.region, threads=rows.given_threads, wear=self.wear)
         return rows.losses(checked(mixtures, self.table.domains), None if self.worst else self._problem.weights.share)
 
+    @led
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
         """Find how far each share can move while the objective stays within `eps` nats of this one.
 

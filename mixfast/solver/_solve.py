@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import one_of
 from mixfast._text.progress import working
+from mixfast.ranks import led
 from mixfast.region import Region
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._problem import Problem
@@ -24,6 +25,7 @@ _BACKENDS = ("auto", "cpu", "cuda", "reference")
 _LARGE = 1 << 22
 
 
+@led
 def solve(
     table: ExpertTable | ShardedTable,
     region: Region | None = None,

@@ -15,7 +15,7 @@ from mixfast._text.names import listing, shown
 from mixfast._text.numbers import LARGEST
 from mixfast._text.numbers import size as size_text
 from mixfast.errors import TableError
-from mixfast.ranks import Team
+from mixfast.ranks import Team, led
 from mixfast.tables._blocks import Block, Here, View
 from mixfast.tables._names import checked_names, some, unit_of
 from mixfast.tables._plan import Plan, planned, sampled_blocks, sampled_rows, shares
@@ -246,6 +246,7 @@ class ShardedTable:
         sample._sample_rows = sum(sample.collect(_count)) if self._view.sides else found
         return sample if sample._sample_rows else self
 
+    @led
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ShardedTable, ShardedTable]:
         """Split the rows in two at random, by whole sequences and by the same share in each group.
 
@@ -274,14 +275,6 @@ class ShardedTable:
         """
         if not 0.0 < share < 1.0:
             raise TableError(f"share must lie between 0 and 1 (exclusive), got {shown(share)}")
-        if self.team.leading:
-            return self._split(share, seed)
-        both: tuple[ShardedTable, ShardedTable] = self.team.lead(lambda: self._split(share, seed))
-        for table in both:
-            table.team = self.team
-        return both
-
-    def _split(self, share: float, seed: int | np.random.Generator) -> tuple[ShardedTable, ShardedTable]:
         if int(self._whole.rows.sum()) <= LISTED:
             side = listed_side(self.collect(Block.facts), self.n_groups, share, seed)
         else:
@@ -352,8 +345,8 @@ class ShardedTable:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The copy is alone: it opens the parts itself.
-        return ShardedTable, (self._whole, self._view, self._make)
+        # The team becomes that of the rank that gets the copy; elsewhere the copy is alone and opens the parts itself.
+        return ShardedTable, (self._whole, self._view, self._make, self.team)
 
 
 def _opened(

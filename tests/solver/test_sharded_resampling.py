@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from makers import parts, tokens
-from thread_ranks import led_by
+from thread_ranks import led_by, on_ranks
 
-from mixfast import ExpertTable, Region, solver
+from mixfast import ExpertTable, Region, mde, solver
 from mixfast.solver import _replicates, _resample
 from mixfast.solver._block_units import block_units
 
@@ -142,3 +142,27 @@ def test_results_have_the_same_bits_for_every_number_of_ranks(tables):
 
     answers = [led_by(size, work) for size in (1, 2, 3)]
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_every_rank_may_call_the_functions(tables):
+    table, _ = tables("groups")
+
+    def call(ranks):
+        shared = ExpertTable.load(table.path, ranks=ranks)
+        solution = solver.solve(shared)
+        found = solution.bootstrap(replicates=4)
+        fit, _ = shared.split(0.5, seed=0)
+        equal = np.full(shared.n_domains, 0.2)
+        return (
+            found.shares.tobytes(),
+            solver.holdout(shared).sizes,
+            solver.solve(fit).value,
+            [one.value for one in solver.path(shared, kl=[0.1, 0.01])],
+            solver.losses(shared, equal).tobytes(),
+            solution.losses(equal, table=fit).tobytes(),
+            solution.ranges(domains=["domain_1"]),
+            mde.features(shared, equal, levels=("posterior",)).values.tobytes(),
+        )
+
+    answers = on_ranks(2, call)
+    assert answers[0] == answers[1] == on_ranks(1, call)[0]
