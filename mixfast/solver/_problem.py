@@ -167,7 +167,9 @@ class Problem:
     def first(self) -> Vector:
         """A point of the region in which every usable domain has a positive share."""
         low, high, _ = self.table.extremes
-        return starting_point(self.reach, self.start, spread=high - low)
+        # Of several parts the extremes become known in the first sweep; whether there was one must not change the answer.
+        spread = math.inf if isinstance(self.table, ShardedTable) else high - low
+        return starting_point(self.reach, self.start, spread=spread)
 
     def total_weight(self) -> float:
         """Sum of all row weights: the scale of the gradient."""

@@ -272,6 +272,8 @@ class Blocks(RowObjective):
         self.table, self.spec = table, Spec(weight, usable, wide, threads, kept, packed)
         self.rows, self.columns = table.n_rows, table.n_domains if usable is None else usable.size
         self._total: float | None = None
+        # Not those of the table: what an earlier solve has seen must not change the answer.
+        self._extremes: tuple[float, float, float] | None = None
         self._points: OrderedDict[bytes, Vector] = OrderedDict()
         if table.uniform_weight is not None:
             per_group = table.uniform_weight * table.group_rows * (table.n_rows / table.group_rows.sum())
@@ -297,8 +299,8 @@ class Blocks(RowObjective):
 
     @property
     def shift(self) -> bool:  # type: ignore[override]
-        """Whether row maxima are subtracted in some block, as far as that is known."""
-        return needs_shift(self.table.extremes, self.columns, self.spec.usable, self.spec.wide)
+        """Whether row maxima are subtracted in some block, as far as the sums of this objective have shown."""
+        return self._extremes is None or needs_shift(self._extremes, self.columns, self.spec.usable, self.spec.wide)
 
     def _over(self, table: ShardedTable, **changes: bool) -> Blocks:
         made = {"wide": self.spec.wide, "kept": self.spec.kept, "packed": self.spec.packed} | changes
@@ -327,6 +329,7 @@ class Blocks(RowObjective):
         if columns is None and (self.spec.weight > 0.0).all():
             self._remember(w, out[:groups].copy())
         self._total = float(self.spec.weight @ out[groups : 2 * groups])
+        self._extremes = self.table.extremes
         curvature = out[2 * groups + size :].reshape(size, size) if hessian else None
         return float(self.spec.weight @ out[:groups]), out[2 * groups : 2 * groups + size], curvature
 

@@ -88,7 +88,7 @@ class ShardedRows(TableRows):
             known = blocks.known_group_losses(mixtures, usable)
             if known is not None:
                 return known
-        return self._blocks(np.ones(self.table.n_groups), usable, False).group_losses(mixtures)
+        return self._blocks(np.ones(self.table.n_groups), usable, True).group_losses(mixtures)
 
     def recounted(
         self, group_weight: Vector, bins: Any, counts: Vector, usable: Columns | None, *, wide: bool | None
