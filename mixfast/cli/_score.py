@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -151,13 +150,12 @@ def _score(args: argparse.Namespace) -> int:
             )
         finally:
             reporter.end()
-    if reporter.leads:
-        say(
-            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts{_in_parts(table)}, {time.perf_counter() - began:.1f} s"
-            f"{reporter.found}"
-        )
-        say(f"next: mixfast solve {quote(args.out)}")
-        documents.answer(args, _found(table, reporter, time.perf_counter() - began), wrote=[args.out])
+    say(
+        f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts{_in_parts(table)}, {time.perf_counter() - began:.1f} s"
+        f"{reporter.found}"
+    )
+    say(f"next: mixfast solve {quote(args.out)}")
+    documents.answer(args, _found(table, reporter, time.perf_counter() - began), wrote=[args.out])
     return 0
 
 
@@ -194,9 +192,6 @@ class _Reporter:
     """Report the progress of scoring on stderr: in one line on a terminal, in lines now and then in a log."""
 
     def __init__(self) -> None:
-        rank = os.environ.get("RANK")
-        self.leads = rank in (None, "0")
-        self._who = "" if rank is None else f"rank {rank}, "
         self._terminal = sys.stderr.isatty()
         self._line = ProgressLine()
         self._last = time.perf_counter()
@@ -207,24 +202,25 @@ class _Reporter:
         now = time.perf_counter()
         if progress.found and not self.found:
             self.parts_found = progress.found
-            self.found = f"; {progress.found:,} of {progress.parts:,} parts are of an earlier run"
-            # Each rank finds other parts, so each reports its own.
+            self.found = f"; {progress.found:,} of {progress.all_parts:,} parts are of an earlier run"
             note(
-                f"{self._who}continues an earlier run: {progress.found:,} of {progress.parts:,} parts are finished "
+                f"continues an earlier run: {progress.found:,} of {progress.all_parts:,} parts are finished "
                 f"({progress.found_texts:,} of {progress.texts:,} texts, each counted for every expert)"
             )
             return
         if manner().quiet or now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
-        before = f" ({progress.found} found finished)" if progress.found else ""
+        # With several ranks, the work of this one stands for that of the others.
+        alone = progress.parts == progress.all_parts
+        before = f" ({progress.found} found finished)" if progress.found and alone else ""
         text = (
-            f"{self._who}{progress.expert}, part {progress.part} of {progress.parts}{before}, "
+            f"{'' if alone else 'rank 0, '}{progress.expert}, part {progress.part} of {progress.parts}{before}, "
             f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
         )
-        if self._terminal and self.leads:
+        if self._terminal:
             self._line.show(text)
-        elif not self._terminal:
+        else:
             tell(text)
 
     def end(self) -> None:

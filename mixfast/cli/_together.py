@@ -18,15 +18,13 @@ from mixfast.errors import MixfastError
 from mixfast.ranks import LeaderLost, Team, from_environment, rank_and_size, run
 
 _REFUSED, _INTERRUPTED, _SURPRISED = 2, 130, 70
-# Each rank of this command scores its part of the texts; it joins the ranks itself.
-_EVERY_RANK = ("score",)
 # Options that print something and end.
 _ASIDE = ("-h", "--help", "--version", "--print-completion")
 
 
 def is_shared(given: Sequence[str]) -> bool:
     """Return whether other processes run the same command together with this one."""
-    return os.environ.get("WORLD_SIZE", "1") != "1" and not (given and given[0] in _EVERY_RANK)
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def together(given: Sequence[str], command: Callable[[], int], say: Callable[[str], int]) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mixfast._text.names import listing
-from mixfast._text.progress import tracked
+from mixfast._text.progress import working
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.ranks import Team
 from mixfast.score._join import join
@@ -26,6 +26,7 @@ from mixfast.score._shards import Folder, Store
 from mixfast.score._texts import Document, Texts
 from mixfast.tables import ExpertTable
 
+_T = TypeVar("_T")
 # A message names at most this many parts.
 _NAMED = 8
 _NONE = np.zeros(0, dtype=np.int64)
@@ -33,7 +34,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of this process.
+    """The progress of this process, and the parts that an earlier run of all processes has finished.
 
     Attributes
     ----------
@@ -45,9 +46,10 @@ class Progress:
         Tokens scored in this run so far.
     seconds : float
         Seconds since the run began.
-    found, found_texts, texts : int
-        Parts of this process that an earlier run finished, the texts in them, and the texts in all parts of this process. A text counts
-        once for each expert.
+    found, found_texts : int
+        Parts that an earlier run finished, and the texts in them, over all processes. A text counts once for each expert.
+    all_parts, texts : int
+        All parts of all processes, and the texts in them.
     """
 
     expert: str
@@ -57,6 +59,7 @@ class Progress:
     seconds: float
     found: int = 0
     found_texts: int = 0
+    all_parts: int = 0
     texts: int = 0
 
 
@@ -80,13 +83,19 @@ class Job:
         return make_plan(self.folders, documents, self.settings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """A run on one rank."""
+    """A run on one rank.
+
+    `finished` are the parts of this rank that an earlier run finished; `found` is how many parts, and texts in them, those of all ranks
+    are, and is known to rank 0 only.
+    """
 
     plan: Plan
     store: Store
     progress: Callable[[Progress], None] | None = None
+    finished: set[tuple[int, int]] = field(default_factory=set)
+    found: tuple[int, int] = (0, 0)
 
 
 def run(job: Job, progress: Callable[[Progress], None] | None, team: Team) -> ExpertTable | None:
@@ -104,11 +113,13 @@ def run(job: Job, progress: Callable[[Progress], None] | None, team: Team) -> Ex
     plan = job.plan()
     store = plan.store(job.out)
     key = team.key(job)
-    team.state[key] = _Run(plan, store, progress)
+    here = team.state[key] = _Run(plan, store, progress)
     if not team.alone:
         _check_alike(store, team.each(_prepare, key, job))
     table = None
     with store.opened():
+        found = team.each(_find, key)
+        here.found = sum(parts for parts, _ in found), sum(texts for _, texts in found)
         team.each(_work, key)
         if job.as_folder and isinstance(store, Folder):
             made = [one for each in team.each(_join, key) for one in each]
@@ -154,14 +165,26 @@ def _share(jobs: int, state: dict[Any, Any]) -> range:
     return range(jobs * rank // size, jobs * (rank + 1) // size)
 
 
+def _jobs(here: _Run, state: dict[Any, Any]) -> list[tuple[int, int]]:
+    """Return this rank's share of all pairs of expert and shard."""
+    shards = len(here.plan.shards)
+    return [divmod(job, shards) for job in _share(len(here.plan.experts) * shards, state)]
+
+
+def _find(state: dict[Any, Any], key: int) -> tuple[int, int]:
+    """Find this rank's finished parts, before any rank scores; return how many they are, and the texts in them."""
+    here: _Run = state[key]
+    here.finished = _finished(here.plan, here.store, _jobs(here, state))
+    return len(here.finished), sum(len(here.plan.shards[shard]) for _, shard in here.finished)
+
+
 def _work(state: dict[Any, Any], key: int) -> None:
     """Score this rank's share of all pairs of expert and shard, except for finished ones."""
     here: _Run = state[key]
     plan, store, progress = here.plan, here.store, here.progress
     began = time.perf_counter()
-    mine = [divmod(job, len(plan.shards)) for job in _share(len(plan.experts) * len(plan.shards), state)]
-    found = _found(plan, store, mine)
-    texts = [sum(len(plan.shards[shard]) for _, shard in jobs) for jobs in (found, mine)]
+    mine = _jobs(here, state)
+    all_ = len(plan.experts) * len(plan.shards), len(plan.experts) * len(plan.documents)
     done = 0
 
     def tell(place: int, n: int) -> None:
@@ -169,14 +192,14 @@ def _work(state: dict[Any, Any], key: int) -> None:
         done += n
         if progress is not None:
             name, seconds = plan.experts[mine[place][0]].name, time.perf_counter() - began
-            progress(Progress(name, place + 1, len(mine), done, seconds, len(found), *texts))
+            progress(Progress(name, place + 1, len(mine), done, seconds, *here.found, *all_))
 
-    if found:
+    open_ = [(place, job) for place, job in enumerate(mine) if job not in here.finished]
+    if here.found[0] and mine:
         # The first batch may take minutes: report before it that the run continues, and from which part.
-        tell(next((place for place, job in enumerate(mine) if job not in found), len(mine) - 1), 0)
+        tell(open_[0][0] if open_ else len(mine) - 1, 0)
     ready: tuple[Expert, Scorer] | None = None
-    open_ = [(place, job) for place, job in enumerate(mine) if job not in found]
-    for place, (k, shard) in tracked(open_, "scoring", len(open_), "part"):
+    for place, (k, shard) in _tracked(open_, "scoring", here):
         expert = plan.experts[k]
         if ready is None or ready[0] is not expert:
             # Free the last model before the next one takes memory.
@@ -189,7 +212,7 @@ def _work(state: dict[Any, Any], key: int) -> None:
         store.write(expert.name, shard, part)
 
 
-def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+def _finished(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
     """Return the jobs with finished parts; refuse parts that cannot be used now rather than after scoring all others."""
     found, problems = set(), []
     for k, shard in jobs:
@@ -223,9 +246,19 @@ def _join(state: dict[Any, Any], key: int) -> list[Joined]:
     mine = _share(len(all_), state)
     return [
         write_joined(plan, store, number, all_[number])
-        for number in tracked(mine, "joining", len(mine), "part")
+        for number in _tracked(mine, "joining", here)
         if isinstance(store, Folder)
     ]
+
+
+def _tracked(items: Sequence[_T], what: str, here: _Run) -> Iterator[_T]:
+    """Yield items, and draw a progress bar unless the caller shows the progress."""
+    with working(what, len(items), "part") as work:
+        if here.progress is not None:
+            work.never_draw()
+        for item in items:
+            yield item
+            work.advance()
 
 
 def _tell_left_out(plan: Plan, store: Store, left_out: Sequence[int]) -> None:

@@ -230,9 +230,10 @@ def score(
 
 @contextmanager
 def _team(ranks: Ranks | Team | None) -> Iterator[Team]:
-    """Yield the team of the given ranks, or of the processes that torchrun has started."""
-    if ranks is not None:
-        yield Team.of(ranks)
+    """Yield the team of the given ranks, the one that leads here, or that of the processes that torchrun has started."""
+    team = Team.of(ranks)
+    if ranks is not None or not team.alone:
+        yield team
         return
     with from_environment() as found:
         yield Team.of(found)

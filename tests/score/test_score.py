@@ -917,7 +917,7 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     # It reports where the run resumes before it scores anything.
     n_texts = sum(len(names) for _, names in first)
     assert told[0] == scoring.Progress(
-        "code", told[0].part, 2 * n_shards, 0, told[0].seconds, n_shards + 1, n_texts, 12
+        "code", told[0].part, 2 * n_shards, 0, told[0].seconds, n_shards + 1, n_texts, 2 * n_shards, 12
     )
     assert {(one.found, one.found_texts, one.texts) for one in told} == {(n_shards + 1, n_texts, 12)}
     assert {one.expert for one in told} == {"code"}
@@ -1249,7 +1249,7 @@ def test_the_progress_line(terminal, monkeypatch, capsys):
     monkeypatch.setattr(_score, "_LOG_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     reporter = _score._Reporter()
-    reporter(scoring.Progress("web", 2, 7, 5000, 2.0))
+    reporter(scoring.Progress("web", 2, 7, 5000, 2.0, all_parts=7))
     reporter.end()
     written = capsys.readouterr().err
     assert "mixfast: web, part 2 of 7, 5,000 tokens, 2,500 tokens/s" in written
