@@ -74,9 +74,9 @@ class Here:
         self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
         self._open: OrderedDict[int, Readable] = OrderedDict()
         elements = int(whole.rows.sum()) * len(whole.domains)
-        fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
+        self._fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
         # An open parquet file holds the rows that were read last.
-        self._most_open = 1 if whole.parts[0].row_groups else _OPEN_IN_MEMORY if fits else _OPEN
+        self._most_open = 1 if whole.parts[0].row_groups else _OPEN_IN_MEMORY if self._fits else _OPEN
 
     @property
     def n_blocks(self) -> int:
@@ -108,13 +108,23 @@ class Here:
             if self.view.sampled:
                 yield Block(self, index, sampled_runs(self.whole, self.view.sampled, index))
                 continue
-            number = int(self.plan.part[index])
-            if number != previous:
+            run = self._run(index)
+            if run.part != previous:
                 self._check(previous)
-                self._check(number)
-                previous = number
-            yield Block(self, index, [Run(number, int(self.plan.first[index]), int(self.plan.last[index]))])
+                self._check(run.part)
+                previous = run.part
+            yield Block(self, index, [run])
         self._check(previous)
+
+    def _run(self, index: int) -> Run:
+        return Run(int(self.plan.part[index]), int(self.plan.first[index]), int(self.plan.last[index]))
+
+    def read_ahead(self, index: int) -> None:
+        """Have the system read a block from the disk, unless it is still in memory from the last sweep."""
+        if index < self.last and not (self._fits and "extremes" in self.memories[index - self.first]):
+            number, first, last = self._run(index)
+            if not self.whole.parts[number].row_groups:
+                self.part(number).prefetch(first, last)
 
     def _check(self, number: int) -> None:
         if number >= 0:
@@ -224,7 +234,9 @@ class Block:
         here = self._here
         if not here.view.sampled:
             number, first, last = self._runs[0]
-            return here.part(number).values(first, last)
+            found = here.part(number).values(first, last)
+            here.read_ahead(self.index + 1)
+            return found
         out = np.empty((self.n_rows, len(here.whole.domains)), dtype=here.whole.parts[0].dtype)
         at = 0
         for number, first, last in self._runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.names import counted
 from mixfast.errors import TableError
 from mixfast.ranks import Ranks, Team
 from mixfast.tables._blocks import Block, View
 from mixfast.tables._names import some
 from mixfast.tables._sharded import ShardedTable
-from mixfast.tables._whole import Whole, listed, read_whole, with_groups
+from mixfast.tables._whole import Whole, listed, natural, read_whole, with_groups
 from mixfast.tables.formats._manifest import Manifest
 
 
@@ -27,21 +29,13 @@ def load_parts(folder: str | os.PathLike[str], ranks: Ranks | Team | None, make:
     team = Team.of(ranks)
     if team.leading:
         return _loaded(Path(folder), team, make)
-    table: ShardedTable = team.lead(lambda: _loaded(Path(folder), team, make))
-    table.team = team
+    table: ShardedTable = team.lead(lambda: _loaded(Path(folder), team, make), "load")
     return table
 
 
 def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
-    lists = team.each(_listed, folder)
-    for rank, found in enumerate(lists):
-        if found != lists[0]:
-            name = sorted(set(found) ^ set(lists[0]))[0][0]
-            raise TableError(
-                f"rank {rank} sees other parts in {folder} than rank 0 ({name} differs): all ranks must read the same files, for "
-                "example on a shared file system"
-            )
-    whole, manifest = read_whole(folder, lists[0])
+    found = _agreed(folder, team)
+    whole, manifest = read_whole(folder, found)
     counts = whole.rows.sum()[None]
     if whole.has("group"):
         whole, counts = _grouped(whole, manifest, team, make)
@@ -54,6 +48,22 @@ def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
     return ShardedTable(whole, View(tuple(map(int, counts)), uniform), make, team)
 
 
+def _agreed(folder: Path, team: Team) -> list[tuple[str, int]]:
+    """Return names and sizes of the parts; raise if a rank sees others."""
+    digests = team.each(_digest, folder)
+    if len(set(digests)) == 1:
+        return listed(folder)
+    lists = team.each(_listed, folder)
+    rank = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
+    name = min(set(lists[rank]) ^ set(lists[0]), key=lambda pair: natural(pair[0]))[0]
+    sizes = [dict(found).get(name) for found in (lists[0], lists[rank])]
+    here, there = ("no such file" if size is None else counted(size, "byte") for size in sizes)
+    raise TableError(
+        f"rank {rank} sees other parts in {folder} than rank 0: {name} ({there} on rank {rank}, {here} on rank 0); all ranks must read the "
+        "same files, for example on a shared file system"
+    )
+
+
 def _grouped(whole: Whole, manifest: Manifest | None, team: Team, make: Callable[..., Any]) -> tuple[Whole, Vector]:
     """Return the table with its groups, and the rows of each."""
     entries: list[list[Any]] = [[] for _ in whole.parts]
@@ -62,6 +72,10 @@ def _grouped(whole: Whole, manifest: Manifest | None, team: Team, make: Callable
         entries[number].extend(found)
     whole = with_groups(whole, [list(dict.fromkeys(found)) for found in entries], manifest)
     return whole, ShardedTable(whole, view, make, team).reduce(_count_groups, size=len(whole.group_names))
+
+
+def _digest(state: dict[Any, Any], folder: Path) -> bytes:
+    return hashlib.sha256(repr(listed(folder)).encode()).digest()
 
 
 def _listed(state: dict[Any, Any], folder: Path) -> list[tuple[str, int]]:

@@ -345,8 +345,9 @@ class ShardedTable:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The team becomes that of the rank that gets the copy; elsewhere the copy is alone and opens the parts itself.
-        return ShardedTable, (self._whole, self._view, self._make, self.team)
+        # A copy on another rank belongs to the team of that rank; elsewhere it is alone and opens the parts itself.
+        known = {name: getattr(self, name) for name in ("_extremes", "_sample_rows", "_weight_sums")}
+        return ShardedTable, (self._whole, self._view, self._make, self.team), known
 
 
 def _opened(

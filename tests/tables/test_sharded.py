@@ -4,40 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from sharded import DOMAINS, block_sums, made, rows_of, write_parts
 
 from mixfast import ExpertTable
 from mixfast.tables._tree import Tree, node_places
-
-DOMAINS = ["web", "code", "math", "news", "books"]
-
-
-def made(n=3000, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        "loglik": (rng.standard_normal((n, 5)) - 9.0).astype(np.float32),
-        "length": rng.integers(1, 100, n),
-        "group": rng.integers(0, 3, n),
-        "sequence": np.repeat(np.arange(n // 10), 10),
-        "bytes": rng.integers(1, 400, n),
-    }
-
-
-def write_parts(folder, arrays, cuts=(0, 1200, 1300, 3000), orders=True):
-    """Write the arrays as npz parts, each with its own order of the domains."""
-    folder.mkdir(exist_ok=True)
-    rng = np.random.default_rng(1)
-    for number, (first, last) in enumerate(pairwise(cuts)):
-        order = rng.permutation(5) if orders and number else np.arange(5)
-        part = {key: array[first:last] for key, array in arrays.items()}
-        part["loglik"] = np.ascontiguousarray(part["loglik"][:, order])
-        np.savez(folder / f"part-{number}.npz", domains=np.array(DOMAINS)[order], **part)
-    return folder
-
-
-def block_sums(block, w):
-    table, order = block.table, slice(None) if block.columns is None else block.columns
-    losses = -np.log(np.exp(table.loglik[:, order].astype(np.float64)) @ w)
-    return np.array([table.row_weight @ losses, table.row_weight.sum(), len(table)])
 
 
 def test_parts_are_one_table_whatever_the_order_of_their_domains(tmp_path):
@@ -68,12 +38,6 @@ def test_sums_have_the_same_bits_for_every_number_of_ranks(leaves):
             top.add_all(tree.nodes)
         sums.add(top.nodes[0].total.tobytes())
     assert len(sums) == 1
-
-
-def rows_of(block):
-    """Return what identifies the rows of a block: their sequence, group and weight."""
-    table = block.table
-    return np.stack([table.sequence, table.group, table.row_weight])
 
 
 def test_a_sample_is_spread_over_all_parts_and_estimates_the_sums(tmp_path):

@@ -92,7 +92,7 @@ class OpenParquet:
         out[:] = self.read(key, first, first + len(out))
 
     def prefetch(self, first: int, last: int) -> None:
-        """Do nothing: row groups are read ahead by the system."""
+        """Do nothing: a row group is read as a whole."""
 
     def close(self) -> None:
         """Free the rows that are kept."""
