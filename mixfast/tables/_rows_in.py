@@ -217,8 +217,7 @@ def read_input(path: str | os.PathLike[str], *, task: Any = None, conditional: b
     """Read the headers of a table in any form."""
     path = Path(path)
     if path.is_dir() and not is_sharded(path):
-        arrays = _mixmin.read(path, task, conditional)
-        return _alone(_ArrayRows(path, arrays, None))
+        return _mixmin_folder(path, task, conditional)
     if task is not None or conditional:
         raise TableError(f"{path} is not a folder of experts: task and conditional have no effect")
     if not path.is_dir():
@@ -241,6 +240,18 @@ def read_input(path: str | os.PathLike[str], *, task: Any = None, conditional: b
             raise AlignmentError.between(str(file.path), file.domains, str(path), domains)
     groups = None if manifest is None or manifest.groups == ("all",) else manifest.groups
     return Input(path, files, domains, groups)
+
+
+def _mixmin_folder(path: Path, task: Any, conditional: bool) -> Input:
+    """Read a folder of the MixMin code: each task is a file whose rows are a group."""
+    domains, tasks, found = _mixmin.read_tasks(path, task, conditional)
+    files = []
+    for number, arrays in enumerate(found):
+        if len(tasks) > 1:
+            arrays["group"] = np.broadcast_to(np.int32(number), arrays["loglik"].shape[:1])
+            arrays["group_names"] = tasks
+        files.append(_ArrayRows(path, arrays, domains))
+    return Input(path, tuple(files), files[0].domains)
 
 
 def _alone(rows: RowsIn) -> Input:

@@ -18,8 +18,39 @@ _LOG_PROB = "_log_prob.npy"
 _LENGTHS = "_lengths.npy"
 
 
+class Columns:
+    """A matrix (n, K) whose columns are separate files, mapped into memory; a range of rows is put together when it is asked for."""
+
+    def __init__(self, columns: Sequence[NDArray[Any]]) -> None:
+        self._columns = columns
+        self.shape = (columns[0].shape[0], len(columns))
+        self.dtype: np.dtype[Any] = np.result_type(*columns)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        first, last, _ = rows.indices(self.shape[0])
+        out = np.empty((last - first, self.shape[1]), dtype=self.dtype)
+        for k, column in enumerate(self._columns):
+            out[:, k] = column[rows]
+        return out
+
+
 def read(folder: Path, task: str | Sequence[str] | None, conditional: bool) -> dict[str, Any]:
     """Return the arrays of a folder, as `ExpertTable.from_loglik` takes them."""
+    domains, tasks, found = read_tasks(folder, task, conditional)
+    parts = [{key: value[:] for key, value in part.items()} for part in found]
+    arrays: dict[str, Any] = {"domains": domains}
+    for key in parts[0]:
+        arrays[key] = parts[0][key] if len(parts) == 1 else np.concatenate([part[key] for part in parts])
+    if len(parts) > 1:
+        arrays["group"] = np.repeat(np.arange(len(parts)), [part["loglik"].shape[0] for part in parts])
+        arrays["group_names"] = tasks
+    return arrays
+
+
+def read_tasks(
+    folder: Path, task: str | Sequence[str] | None, conditional: bool
+) -> tuple[list[str], list[str], list[dict[str, Any]]]:
+    """Return the domains, the tasks, and for each task its arrays, of which the matrices are `Columns`."""
     experts = {sub.name: sub for sub in sorted(folder.iterdir(), key=_natural) if sub.is_dir() and _tasks(sub)}
     if experts:
         tasks = _choose_tasks(folder, experts, task)
@@ -35,15 +66,10 @@ def read(folder: Path, task: str | Sequence[str] | None, conditional: bool) -> d
             raise TableError(f"{folder} has one file per expert ({', '.join(found)}), so there is no task to choose")
         tasks, stems = ["all"], [{name: folder / name for name in found}]
     parts = [_read_task(stem, conditional) for stem in stems]
-    arrays: dict[str, Any] = {"domains": list(stems[0])}
     for key in parts[0].keys() | parts[-1].keys():
         if any(key not in part for part in parts):
             raise TableError(f"{folder}: some tasks have {key} and some do not ({', '.join(tasks)})")
-        arrays[key] = parts[0][key] if len(parts) == 1 else np.concatenate([part[key] for part in parts])
-    if len(parts) > 1:
-        arrays["group"] = np.repeat(np.arange(len(parts)), [part["loglik"].shape[0] for part in parts])
-        arrays["group_names"] = tasks
-    return arrays
+    return list(stems[0]), tasks, parts
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -77,8 +103,8 @@ def _choose_tasks(folder: Path, experts: dict[str, Path], task: str | Sequence[s
     return chosen
 
 
-def _read_task(stems: dict[str, Path], conditional: bool) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {"loglik": _read_columns(stems, _LOG_PROB)}
+def _read_task(stems: dict[str, Path], conditional: bool) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"loglik": _read_columns(stems, _LOG_PROB)}
     lengths = _read_lengths(stems, _LENGTHS)
     if conditional:
         arrays["condition"] = _read_columns(stems, f"_input{_LOG_PROB}")
@@ -96,7 +122,7 @@ def _read_task(stems: dict[str, Path], conditional: bool) -> dict[str, NDArray[A
     return arrays
 
 
-def _read_columns(stems: dict[str, Path], suffix: str) -> NDArray[Any]:
+def _read_columns(stems: dict[str, Path], suffix: str) -> Columns:
     columns = {}
     for name, stem in stems.items():
         file = stem.with_name(stem.name + suffix)
@@ -108,10 +134,7 @@ def _read_columns(stems: dict[str, Path], suffix: str) -> NDArray[Any]:
     if len(set(rows.values())) > 1:
         first = next(iter(stems.values()))
         raise TableError(f"experts differ in the number of rows of {first.name}{suffix} (in {first.parent}): {rows}")
-    table = np.empty((next(iter(rows.values())), len(rows)), dtype=np.result_type(*columns.values()))
-    for k, column in enumerate(columns.values()):
-        table[:, k] = column
-    return table
+    return Columns(list(columns.values()))
 
 
 def _read_vector(file: Path) -> NDArray[Any]:
@@ -130,7 +153,7 @@ def _read_lengths(stems: dict[str, Path], suffix: str) -> NDArray[Any] | None:
     files = {name: stem.with_name(stem.name + suffix) for name, stem in stems.items()}
     first = next(iter(files))
     if not files[first].is_file():
-        warnings.warn(f"no {files[first]}: rows are not divided by their length", MixfastWarning, stacklevel=7)
+        warnings.warn(f"no {files[first]}: rows are not divided by their length", MixfastWarning, stacklevel=8)
         return None
     lengths = _read_vector(files[first])
     other = [name for name, file in files.items() if file.is_file() and not np.array_equal(_read_vector(file), lengths)]
@@ -139,6 +162,6 @@ def _read_lengths(stems: dict[str, Path], suffix: str) -> NDArray[Any] | None:
             f"lengths of {', '.join(other)} differ from those of {first}, which are used: were all experts scored on "
             "the same rows with the same tokenizer?",
             MixfastWarning,
-            stacklevel=7,
+            stacklevel=8,
         )
     return np.array(lengths)
