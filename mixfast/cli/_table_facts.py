@@ -43,7 +43,7 @@ def table_facts(path: str, table: ExpertTable | ShardedTable) -> Facts:
     if weight is not None:
         least, most, total = weight
         facts.append(("weights", f"{least:.3g} to {most:.3g}, sum {total:.6g}"))
-    if table.kind == "ce":
+    if isinstance(table, ShardedTable) or table.kind == "ce":
         low, high, top = table.extremes
         facts.append(("extremes", f"{low:.4g} to {high + 0.0:.4g} nats; the worst row's best expert has {top:.4g}"))
     else:

@@ -14,6 +14,7 @@ Functions
 
 Files, in reading order
     `_rows.py`: a table at one level, and the rows of each group. `_features.py`: `Features` and `features`. `_stack.py`: several tables.
+    `_pieces.py` and `_blocks.py`: the rows of a folder of parts, whose sequences may continue in another block.
     `_advice.py`: redundancy. `_residual.py`: the law.
 """
 

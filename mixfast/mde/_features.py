@@ -192,7 +192,7 @@ def features(
 
     Parameters
     ----------
-    table : ExpertTable of kind "ce"
+    table : ExpertTable of kind "ce", or ShardedTable
         One expert for each domain of the swarm, aligned by name; each group of rows (validation set) gives one feature.
     swarm : Swarm, or (R, K) array
         An object with `ratios` (R, K) and `domains`; or the mixtures themselves, with the argument `domains`.
@@ -230,7 +230,8 @@ def features(
     Notes
     -----
     One sweep of the rows for all runs: 2 n K R operations; with few runs, the memory bandwidth is the limit. Levels of
-    sequences need one more sweep, which sums the tokens; after it there are fewer rows. Deterministic for a given `seed`.
+    sequences need one more sweep, which sums the tokens; after it there are fewer rows. A sharded table sums the tokens in every sweep and
+    keeps none of its rows, except those of a sample. Deterministic for a given `seed`.
 
     References
     ----------

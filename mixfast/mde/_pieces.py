@@ -31,7 +31,7 @@ class Sums(NamedTuple):
 
     def some(self, which: NDArray[np.bool_]) -> Sums:
         """Return some of the pieces."""
-        return Sums(*(array[which] for array in self))
+        return Sums._make(array[which] for array in self)
 
     @classmethod
     def joined(cls, parts: list[Sums]) -> Sums:

@@ -11,7 +11,7 @@ from mixfast.errors import AlignmentError, TableError
 from mixfast.tables import ExpertTable, ShardedTable
 
 
-def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
+def stack(tables: Mapping[str, ExpertTable | ShardedTable]) -> ExpertTable:
     """Concatenate the rows of tables of the same experts, with one group for each table.
 
     Parameters
@@ -51,26 +51,27 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
             f"stack copies all rows into memory, and these tables are folders of parts, which may not fit: {listing(folders)}; write one "
             "folder in which each table is a group: mixfast table merge --group-by-file NAME=TABLE NAME=TABLE --out FOLDER"
         )
-    kinds = {name: table.kind for name, table in tables.items() if table.kind != "ce"}
+    near = {name: table for name, table in tables.items() if isinstance(table, ExpertTable)}
+    kinds = {name: table.kind for name, table in near.items() if table.kind != "ce"}
     if kinds:
         raise TableError(f"stack takes tables of log-likelihoods, but these hold predictions: {listing(kinds)}")
-    first_name, first = next(iter(tables.items()))
-    for name, table in tables.items():
+    first_name, first = next(iter(near.items()))
+    for name, table in near.items():
         if set(table.domains) != set(first.domains):
             raise AlignmentError.between(
                 f"table {shown(name)}", table.domains, f"table {shown(first_name)}", first.domains
             )
     for field in ("length", "sequence"):
-        without = [name for name, table in tables.items() if getattr(table, field) is None]
-        if 0 < len(without) < len(tables):
+        without = [name for name, table in near.items() if getattr(table, field) is None]
+        if 0 < len(without) < len(near):
             raise TableError(
                 f"stack needs {field} in all tables or in none: missing in {listing(without)}; "
                 "rows of tokens have no length, rows of whole sequences have one"
             )
-    parts = [table.select(first.domains).to("cpu") for table in tables.values()]
+    parts = [table.select(first.domains).to("cpu") for table in near.values()]
     names: list[str] = []
     codes, sequences, n_sequences = [], [], 0
-    for name, part in zip(tables, parts, strict=True):
+    for name, part in zip(near, parts, strict=True):
         codes.append(np.repeat(np.arange(part.n_groups), np.diff(part.group_offsets)) + len(names))
         names += [name] if part.group is None else [f"{name}/{group}" for group in part.group_names]
         if part.sequence is not None:

@@ -16,7 +16,8 @@ Files, in reading order
     `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
     `_solution.py`: the answers. `_summary.py`: the answers as text. `_doubts.py`: reasons to doubt them. `_multipliers.py`: the gradient behind the shadow prices.
     `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
-    `_resample.py` and `_replicates.py`: which rows a replicate contains, and the solve of all replicates in the same sweeps.
+    `_resample.py` and `_replicates.py`: which rows a replicate contains, and the solve of all replicates in the same sweeps. `_block_units.py`: the same rows in a
+    folder of parts.
 
 The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) and shared by all computations on a solution.
 """

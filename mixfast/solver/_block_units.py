@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def block_units(table: ShardedTable, most: int) -> tuple[BlockUnits, NDArray[np.
     return units, group, bool((sequences.counts > most).any())
 
 
-def unit_weights(table: ShardedTable, units: BlockUnits, count: int) -> Vector:
+def unit_weights(table: ShardedTable, units: Any, count: int) -> Vector:
     """Return the sum of the row weights of each unit, or the number of its rows if all weights are equal, (U,)."""
     counted = _row_counts if table.uniform_weight is not None else _row_weights
     return table.reduce(counted, units, count, size=count)
@@ -82,4 +83,5 @@ def _row_counts(block: Block, units: BlockUnits, count: int) -> Vector:
 
 
 def _row_weights(block: Block, units: BlockUnits, count: int) -> Vector:
-    return np.bincount(units.bins(block), weights=block.table.row_weight, minlength=count)
+    weights = np.bincount(units.bins(block), weights=block.table.row_weight, minlength=count)
+    return weights.astype(np.float64, copy=False)

@@ -111,6 +111,10 @@ def holdout(
     ------
     ValueError
         A share outside (0, 1).
+
+    Notes
+    -----
+    A sharded table is split by `ShardedTable.split`: nothing is copied, and the fit and the comparison sweep the same files.
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a fraction of the sequences between 0 and 1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,9 +95,9 @@ def _units(table: ExpertTable | ShardedTable) -> tuple[Units, NDArray[np.int64],
     return unit, np.concatenate(groups), merged
 
 
-def _weights(unit: Units, group: NDArray[np.int64], table: ExpertTable | ShardedTable) -> Vector:
+def _weights(unit: Any, group: NDArray[np.int64], table: ExpertTable | ShardedTable) -> Vector:
     """Return the weight of each unit (U,): the sum of its row weights, or the number of its rows if all weights are equal."""
-    if isinstance(unit, BlockUnits):
+    if isinstance(table, ShardedTable):
         return unit_weights(table, unit, group.size)
     rows = None if table.uniform_weight is not None else table.row_weight
     weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)

@@ -28,7 +28,7 @@ from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
 from mixfast.solver._problem import Problem, rows_of
 from mixfast.solver._summary import solve_summary, span
-from mixfast.tables import ExpertTable
+from mixfast.tables import ExpertTable, ShardedTable
 
 # Ranges need the Hessian over all domains and two searches for each domain: with more domains than this, reports leave them out by default.
 MOST_RANGED = 500
@@ -236,7 +236,7 @@ class Solution(Frozen):
         return Solution.of(problem, minimise_problem(problem))
 
     @led
-    def losses(self, mixtures: ArrayLike | Mixture, *, table: ExpertTable | None = None) -> Vector:
+    def losses(self, mixtures: ArrayLike | Mixture, *, table: ExpertTable | ShardedTable | None = None) -> Vector:
         """Compute the losses (M,) of other mixtures under the objective of this solve, without the KL term.
 
         Parameters

@@ -10,7 +10,8 @@ to a GPU.
 Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
 an index or a split asks for. `_files` and `formats` read and write files; other rooms write folders of
 parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in` to `formats/_rows_out`, and
-`_verify` compares hashes. `_names` checks names and lists them in messages.
+`_verify` compares hashes. `_names` checks names and lists them in messages, and `_given` says which vectors a
+table of either kind has. `_sequences` numbers the sequences of a sharded table; `_sides` splits it, by the hash in `_hash`.
 """
 
 from mixfast.tables._blocks import Block as Block

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
+from mixfast._engine.backend.arrays import Columns, Counts, Matrix, Vector
 from mixfast._engine.objectives.forms import Forms
 
 Sums = tuple[float, Vector, Matrix | None]
@@ -128,10 +128,11 @@ class RowObjective(Objective):
         """Return the objective on about `count` rows in float64: runs of neighbouring rows, because reading single rows of a file reads all pages."""
         raise NotImplementedError
 
-    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
+    def gradients(self, mixtures: Matrix, bins: Any, counts: Counts, columns: Columns | None = None) -> Matrix:
         """Return gradients (M, C) at mixtures (M, C) of the columns; rows of bin b count `counts` (M, B) times in objective m.
 
-        One mixture (1, C) is used for all objectives.
+        `bins` (n,) int32 are the bins of the rows; for a table of several parts, an object that finds those of a block. One mixture
+        (1, C) is used for all objectives.
         """
         raise NotImplementedError
 
