@@ -238,6 +238,8 @@ class Block:
             here.read_ahead(self.index + 1)
             return found
         out = np.empty((self.n_rows, len(here.whole.domains)), dtype=here.whole.parts[0].dtype)
+        for number, first, last in self._runs:
+            here.part(number).prefetch(first, last)
         at = 0
         for number, first, last in self._runs:
             taken = out[at : at + last - first]

@@ -16,8 +16,9 @@ _BLOCKS = 256
 _FEWEST, _MOST = 1 << 16, 1 << 24
 # Blocks have a multiple of this many rows, as the panels of the sweeps do.
 _ROWS = 512
-# Blocks of a sample, and the rows that it reads at one place.
-_SAMPLED_BLOCKS, _RUN = 64, 256
+# Blocks of a sample, and the bytes (and least number of rows) that it reads at one place. Neighbouring rows often come from one document, so
+# a sample of many short runs says more about the table than one of few long runs.
+_SAMPLED_BLOCKS, _RUN_BYTES, _RUN_ROWS = 64, 2048, 8
 # A rank may have this fraction more or less than its share of the rows, if its blocks then end at the end of a part.
 _BALANCE = 0.05
 
@@ -98,21 +99,23 @@ def sampled_rows(whole: Whole, count: int) -> int:
 def sampled_runs(whole: Whole, count: int, index: int) -> list[Run]:
     """Return the rows of block `index` of a sample: runs of neighbouring rows, spread evenly over its stretch of the table."""
     rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
-    total, blocks = int(rows_before[-1]), sampled_blocks(count)
+    starts = rows_before.tolist()
+    total, blocks = starts[-1], sampled_blocks(count)
     low, high = (total * place // blocks for place in (index, index + 1))
     wanted = count * (index + 1) // blocks - count * index // blocks
+    run = max(_RUN_BYTES // (len(whole.domains) * whole.parts[0].dtype.itemsize), _RUN_ROWS)
     # Row groups of parquet files are read whole, so as few as possible are read.
-    pieces = 1 if whole.parts[0].row_groups else max(-(-wanted // _RUN), 1)
+    pieces = 1 if whole.parts[0].row_groups else max(-(-wanted // run), 1)
     stretch = (high - low) / pieces
-    place = np.random.default_rng(index).random(pieces)
+    sizes = np.minimum(np.diff(wanted * np.arange(pieces + 1) // pieces), int(stretch) or 1)
+    room = np.maximum(stretch - sizes, 0.0)
+    begins = low + (np.arange(pieces) * stretch + np.random.default_rng(index).random(pieces) * room).astype(np.int64)
+    numbers = np.searchsorted(rows_before, begins, side="right") - 1
     runs: list[Run] = []
-    for piece in range(pieces):
-        size = min(wanted * (piece + 1) // pieces - wanted * piece // pieces, int(stretch) or 1)
-        begin = low + int(piece * stretch + place[piece] * max(stretch - size, 0.0))
-        while size > 0:
-            number = int(np.searchsorted(rows_before, begin, side="right")) - 1
-            taken = min(size, int(rows_before[number + 1]) - begin)
-            row = begin - int(rows_before[number])
-            runs.append(Run(number, row, row + taken))
-            begin, size = begin + taken, size - taken
+    for number, begin, size in zip(numbers.tolist(), begins.tolist(), sizes.tolist(), strict=True):
+        end = begin + size
+        while begin < end:
+            before, after = starts[number], starts[number + 1]
+            runs.append(Run(number, begin - before, min(end, after) - before))
+            number, begin = number + 1, after
     return runs

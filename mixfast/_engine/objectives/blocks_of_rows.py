@@ -275,6 +275,7 @@ class Blocks(RowObjective):
         # Not those of the table: what an earlier solve has seen must not change the answer.
         self._extremes: tuple[float, float, float] | None = None
         self._points: OrderedDict[bytes, Vector] = OrderedDict()
+        self._near: Blocks | None = None  # the sample that guides the search
         if table.uniform_weight is not None:
             per_group = table.uniform_weight * table.group_rows * (table.n_rows / table.group_rows.sum())
             self._total = float(weight @ per_group)
@@ -299,8 +300,11 @@ class Blocks(RowObjective):
 
     @property
     def shift(self) -> bool:  # type: ignore[override]
-        """Whether row maxima are subtracted in some block, as far as the sums of this objective have shown."""
-        return self._extremes is None or needs_shift(self._extremes, self.columns, self.spec.usable, self.spec.wide)
+        """Whether row maxima are subtracted in some block, as far as the sums of this objective, or of its sample, have shown."""
+        known = self._extremes
+        if known is None and self._near is not None:
+            known = self._near._extremes
+        return known is None or needs_shift(known, self.columns, self.spec.usable, self.spec.wide)
 
     def _over(self, table: ShardedTable, **changes: bool) -> Blocks:
         made = {"wide": self.spec.wide, "kept": self.spec.kept, "packed": self.spec.packed} | changes
@@ -310,7 +314,8 @@ class Blocks(RowObjective):
         return self._over(self.table.sample(count), kept=True, packed=True)
 
     def spread(self, count: int) -> Blocks:
-        return self._over(self.table.sample(count), wide=True, kept=True)
+        self._near = self._over(self.table.sample(count), wide=True, kept=True)
+        return self._near
 
     @cached_property
     def guide(self) -> Guide | None:
