@@ -56,9 +56,18 @@ def led(function: Callable[_P, _T]) -> Callable[_P, _T]:
         team = _team_of(args[0] if args else kwargs.get("table"))
         if team is None or team.leading:
             return function(*args, **kwargs)
-        return team.lead(lambda: function(*args, **kwargs), function.__name__)
+        return team.lead(lambda: _settled(function(*args, **kwargs)), function.__name__)
 
     return leading
+
+
+def _settled(answer: _T) -> _T:
+    """Let answers compute what only the ranks together can, because later only one of them may be asked."""
+    for each in answer if isinstance(answer, list) else [answer]:
+        settle = getattr(each, "settle", None)
+        if settle is not None:
+            settle()
+    return answer
 
 
 def _team_of(thing: object) -> Team | None:

@@ -199,6 +199,10 @@ class Solution(Frozen):
         """Weight of each group in the objective, summing to 1; for "worst" the multipliers that prove the minimax value."""
         return dict(zip(self.table.group_names, self._found.group_weight.tolist(), strict=True))
 
+    def settle(self) -> None:
+        """Compute what reading and printing the answer needs, while the other ranks still serve."""
+        _ = self.group_losses, self.shadow_prices, self.unconstrained
+
     @cached_property
     def group_losses(self) -> dict[str, float]:
         """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows if there are several groups."""
@@ -228,6 +232,7 @@ class Solution(Frozen):
         return shadow_prices(self.region, self.mixture.weights, self.multipliers, least=least, unit="nats")
 
     @cached_property
+    @led
     def unconstrained(self) -> Solution:
         """The optimum of the same objective without limits; the difference in value is what the limits cost."""
         if self.region is None:
