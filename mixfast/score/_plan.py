@@ -18,7 +18,7 @@ from mixfast.score._models import Tokenizer
 from mixfast.score._run_file import Description
 from mixfast.score._scorer import Scorer, scorer
 from mixfast.score._shards import Folder, Memory, Store, documents_digest, shard_bytes, shards
-from mixfast.score._texts import Document, encoded
+from mixfast.score._texts import Document, check_document
 from mixfast.score._tokens import bos_of, tokenizer_fingerprint
 from mixfast.score._windows import choose_window, longest_window
 
@@ -133,7 +133,7 @@ def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings:
     """Make all choices that the options leave open, and refuse experts and texts that are incompatible."""
     device = device_of(settings.device)
     for one in documents:
-        encoded(one)
+        check_document(one)
     _warn_of_long(documents)
     experts = [Expert(name, path, load_tokenizer(name, path)) for name, path in folders.items()]
     per = _unit(experts, documents, settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixfast._text.atomic import check_writable
+from mixfast._text.audience import either
 from mixfast._text.outputs import TABLE, check_output
 from mixfast.errors import ScoreError
 from mixfast.ranks import Ranks, Team, from_environment
@@ -165,8 +166,7 @@ def score(
         one ended. A call with other inputs is refused, and so is a call while another process or thread writes the same output.
         Required with several ranks. An existing table is replaced.
     force : bool, default False
-        Whether to replace a file of another kind at an `out` that ends in ``.npz``. A folder with other files than those of a table is
-        never replaced.
+        Whether to replace a file of another kind at an `out` that ends in ``.npz``. A folder that is not a table is never replaced.
     progress : callable, optional
         Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found; on rank 0 only.
     ranks : Ranks or Team, optional
@@ -211,12 +211,14 @@ def score(
     --------
     >>> table = score(["runs/web", "runs/code"], "targets/", out="table")  # doctest: +SKIP
     """
+    place = None if out is None else Path(out).resolve()
     made: list[ExpertTable | None] = []
 
     def work() -> None:
         settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
-        job = Job(folders(experts), _listed(texts), settings, None if out is None else _checked_out(Path(out), force))
-        made.append(run(job, progress, team))
+        if out is not None:
+            _check_out(Path(out), force)
+        made.append(run(Job(folders(experts), _listed(texts), settings, place), progress, team))
 
     with _team(ranks) as team:
         if team.leading:
@@ -225,7 +227,7 @@ def score(
             # The other ranks get no table from rank 0: they read it.
             team.lead(work)
     table = made[0] if made else None
-    return ExpertTable.load(str(out)) if table is None else table
+    return ExpertTable.load(str(place)) if table is None else table
 
 
 @contextmanager
@@ -245,13 +247,17 @@ def _listed(texts: object) -> Texts | list[Document]:
     return Texts.of(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)
 
 
-def _checked_out(out: Path, force: bool) -> Path:
-    """Check the output now, because the scoring that follows can take hours; return its absolute path."""
+def _check_out(out: Path, force: bool) -> None:
+    """Check the output now, because the scoring that follows can take hours."""
     if not out.resolve().parent.is_dir():
         raise ScoreError(f"out is {out}: there is no folder {out.resolve().parent}")
     if out.suffix == ".npz":
         check_output(out, TABLE, ScoreError, force=force)
         check_writable(out)
+    elif force:
+        raise ScoreError(
+            f"{either('force=True', '--force')} has no effect, because {out} is written as a folder: an older table in its place is "
+            "replaced, and any other folder is refused"
+        )
     else:
         check_folder_output(out, ScoreError, where=f"out is {out}")
-    return out.resolve()

@@ -148,6 +148,18 @@ def encoded(document: Document) -> tuple[bytes, bytes]:
         raise ScoreError(f"{document.name}: half a surrogate pair is not valid Unicode: {problem}") from None
 
 
+def check_document(document: Document) -> None:
+    """Refuse a document whose texts or group cannot be written."""
+    encoded(document)
+    group = document.group
+    try:
+        valid = bool(group) and "\0" not in group and bool(group.encode())
+    except (UnicodeEncodeError, AttributeError, TypeError):
+        valid = False
+    if not valid:
+        raise ScoreError(f"{document.name}: its group is {shown(group)}, expected a name: text without NUL")
+
+
 def _document(item: object, group: str, place: int) -> Document:
     name = f"{group}[{place}]"
     if isinstance(item, str):

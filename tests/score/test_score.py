@@ -861,6 +861,9 @@ def test_texts_that_are_refused(tmp_path, pair):
         score(pair, {"g": ["\ud800"]})
     with pytest.raises(ScoreError, match=r"g\[1\]: expected a text or a pair"):
         score(pair, {"g": ["x", 3]})
+    for group in ("", "a\0", "\ud800", None):
+        with pytest.raises(ScoreError, match=r"a document: its group is .* expected a name"):
+            score(pair, [Document("x", name="a document", group=group)])
 
 
 # Interrupted runs.
@@ -1010,9 +1013,10 @@ def test_a_folder_is_replaced_when_the_new_one_is_complete(pair, tmp_path, monke
     assert score(pair[:1], DOCUMENTS[:2], out=out).shape == (2, 1)
     assert joined(out).domains == ("web",)
     (out / "notes.txt").touch()
-    for options in ({}, {"force": True}):
-        with pytest.raises(ScoreError, match=r"table is a folder with other files than those of a table \(notes.txt\)"):
-            score(pair, DOCUMENTS, out=out, **options)
+    with pytest.raises(ScoreError, match=r"table is a folder with other files than those of a table \(notes.txt\)"):
+        score(pair, DOCUMENTS, out=out)
+    with pytest.raises(ScoreError, match=r"force=True has no effect, because .*table is written as a folder"):
+        score(pair, DOCUMENTS, out=out, force=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ScoreError, match="file is a file, but a table of parts is a folder"):
         score(pair, DOCUMENTS, out=tmp_path / "file")
@@ -1142,7 +1146,7 @@ def test_two_ranks_share_the_work(pair, text_folder, tmp_path):
     printed = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     assert f"wrote {out}" in printed[0][0]
-    assert printed[1][0] == ""
+    assert printed[1] == ("", "")
     same(joined(out), score(pair, text_folder, level="token"))
     assert list(tmp_path.iterdir()) == [out]
 

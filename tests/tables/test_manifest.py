@@ -76,6 +76,9 @@ def test_only_a_folder_of_parts_may_be_replaced(written, tmp_path):
     folder, _ = written
     check_folder_output(folder, TableError)
     check_folder_output(folder / "new", TableError)
+    (folder / "table.json").unlink()
+    with pytest.raises(TableError, match=r"is a folder of parts without table\.json, so it may not be a table"):
+        check_folder_output(folder, TableError)
     (folder / "notes.txt").touch()
     (folder / "part-7.npz").mkdir()
     with pytest.raises(TableError, match=r"other files than those of a table \(notes.txt, part-7.npz\)"):
@@ -85,5 +88,7 @@ def test_only_a_folder_of_parts_may_be_replaced(written, tmp_path):
         check_folder_output(folder / "notes", TableError, where="--out")
     with pytest.raises(TableError, match=r"name has no such ending, .* name it table or table\.npz"):
         check_folder_output(folder / "table.csv", TableError)
+    with pytest.raises(TableError, match="is the root of a file system"):
+        check_folder_output("/", TableError)
     with pytest.raises(TableError, match="there is no folder"):
         check_folder_output(folder / "no" / "table", TableError)

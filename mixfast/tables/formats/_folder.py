@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing
 from mixfast._text.outputs import names_a_file
 from mixfast.tables.formats import _npz
 from mixfast.tables.formats._manifest import FILE, PartEntry
@@ -53,9 +53,11 @@ def check_folder_output(path: str | os.PathLike[str], error: type[Exception], *,
         if os.path.lexists(path):
             raise error(
                 f"{where} is a file, but a table of parts is a folder: choose another name, end it in .npz for a single file, or "
-                f"delete {shown(where)}"
+                "delete the file"
             )
         return
+    if path.is_mount():
+        raise error(f"{where} is the root of a file system, which cannot be replaced: name a folder in it")
     others = sorted(
         each.name for each in path.iterdir() if not (each.name == FILE or PART.fullmatch(each.name)) or each.is_dir()
     )
@@ -63,4 +65,9 @@ def check_folder_output(path: str | os.PathLike[str], error: type[Exception], *,
         raise error(
             f"{where} is a folder with other files than those of a table ({listing(others)}), which would be lost: choose another "
             "name, or move them"
+        )
+    if any(path.iterdir()) and not (path / FILE).is_file():
+        # Other programs write parts with such names, too.
+        raise error(
+            f"{where} is a folder of parts without {FILE}, so it may not be a table: choose another name, or move the parts"
         )
