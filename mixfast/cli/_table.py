@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.numbers import size
 from mixfast._text.outputs import ROWS
@@ -31,8 +33,9 @@ examples:
   mixfast table merge news=a.npz talk=b.npz --group-by-file --out both
   mixfast table verify big
 
-A table is an npz, npy or parquet file, or a folder of parts part-*.npz, part-*.npy or part-*.parquet with a table.json. Rows are read and written in
-pieces, so that a table may be larger than the memory. Compressed files are read too. The output is complete or absent.
+A table is an npz, npy or parquet file, or a folder of parts part-*.npz, part-*.npy or part-*.parquet, usually with
+a table.json. Rows are read and written in pieces, so a table may be larger than the memory. Parts that a solve
+refuses (compressed, of several types or formats) are read too. The output is complete or absent.
 """
 _FORMATS = ("npz", "npy", "parquet")
 _INPUT = "npz, npy, parquet, a folder of parts"
@@ -93,8 +96,12 @@ def _add_input(step: argparse.ArgumentParser, help: str) -> None:
 
 
 def _add_output(step: argparse.ArgumentParser, help: str) -> None:
-    step.add_argument("--out", metavar="FILE|FOLDER" if "file" in help else "FOLDER", required=True, help=help)
-    shared.add_force(step)
+    may_be_file = "file" in help
+    step.add_argument("--out", metavar="FILE|FOLDER" if may_be_file else "FOLDER", required=True, help=help)
+    if may_be_file:
+        shared.add_force(step)
+    else:
+        step.set_defaults(force=False)
 
 
 def _add_parts(step: argparse.ArgumentParser, help: str) -> None:
@@ -108,9 +115,11 @@ def _add_format(step: argparse.ArgumentParser) -> None:
 
 
 def _add_dtype(step: argparse.ArgumentParser, *, required: bool = False) -> None:
-    words = "floating type of the log-likelihoods" + ("" if required else " (default: that of the table)")
+    words = "floating type of the log-likelihoods" + (
+        "" if required else " (default: that of the table, or the widest of several tables)"
+    )
     step.add_argument("--dtype", choices=("float16", "float32", "float64"), required=required, help=words)
-    words = "write log-likelihoods below -65504, which float16 cannot hold, as -inf (a probability of 0); default: refuse them"
+    words = "write log-likelihoods below the range of --dtype (-65504 for float16) as -inf, a probability of 0; default: refuse them"
     step.add_argument("--to-minus-inf", action="store_true", help=words)
 
 
@@ -170,6 +179,10 @@ def _convert(args: argparse.Namespace, paths: Sequence[str], **options: Any) -> 
     from mixfast.tables import convert, read_inputs
 
     group_names = options.pop("group_names", None)
+    if args.to_minus_inf and args.dtype not in ("float16", "float32"):
+        raise InputError(
+            "--to-minus-inf has no effect without --dtype float16 or float32: other types hold every value"
+        )
     _check_output(args, paths)
     with progress(f"reading {listing(paths)}"):
         inputs = read_inputs(paths, **options)
@@ -227,7 +240,7 @@ def _report(args: argparse.Namespace, found: Converted) -> None:
         )
     if found.infinite:
         say(
-            f"{found.infinite:,} log-likelihoods below -65504 became -inf: their domains give these rows a probability of 0"
+            f"{found.infinite:,} log-likelihoods below {np.finfo(found.dtype).min:.6g} became -inf: their domains give these rows a probability of 0"
             + (", which the bound leaves out" if found.largest_change else "")
         )
     say(f"next: mixfast solve {quote(args.out)}")
