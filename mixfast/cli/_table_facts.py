@@ -98,7 +98,7 @@ def _spreads(table: ExpertTable | ShardedTable) -> tuple[Spread | None, Spread |
 
 
 def _block_spreads(block: Block) -> tuple[Spread | None, Spread | None]:
-    return _spread(block.table.length), _spread(block.table.weight)
+    return _spread(block.rows.vectors.get("length")), _spread(block.rows.vectors.get("weight"))
 
 
 def _spread(array: NDArray[Any] | None) -> Spread | None:

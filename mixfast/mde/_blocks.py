@@ -93,9 +93,8 @@ def level_of_blocks(
 ) -> LevelOfBlocks | LevelRows:
     """Return the rows of a sharded table at a level; a sample of about `rows` tokens is in memory."""
     recipe = _recipe(table, name, threads)
-    if rows is not None:
-        return _sample(table, recipe, rows, seed)
-    return LevelOfBlocks(table, recipe, _split_pieces(table, recipe))
+    sample = None if rows is None else _sample(table, recipe, rows, seed)
+    return LevelOfBlocks(table, recipe, _split_pieces(table, recipe)) if sample is None else sample
 
 
 def _recipe(table: ShardedTable, name: str, threads: int | None) -> Recipe:
@@ -112,11 +111,11 @@ def _recipe(table: ShardedTable, name: str, threads: int | None) -> Recipe:
 
 def _tokens(block: Block) -> Vector:
     """Return the sum of the lengths of each group in a block, (G,)."""
-    return _of_groups(block, np.asarray(block.table.length, dtype=np.float64))
+    return _of_groups(block, block.rows.vectors["length"].astype(np.float64))
 
 
 def _of_groups(block: Block, rows: Vector) -> Vector:
-    out = np.zeros(block.table.n_groups)
+    out = np.zeros(block.n_groups)
     for group, window in windows(block):
         out[group] = rows[window].sum()
     return out
@@ -157,7 +156,7 @@ def _weights(sums: Sums, recipe: Recipe, group: int) -> Vector:
 
 def _losses(block: Block, recipe: Recipe, mixtures: Matrix) -> Vector:
     """Return the losses of the mixtures on the rows of each group in a block, (G M,)."""
-    out = np.zeros((block.table.n_groups, mixtures.shape[0]))
+    out = np.zeros((block.n_groups, mixtures.shape[0]))
     for group, rows in _group_rows(block, recipe):
         out[group] = rows.losses(mixtures)
     return out.reshape(-1)
@@ -165,7 +164,7 @@ def _losses(block: Block, recipe: Recipe, mixtures: Matrix) -> Vector:
 
 def _slopes(block: Block, recipe: Recipe, mixtures: Matrix) -> Vector:
     """Return loss and gradient of the mixtures on the rows of each group in a block, (M G (1 + K),)."""
-    out = np.zeros((mixtures.shape[0], block.table.n_groups, 1 + mixtures.shape[1]))
+    out = np.zeros((mixtures.shape[0], block.n_groups, 1 + mixtures.shape[1]))
     for group, rows in _group_rows(block, recipe):
         out[:, group] = np.column_stack(rows.slopes(mixtures))
     return out.reshape(-1)
@@ -192,13 +191,15 @@ def _ends_of(block: Block, pieces: Pieces) -> dict[int, Sums]:
     return out
 
 
-def _sample(table: ShardedTable, recipe: Recipe, rows: int, seed: int) -> LevelRows:
-    """Return a sample of the rows of a level, in memory: the rows that a table in memory would sample."""
+def _sample(table: ShardedTable, recipe: Recipe, rows: int, seed: int) -> LevelRows | None:
+    """Return a sample of the rows of a level, in memory: the rows that a table in memory would sample; None if it has all rows."""
     counts = table.group_rows if recipe.pieces is None else recipe.pieces.counts
     alive = np.array(table.collect(_alive_begun, recipe.pieces))
     usable, before = alive.sum(axis=0), np.cumsum(alive, axis=0) - alive
     sizes = table.reduce(_tokens, size=table.n_groups) if table.has_length else table.group_rows.astype(np.float64)
     picked = sampled_units(counts, sizes, usable, rows, seed)
+    if all(some is None for some in picked):
+        return None
     chosen = [np.arange(count) if some is None else some for some, count in zip(picked, usable.tolist(), strict=True)]
     found = table.collect(_picked, recipe, before, chosen)
     amounts = _amounts(table, recipe)
@@ -220,13 +221,13 @@ def _amounts(table: ShardedTable, recipe: Recipe) -> Vector:
 
 def _weight_sums(block: Block) -> Vector:
     """Return the sum of the weights of each group in a block, times the lengths if it has them, (G,)."""
-    weight, length = block.table.row_weight, block.table.length
+    weight, length = block.rows.weights, block.rows.vectors.get("length")
     return _of_groups(block, weight if length is None else weight * length)
 
 
 def _alive_begun(block: Block, pieces: Pieces | None) -> Integers:
     """Return how many rows, or pieces that begin in the block, have a weight above 0 in each group, (G,)."""
-    out = np.zeros(block.table.n_groups, dtype=np.int64)
+    out = np.zeros(block.n_groups, dtype=np.int64)
     for group, window in windows(block):
         alive, begun_earlier = _alive(block, pieces, group, window)
         out[group] = alive.size - begun_earlier
@@ -235,7 +236,7 @@ def _alive_begun(block: Block, pieces: Pieces | None) -> Integers:
 
 def _alive(block: Block, pieces: Pieces | None, group: int, window: slice) -> tuple[Integers, bool]:
     """Return which rows or pieces of a group in a block have a weight above 0, and whether the first of them began in an earlier block."""
-    weight = block.table.row_weight[window]
+    weight = block.rows.weights[window]
     if pieces is None:
         return np.flatnonzero(weight > 0.0), False
     begins, _ = pieces.cut(block, group, window)

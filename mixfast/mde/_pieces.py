@@ -117,13 +117,13 @@ class Pieces:
             rows = np.repeat(window.start + begins + tokens - ends, tokens) + np.arange(tokens.sum())
             begins = ends - tokens
         if not numbers.size:
-            nothing = np.zeros(0)
-            return Sums(numbers, numbers, np.zeros((0, block.table.n_domains)), nothing, nothing, nothing)
+            nothing, k = np.zeros(0), block.table.n_domains if block.columns is None else block.columns.size
+            return Sums(numbers, numbers, np.zeros((0, k)), nothing, nothing, nothing)
         loglik = np.add.reduceat(block.table.loglik[rows], begins, axis=0, dtype=np.float64)
         loglik = loglik if block.columns is None else np.ascontiguousarray(loglik[:, block.columns])
-        weight = block.table.row_weight[rows]
+        weight = block.rows.weights[rows]
         least, most = np.minimum.reduceat(weight, begins), np.maximum.reduceat(weight, begins)
-        ids = np.asarray(block.table.sequence)[rows][begins].astype(np.int64)
+        ids = block.rows.vectors["sequence"][rows][begins].astype(np.int64)
         return Sums(numbers, ids, loglik, tokens.astype(np.float64), least, most)
 
     def whole(self, block: Block, group: int, count: int) -> NDArray[np.bool_]:

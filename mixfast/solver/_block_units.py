@@ -35,10 +35,10 @@ class BlockUnits:
 
     def bins(self, block: Block) -> Bins:
         """Return the unit of each row of a block, (r,) int32."""
-        out = np.empty(block.table.n_rows, dtype=np.int32)
+        out = np.empty(len(block.rows), dtype=np.int32)
         for group, window in windows(block):
             rows, size = window.stop - window.start, int(self.size[group])
-            if block.table.sequence is None:
+            if "sequence" not in block.rows.vectors:
                 units, begins = self._of_rows(block, group, rows)
             else:
                 begins = sequence_starts(block, window)
@@ -83,5 +83,5 @@ def _row_counts(block: Block, units: BlockUnits, count: int) -> Vector:
 
 
 def _row_weights(block: Block, units: BlockUnits, count: int) -> Vector:
-    weights = np.bincount(units.bins(block), weights=block.table.row_weight, minlength=count)
+    weights = np.bincount(units.bins(block), weights=block.rows.weights, minlength=count)
     return weights.astype(np.float64, copy=False)

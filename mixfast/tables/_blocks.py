@@ -351,6 +351,11 @@ class Rows:
     def __len__(self) -> int:
         return self._size if self.order is None else self.order.size
 
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The weight c of each row, (r,)."""
+        return np.full(len(self), self.uniform) if self.weight is None else self.weight
+
     @classmethod
     def read(cls, block: Block) -> Rows:
         """Read and check the vectors of a block; sort them by group, and leave out the rows of other sides of splits."""

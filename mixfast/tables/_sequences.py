@@ -72,23 +72,30 @@ def number_sequences(table: ShardedTable) -> Sequences:
 
 
 def windows(block: Block) -> Iterator[tuple[int, slice]]:
-    """Yield the groups that have rows in a block, and where these are."""
-    for group, (first, last) in enumerate(pairwise(block.table.group_offsets.tolist())):
+    """Yield the groups that have rows in a block, and where these are; reads no values."""
+    codes, count = block.rows.codes, len(block.rows)
+    if codes is None:
+        if count:
+            yield 0, slice(0, count)
+        return
+    begins = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), count]
+    for first, last in pairwise(begins):
         if last > first:
-            yield group, slice(first, last)
+            yield int(codes[first]), slice(first, last)
 
 
 def sequence_starts(block: Block, window: slice) -> Integers:
     """Return the rows of a group at which a sequence begins, counted from its first row in the block; all of them without ids."""
-    if block.table.sequence is None:
+    ids = block.rows.vectors.get("sequence")
+    if ids is None:
         return np.arange(window.stop - window.start)
-    ids = block.table.sequence[window]
+    ids = ids[window]
     return np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
 
 
 def sequence_hash(block: Block, window: slice, begins: Integers) -> NDArray[np.uint64]:
     """Return a hash of the sequences that begin at these rows of a group; equal ids in different parts are different sequences."""
-    ids = np.asarray(block.table.sequence)[window][begins].astype(np.int64).view(np.uint64)
+    ids = block.rows.vectors["sequence"][window][begins].astype(np.int64).view(np.uint64)
     return mixed(ids + mixed(np.array([block.start - block.first], dtype=np.uint64)))
 
 
@@ -107,7 +114,7 @@ def _ends(block: Block) -> tuple[int, dict[int, _Ends]]:
     """Return the row of the table at which the part of a block begins, and what its groups begin and end with."""
     out = {}
     for group, window in windows(block):
-        rows, ids = window.stop - window.start, block.table.sequence
+        rows, ids = window.stop - window.start, block.rows.vectors.get("sequence")
         if ids is None:
             out[group] = _Ends(rows, 0, 0, rows, 1, True)
         else:

@@ -93,3 +93,13 @@ def test_stack_refuses_folders_and_names_the_command_that_merges_them(both):
     table, whole = both
     with pytest.raises(TableError, match="mixfast table merge --group-by-file NAME=TABLE"):
         mde.stack({"here": whole, "there": table})
+
+
+@pytest.mark.parametrize("options", [{}, {"rows": 1500}, {"rows": 10**7}])
+def test_some_domains_of_one_side_of_a_split_give_the_features_of_the_same_rows(both, ratios, options):
+    domains = ["domain_4", "domain_1", "domain_2"]
+    own = ratios[:, :3] / ratios[:, :3].sum(axis=1, keepdims=True)
+    sides = [one.select(domains).split(0.2, seed=1)[0] for one in both]
+    found, want = (mde.features(side, own, levels=LEVELS, **options) for side in sides)
+    np.testing.assert_allclose(found.values, want.values, rtol=1e-12)
+    np.testing.assert_allclose(found.errors, want.errors, rtol=1e-5, atol=1e-12)

@@ -118,6 +118,17 @@ def test_wear_and_kl_are_resampled_too(tables):
     assert np.abs(found.shares - want.shares).max() <= 0.02 * want.shares.std(axis=0, ddof=1).max()
 
 
+def test_one_side_of_a_split_is_resampled_and_held_out_like_its_rows(tables):
+    sides = [one.select(["domain_4", "domain_1", "domain_2"]).split(0.3, seed=1)[0] for one in tables("groups")]
+    region = Region(sides[0].domains, cap={"domain_1": 0.0})
+    found, want = (solver.bootstrap(side, region, objective="group_1", replicates=8) for side in sides)
+    assert found.units == want.units
+    assert np.abs(found.shares - want.shares).max() <= 0.02 * want.shares.std(axis=0, ddof=1).max()
+    fitted, expected = (solver.holdout(side, region) for side in sides)
+    assert fitted.sizes == expected.sizes
+    assert fitted["mixfast"].held_out_loss == pytest.approx(expected["mixfast"].held_out_loss, rel=1e-7)
+
+
 @pytest.mark.parametrize("kind", ["rows", "weights"])
 def test_losses_held_out_are_those_of_the_rows_in_memory(tables, kind):
     table, whole = tables(kind)
