@@ -205,11 +205,11 @@ class Solution(Frozen):
 
     @cached_property
     def group_losses(self) -> dict[str, float]:
-        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows if there are several groups."""
+        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows if there are several groups, none for tables of several parts."""
         names = self.table.group_names
         if len(names) == 1:
             return {names[0]: self.loss}
-        w = self._problem.reach.restrict(self.mixture.weights)[None, :]
+        w = self._found.minimum.w[None, :]
         found = self._problem.rows.group_losses(w, self._problem.usable)[:, 0]
         return dict(zip(names, found.tolist(), strict=True))
 

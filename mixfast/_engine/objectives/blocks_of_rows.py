@@ -242,6 +242,29 @@ class BlockBins(Protocol):
         ...
 
 
+class GroupLossesAt:
+    """Losses of all groups at the points of the last sweeps."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[bytes, Vector] = OrderedDict()
+
+    def add(self, w: Vector, values: Vector) -> None:
+        """Remember the losses (G,) at w (C,)."""
+        self._found[np.ascontiguousarray(w).tobytes()] = values
+        if len(self._found) > _POINTS:
+            self._found.popitem(last=False)
+
+    def find(self, mixtures: Matrix) -> Matrix | None:
+        """Return the losses (G, M) at mixtures (M, C) if all are known."""
+        known = [self._found.get(np.ascontiguousarray(w).tobytes()) for w in mixtures]
+        return None if any(one is None for one in known) else np.array(known).T
+
+
+def same_columns(a: Columns | None, b: Columns | None) -> bool:
+    """Whether two choices of domains are equal."""
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
 class Blocks(RowObjective):
     """``L(w) = sum_g omega_g sum_{i in g} c_i * -log(sum_k w_k exp(l_ik))`` over a table of several parts.
 
@@ -274,7 +297,7 @@ class Blocks(RowObjective):
         self._total: float | None = None
         # Not those of the table: what an earlier solve has seen must not change the answer.
         self._extremes: tuple[float, float, float] | None = None
-        self._points: OrderedDict[bytes, Vector] = OrderedDict()
+        self._points = GroupLossesAt()
         self._near: Blocks | None = None  # the sample that guides the search
         if table.uniform_weight is not None:
             per_group = table.uniform_weight * table.group_rows * (table.n_rows / table.group_rows.sum())
@@ -322,7 +345,11 @@ class Blocks(RowObjective):
         return guide_of(self)
 
     def precise(self) -> Blocks:
-        return self if self.spec.wide else self._over(self.table, wide=True)
+        if self.spec.wide:
+            return self
+        out = self._over(self.table, wide=True)
+        out._points = self._points
+        return out
 
     def rounding(self, curvature: float) -> float:
         return 0.0 if self.spec.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
@@ -332,7 +359,7 @@ class Blocks(RowObjective):
         length = 2 * groups + size + (size * size if hessian else 0)
         out = self.table.reduce(sums_of_block, self.spec, w, columns, hessian, coarse, size=length)
         if columns is None and (self.spec.weight > 0.0).all():
-            self._remember(w, out[:groups].copy())
+            self._points.add(w, out[:groups].copy())
         self._total = float(self.spec.weight @ out[groups : 2 * groups])
         self._extremes = self.table.extremes
         curvature = out[2 * groups + size :].reshape(size, size) if hessian else None
@@ -358,11 +385,7 @@ class Blocks(RowObjective):
 
     def known_group_losses(self, mixtures: Matrix, usable: Columns | None) -> Matrix | None:
         """Return the losses (G, M) of mixtures (M, C) of the usable domains if the last sweeps were at these; None otherwise."""
-        same = usable is self.spec.usable or (
-            usable is not None and self.spec.usable is not None and np.array_equal(usable, self.spec.usable)
-        )
-        known = [self._points.get(np.ascontiguousarray(w).tobytes()) for w in mixtures]
-        return np.array(known).T if same and all(one is not None for one in known) else None
+        return self._points.find(mixtures) if same_columns(usable, self.spec.usable) else None
 
     def losses(self, mixtures: Matrix) -> Vector:
         out: Vector = self.spec.weight @ self._losses(self.spec, mixtures)
@@ -373,11 +396,6 @@ class Blocks(RowObjective):
         size = spec.weight.size * len(mixtures)
         out = self.table.reduce(losses_of_block, spec, mixtures, size=size)
         return out.reshape(spec.weight.size, len(mixtures))
-
-    def _remember(self, w: Vector, values: Vector) -> None:
-        self._points[np.ascontiguousarray(w).tobytes()] = values
-        if len(self._points) > _POINTS:
-            self._points.popitem(last=False)
 
 
 class Recounted(RowObjective):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective
+from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, RowObjective
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
+from mixfast._engine.objectives.guide import guide_rows
 
 # Groups are sampled if the sample has at most this fraction of the rows of the largest group.
 _WORTH_SAMPLING = 4
@@ -57,6 +59,11 @@ class Pieces(Protocol):
         """Return the functions on some of the rows; the object itself if that saves nothing."""
         ...
 
+    @property
+    def guide(self) -> GroupGuide | None:
+        """A guide to the minimum if there are so many rows that sweeps should be few, else None; always the same object."""
+        ...
+
     def forms(self) -> Forms | None:
         """Return the functions as functions of linear forms; None if they have no such form, or if the copy would be too large."""
         ...
@@ -71,6 +78,21 @@ class GroupLosses:
         self.groups = groups
         self.rows = sum(group.rows for group in groups)
         self.total = float(np.mean([group.total for group in groups]))
+
+    @cached_property
+    def guide(self) -> GroupGuide | None:
+        columns = self.groups[0].columns
+        count = guide_rows(self.rows, columns)
+        if not count or not all(isinstance(group, RowObjective) for group in self.groups):
+            return None
+        # Small groups are evaluated whole.
+        parts = [
+            g.spread(share)
+            if isinstance(g, RowObjective) and g.rows >= _WORTH_SAMPLING * (share := count // len(self.groups))
+            else g
+            for g in self.groups
+        ]
+        return GroupGuide(GroupLosses(parts), self.total)
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         parts = [group.sums(w, hessian=int(curved)) for group in self.groups]
@@ -94,6 +116,44 @@ class GroupLosses:
         return GroupLosses([g.sample(SAMPLE_ROWS) if big else g for g, big in zip(self.groups, large, strict=True)])
 
 
+class GroupGuide:
+    """Losses of groups on a sample of the rows, corrected to match those of all rows at one point: see `Guide`."""
+
+    fragile = True
+    guide: GroupGuide | None = None
+
+    def __init__(self, sample: Pieces, total: float) -> None:
+        self.base, self.total, self.rows = sample, total, sample.rows
+        self.matched: Vector | None = None
+        self._off: Values | None = None
+
+    def correct(self, w: Vector, found: Values) -> None:
+        """Match values, gradients and, if they are given, the Hessians of all rows at w (K,)."""
+        mine = self.base.at(w, curved=found.curves.size > 0)
+        curves = found.curves - mine.curves if found.curves.size or self._off is None else self._off.curves
+        self.matched, self._off = w.copy(), Values(found.values - mine.values, found.gradients - mine.gradients, curves)
+
+    def at(self, w: Vector, *, curved: bool = True) -> Values:
+        found = self.base.at(w, curved=curved)
+        if self.matched is None or self._off is None:
+            return found
+        moved, off = w - self.matched, self._off
+        bend = off.curves @ moved if off.curves.size else np.zeros_like(off.gradients)
+        values = found.values + off.values + (off.gradients + 0.5 * bend) @ moved
+        curves = found.curves + off.curves if curved and off.curves.size else found.curves
+        return Values(values, found.gradients + off.gradients + bend, curves)
+
+    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
+        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
+        return out
+
+    def forms(self) -> Forms | None:
+        return None
+
+    def sample(self) -> GroupGuide:
+        return self
+
+
 @dataclass(frozen=True, eq=False)
 class WeightedMetrics:
     """P functions ``offset_p + sum_j weight_pj f_j`` of convex metrics f."""
@@ -103,6 +163,7 @@ class WeightedMetrics:
     offset: Vector  # (P,)
     fragile = False
     total = 1.0
+    guide = None
 
     @classmethod
     def each(cls, form: Convex, used: list[int]) -> WeightedMetrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, RowObjective, works_wide
 from mixfast._engine.objectives.blocks_of_rows import (
     Blocks,
+    GroupLossesAt,
     Recounted,
     Spec,
     expert_losses_of_block,
     group_sums_of_block,
+    same_columns,
 )
 from mixfast._engine.objectives.forms import Forms
-from mixfast._engine.objectives.pieces import Values
+from mixfast._engine.objectives.guide import guide_rows
+from mixfast._engine.objectives.pieces import GroupGuide, Values
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.wear import Wear
 from mixfast._engine.objectives.worn import Worn
@@ -71,7 +75,10 @@ class ShardedRows(TableRows):
         """Return the losses of all groups, each sum of which takes one sweep."""
         wear = None if self.wear is None else self.wear.restrict(usable)
         spec = Spec(np.ones(self.table.n_groups), usable, True, self.given_threads)
-        return BlockGroups(self.table, spec, wear)
+        key = ("pieces", None if usable is None else usable.tobytes())
+        if key not in self._kept:
+            self._kept[key] = BlockGroups(self.table, spec, wear)
+        return self._kept[key]
 
     def losses(self, mixtures: Matrix, group_weight: Vector | None, usable: Columns | None = None) -> Vector:
         """Return weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
@@ -136,11 +143,17 @@ class BlockGroups:
 
     def __init__(self, table: ShardedTable, spec: Spec, wear: Wear | None) -> None:
         self.table, self.spec, self.wear = table, spec, wear
+        self._points = GroupLossesAt()
         self.rows, self.columns = table.n_rows, table.n_domains if spec.usable is None else spec.usable.size
         even = Blocks(
             table, spec.weight / spec.weight.size, spec.usable, wide=True, threads=spec.threads, kept=spec.kept
         )
         self.total = even.total
+
+    @cached_property
+    def guide(self) -> GroupGuide | None:
+        count = guide_rows(self.rows, self.columns)
+        return GroupGuide(self.spread(count), self.total) if count else None
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         groups, size = self.spec.weight.size, w.size
@@ -149,6 +162,7 @@ class BlockGroups:
         length = 1 + size + (size * size if curved else 0)
         out = self.table.reduce(group_sums_of_block, self.spec, share, int(curved), size=groups * length)
         parts = out.reshape(groups, length)
+        self._points.add(share, parts[:, 0].copy())
         values, gradients = parts[:, 0].copy(), parts[:, 1 : 1 + size].copy()
         curves = parts[:, 1 + size :].reshape(groups, size, size).copy() if curved else np.zeros(0)
         if worth is not None:
@@ -157,6 +171,10 @@ class BlockGroups:
                 curves[:, np.arange(size), np.arange(size)] += gradients * worth.curve
             gradients *= worth.slope
         return Values(values, gradients, curves)
+
+    def known_group_losses(self, mixtures: Matrix, usable: Columns | None) -> Matrix | None:
+        """Return the losses (G, M) of effective shares (M, C) if the last sweeps were at these; None otherwise."""
+        return self._points.find(mixtures) if same_columns(usable, self.spec.usable) else None
 
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
         out: Matrix = np.tensordot(multipliers, found.curves, axes=1)

@@ -3,7 +3,8 @@
 For each end of each share:
 
 1. maximise the share within the quadratic model of the objective at the optimum, by bisection over a linear term for the share;
-2. along the ray to that point, find the last point within eps, using exact values of the objective.
+2. along the ray to that point, find the last point within eps, using exact values of the objective. For very many rows, the values of a
+   corrected sample (`Guide`) are used, and one sweep evaluates the ends.
 """
 
 from __future__ import annotations
@@ -48,8 +49,11 @@ def ranges(
     list of (float, float)
         One pair for each of `moving`. Both ends are reached by mixtures with computed objectives.
     """
-    columns = _movers(objective.sums(w)[1], w, moving)
-    value, gradient, hessian = objective.sums(w[columns], columns, hessian=1)
+    # Of very many rows, only the ends that were found are evaluated on all of them.
+    guided = objective.guide is not None and objective.guide.at is not None
+    near = objective.guide if guided else objective
+    columns = _movers(near.sums(w)[1], w, moving)
+    value, gradient, hessian = near.sums(w[columns], columns, hessian=1)
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
     hessian[np.diag_indices_from(hessian)] += objective.separable(w[columns], columns)[1]
@@ -62,12 +66,27 @@ def ranges(
                 inside, hessian, gradient, w[columns], k=local[k], sign=sign, eps=eps
             )
     out = []
+    if guided:
+        ends = _along(near.losses, w, targets, value + eps)
+        reached = _within(objective.losses(ends) - value, eps, w, ends)
+        return [
+            (float(min(low, w[k])), float(max(high, w[k])))
+            for k, low, high in zip(
+                moving, reached[::2, moving].diagonal(), reached[1::2, moving].diagonal(), strict=True
+            )
+        ]
     # In blocks: each holds the candidates of all domains.
     for start in range(0, len(moving), _TOGETHER):
         reached = _along(objective.losses, w, targets[2 * start : 2 * (start + _TOGETHER)], value + eps)
         for i, k in enumerate(moving[start : start + _TOGETHER]):
             out.append((float(min(reached[2 * i, k], w[k])), float(max(reached[2 * i + 1, k], w[k]))))
     return out
+
+
+def _within(rise: Vector, eps: float, w: Vector, ends: Matrix) -> Matrix:
+    """Return the ends (T, K), moved towards w if the loss there has risen by more than eps: along a ray, the loss is convex."""
+    kept = np.where(rise > eps, eps / np.maximum(rise, eps), 1.0)
+    return w + kept[:, None] * (ends - w)
 
 
 def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:

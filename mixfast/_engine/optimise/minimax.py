@@ -17,6 +17,7 @@ Reference: Nocedal and Wright, "Numerical Optimization", chapter 18, with the ma
 from __future__ import annotations
 
 import math
+from time import perf_counter
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.kl import Kl
-from mixfast._engine.objectives.pieces import Pieces, Values, WeightedMetrics
+from mixfast._engine.objectives.pieces import GroupGuide, Pieces, Values, WeightedMetrics
 from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_largest
@@ -34,6 +35,9 @@ from mixfast._engine.optimise.wide import is_wide, near_largest
 # The fraction of the predicted fall that a step must achieve, and the relative rise of the value that rounding may cause.
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
 _HALVINGS = 40
+# With a guide: the first gap on the sample, later gaps as fractions of the last one and of the tolerance, the fraction of a gap that counts as
+# little progress, and the gap below which the Hessians of the guide are good enough.
+_GUIDE_TOL, _AHEAD, _ROOM, _SLOW, _CLOSE = 1e-7, 1e-5, 0.02, 0.3, 1e-3
 # The optimum of a sample differs from that of all rows by more than this gap; a closer solution is not useful.
 _SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
 # Multiplications that rounds after the interior point method may use in total; one round among K domains takes about K^3.
@@ -72,6 +76,8 @@ def minimise_largest(
     def descend(w: Vector, weight: Vector | None, whole: bool) -> tuple[Minimum, Vector]:
         return _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter, whole=whole)
 
+    if pieces.guide is not None:
+        return _guided(pieces, pieces.guide, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter)
     if not is_wide(pieces.rows, w.size, limits.interior):
         sample = pieces.sample()
         try:
@@ -95,6 +101,59 @@ def minimise_largest(
         return descend(inner[0].w, inner[1], True)
     except UnfinishedStep:
         return inner
+
+
+def _guided(
+    pieces: Pieces,
+    guide: GroupGuide,
+    limits: Limits,
+    kl: Kl,
+    w: Vector,
+    weight: Vector | None,
+    trace: Trace,
+    *,
+    tol: float,
+    max_iter: int,
+) -> tuple[Minimum, Vector]:
+    """Minimise over very many rows in few sweeps: like `guided.few_sweeps`, for the largest function."""
+    best: tuple[Minimum, Vector] | None = None
+    if guide.matched is None:
+        small = pieces.sample()
+        found, weight = _descend(
+            small, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS, whole=False
+        )
+        w = found.w
+    rough, curved = (_GUIDE_TOL, True) if guide.matched is None else (_ROOM * tol, False)
+    for sweep in range(max_iter + 1):
+        inner, proof = _descend(guide, limits, kl, w, weight, trace, tol=rough, max_iter=_SAMPLE_STEPS, whole=False)
+        w, weight, began = inner.w, proof, perf_counter()
+        here = pieces.at(w, curved=curved)
+        value, lagrangian, gap = _certified(here, limits, kl, w, proof)
+        trace.sweep(pieces.rows, w.size, value, gap, perf_counter() - began)
+        before = math.inf if best is None else best[0].gap
+        if best is None or gap < before:
+            best = Minimum(w, value, lagrangian, gap, trace.steps, None, sweep), proof
+        if gap <= tol or sweep == max_iter:
+            return best
+        if sweep and not gap < _SLOW * before:
+            break
+        # Hessians of all rows are computed in the first sweep, and again if they did not bring the gap close to the tolerance.
+        guide.correct(w, here)
+        curved, rough = gap > _CLOSE, max(_AHEAD * gap, _ROOM * tol)
+    if best is None:
+        raise RuntimeError("no sweep was made")
+    more = _descend(
+        pieces, limits, kl, best[0].w, best[1], trace, tol=tol, max_iter=max_iter - best[0].steps, whole=False
+    )
+    return more if more[0].gap < best[0].gap else best
+
+
+def _certified(here: Values, limits: Limits, kl: Kl, w: Vector, weight: Vector) -> tuple[float, Vector, float]:
+    """Return the largest value, the gradient of the Lagrangian, and the gap that these multipliers prove."""
+    cost, slope = kl.at(w)
+    lagrangian = weight @ here.gradients + slope
+    value = float(here.values.max()) + cost
+    return value, lagrangian, max(float(here.values.max() - weight @ here.values), 0.0) + limits.gap(lagrangian, w)
 
 
 def minimise_limited(
@@ -152,10 +211,8 @@ def _descend(
     ahead, idle = (math.inf, math.inf), 0
     while True:
         # 1. The gap with the current multipliers.
-        cost, slope = kl.at(w)
-        lagrangian = weight @ here.gradients + slope
-        value = float(here.values.max()) + cost
-        gap = max(float(here.values.max() - weight @ here.values), 0.0) + limits.gap(lagrangian, w)
+        slope = kl.at(w)[1]
+        value, lagrangian, gap = _certified(here, limits, kl, w, weight)
         trace.add(pieces.rows, w.size, value, gap)
         if best is None or gap < best.gap:
             best, proof = Minimum(w, value, lagrangian, gap, trace.steps), weight
