@@ -54,7 +54,7 @@ def minimise_problem(problem: Problem) -> Found:
             problem.first,
             tol=problem.tol,
             max_iter=problem.max_iter,
-            given=problem.start is not None,
+            given=problem.given,
         )
         minimum = _as_written(problem, minimum, None)
     return Found(minimum, group_weight, perf_counter() - began, _backend_name(problem))

@@ -168,8 +168,13 @@ class Problem:
         """A point of the region in which every usable domain has a positive share."""
         low, high, _ = self.table.extremes
         # Of several parts the extremes become known in the first sweep; whether there was one must not change the answer.
-        spread = math.inf if isinstance(self.table, ShardedTable) else high - low
+        spread = math.inf if isinstance(self.rows, ShardedRows) else high - low
         return starting_point(self.reach, self.start, spread=spread)
+
+    @cached_property
+    def given(self) -> Vector | None:
+        """The given start, projected onto the region; unlike `first`, it may have shares of 0. None if none was given."""
+        return None if self.start is None else starting_point(self.reach, self.start, spread=0.0)
 
     def total_weight(self) -> float:
         """Sum of all row weights: the scale of the gradient."""

@@ -348,7 +348,7 @@ class Blocks(RowObjective):
         if self.spec.wide:
             return self
         out = self._over(self.table, wide=True)
-        out._points = self._points
+        out._points, out._near, out.guide = self._points, self._near, self.guide
         return out
 
     def rounding(self, curvature: float) -> float:

@@ -47,7 +47,7 @@ def few_sweeps(
     limits: Limits,
     w: Vector,
     *,
-    given: bool,
+    given: Vector | None,
     near: Callable[[Vector], Vector],
     inside: Solve,
     tol: float,
@@ -62,8 +62,8 @@ def few_sweeps(
     limits : Limits
     w : (K,)
         Start.
-    given : bool
-        Whether the start may be near the answer, because a user gave it.
+    given : (K,) or None
+        A point that may be near the answer, because a user gave it; the search begins with a sweep there.
     near : callable
         Returns a better start from a small sample.
     inside : callable
@@ -82,32 +82,34 @@ def few_sweeps(
     matched = guide.at is not None
     rough = max(_SAMPLE_TOL / guide.rows * guide.total, tol)
     if matched:
-        w = inside(guide, w, max(_ROOM * tol, 0.0))
-    elif not given:
+        w = inside(guide, w, _ROOM * tol)
+    elif given is None:
         w = inside(guide, near(w), rough)
-    objective = _precise(objective, guide, w, tol)
+    objective = _precise(objective, guide, w if given is None else near(w), tol)
+    at = w if given is None or matched else given
     best: tuple[Minimum, Sums] | None = None
     every = _thinned(objective.rows, guide.rows)
     for sweep in range(max_iter + 1):
         began = perf_counter()
-        found = objective.sums(w, hessian=every)
-        gap = limits.gap(found[1], w) if math.isfinite(found[1] @ w) else math.inf
-        gap += rounding_of_gap(objective, found[2], w)
-        trace.sweep(objective.rows, w.size, found[0], gap, perf_counter() - began)
+        found = objective.sums(at, hessian=every)
+        gap = limits.gap(found[1], at) if math.isfinite(found[1] @ at) else math.inf
+        gap += rounding_of_gap(objective, found[2], at)
+        trace.sweep(objective.rows, at.size, found[0], gap, perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
-            best = Minimum(w, found[0], found[1], gap, trace.steps, found[2], sweep), found
-        if gap <= tol or sweep == max_iter or not math.isfinite(found[0]):
+            best = Minimum(at, found[0], found[1], gap, trace.steps, found[2], sweep), found
+        if gap <= tol or sweep == max_iter:
             break
-        if given and not matched and sweep == 0 and gap > _NEAR * objective.total:
-            w, every = inside(guide, near(w), rough), _thinned(objective.rows, guide.rows)
+        if at is given and not gap <= _NEAR * objective.total:
+            # The given point is no better than the optimum of the sample.
+            at = inside(guide, near(w), rough)
             continue
-        if sweep and gap > _SLOW * before and not (given and sweep == 1):
+        if not math.isfinite(found[0]) or (gap > _SLOW * before and not (sweep == 1 and given is not None)):
             break
-        guide.correct(w, found)
-        new = inside(guide, w, max(_AHEAD * gap, _ROOM * tol))
-        every = 1 if _needs_hessian(guide, new - w, w, gap, tol) else 0
-        w = new
+        guide.correct(at, found)
+        new = inside(guide, at, max(_AHEAD * gap, _ROOM * tol))
+        every = 1 if _needs_hessian(guide, new - at, gap, tol) else 0
+        at = new
     if best is None:
         raise RuntimeError("no sweep was made")
     return best
@@ -119,9 +121,9 @@ def _thinned(rows: int, sampled: int) -> int:
     return 1 << (most.bit_length() - 1)
 
 
-def _needs_hessian(guide: Any, step: Vector, w: Vector, gap: float, tol: float) -> bool:
+def _needs_hessian(guide: Any, step: Vector, gap: float, tol: float) -> bool:
     """Whether the sweep after this step and the one after it would not reach the tolerance without a new Hessian."""
-    hessian = guide.sums(w, hessian=1)[2]
+    hessian = guide.sums(guide.at, hessian=1)[2]
     left = min(_THIRD_ORDER * float(step @ hessian @ step) / guide.total, 1.0)
     return left * gap > tol and 2.0 * left**2 * gap > 0.3 * tol
 

@@ -43,11 +43,11 @@ _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 # Overflow during the search is detected and handled, so numpy need not warn.
 @np.errstate(invalid="ignore", over="ignore")
 def minimise(
-    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200, given: bool = False
+    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200, given: Vector | None = None
 ) -> Minimum:
     """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), with at most `max_iter` Newton steps.
 
-    `given`: the start may be near the answer, so that one sweep of all rows may be enough.
+    `given` (K,) is a point that may be near the answer, so that one sweep of all rows may be enough; only used for very many rows.
     """
     trace = Trace()
     if objective.guide is not None:
@@ -70,7 +70,7 @@ def minimise(
 
 
 def _in_few_sweeps(
-    objective: Objective, limits: Limits, w: Vector, *, given: bool, tol: float, max_iter: int, trace: Trace
+    objective: Objective, limits: Limits, w: Vector, *, given: Vector | None, tol: float, max_iter: int, trace: Trace
 ) -> Minimum:
     """Minimise an objective that has a guide; Newton's method over all rows ends what the guide cannot."""
 
