@@ -5,16 +5,21 @@ are log-likelihoods (``from_loglik``, for the cross-entropy of the experts' mixt
 error). Rows may have weights, lengths, groups and sequences. `solve` finds the mixture with the least loss on a table.
 
 ``load`` and ``save`` read and write files; ``rows``, ``select`` and ``split`` make tables of some of the rows or domains; ``to`` moves a table
-to a GPU.
+to a GPU. For a folder of parts, ``load`` returns a `ShardedTable`: the same rows and weights, read block by block, and shared by processes.
 
 Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
-an index or a split asks for. `_files` and `formats` read and write files; other rooms write folders of
-parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in` to `formats/_rows_out`, and
-`_verify` compares hashes. `_names` checks names and lists them in messages, and `_given` says which vectors a
-table of either kind has. `_sequences` numbers the sequences of a sharded table; `_sides` splits it, by the hash in `_hash`.
+an index or a split asks for. `_files` and `formats` read and write files. `_names` checks names and lists them in messages,
+and `_given` says which vectors a table of either kind has.
+
+Of a table of parts, read `_sharded` first, then `_loading` (how it is loaded), `_whole` (the parts of a folder as one table), `_parts` and `_opening`
+(one part), `_plan` (its blocks and their ranks), `_blocks` (how a rank reads them), `_tree` (in which order their sums are added), `_sides`,
+`_hash` and `_sequences` (splits and sequences over all parts).
+
+Other rooms write folders of parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in`
+to `formats/_rows_out`, and `_verify` compares hashes.
 """
 
-from mixfast.tables._blocks import Block as Block
+from mixfast.tables._blocks import Block
 from mixfast.tables._convert import Converted as Converted
 from mixfast.tables._convert import convert as convert
 from mixfast.tables._convert import read_inputs as read_inputs
@@ -34,4 +39,4 @@ from mixfast.tables.formats._manifest import Manifest as Manifest
 from mixfast.tables.formats._manifest import PartEntry as PartEntry
 from mixfast.tables.formats._manifest import manifest_of as manifest_of
 
-__all__ = ["ExpertTable", "ShardedTable"]
+__all__ = ["Block", "ExpertTable", "ShardedTable"]
