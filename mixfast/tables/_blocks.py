@@ -73,6 +73,7 @@ class Here:
         self.memories: list[dict[Any, Any]] = [{} for _ in range(first, last)]
         self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
         self._open: OrderedDict[int, Readable] = OrderedDict()
+        self._sweeps, self._step = 0, 1
         elements = int(whole.rows.sum()) * len(whole.domains)
         self._fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
         # An open parquet file holds the rows that were read last.
@@ -101,10 +102,18 @@ class Here:
         self._open.move_to_end(number)
         return found
 
-    def visit(self) -> Iterator[Block]:
+    def turn(self) -> bool:
+        """Return whether the next sweep goes backwards: every second one, if the table is larger than the memory.
+
+        It then begins with the rows that the last sweep has left in memory.
+        """
+        self._sweeps += 1
+        return not self._fits and not self.view.sampled and self._sweeps % 2 == 0
+
+    def visit(self, backwards: bool = False) -> Iterator[Block]:
         """Yield the blocks of this rank in order; check that each part is unchanged before its first block and after its last."""
-        previous = -1
-        for index in range(self.first, self.last):
+        previous, self._step = -1, -1 if backwards else 1
+        for index in range(self.first, self.last)[:: self._step]:
             if self.view.sampled:
                 yield Block(self, index, sampled_runs(self.whole, self.view.sampled, index))
                 continue
@@ -120,8 +129,9 @@ class Here:
         return Run(int(self.plan.part[index]), int(self.plan.first[index]), int(self.plan.last[index]))
 
     def read_ahead(self, index: int) -> None:
-        """Have the system read a block from the disk, unless it is still in memory from the last sweep."""
-        if index < self.last and not (self._fits and "extremes" in self.memories[index - self.first]):
+        """Have the system read the block after this one from the disk, unless it is still in memory from the last sweep."""
+        index += self._step
+        if self.first <= index < self.last and not (self._fits and "extremes" in self.memories[index - self.first]):
             number, first, last = self._run(index)
             if not self.whole.parts[number].row_groups:
                 self.part(number).prefetch(first, last)
@@ -235,7 +245,7 @@ class Block:
         if not here.view.sampled:
             number, first, last = self._runs[0]
             found = here.part(number).values(first, last)
-            here.read_ahead(self.index + 1)
+            here.read_ahead(self.index)
             return found
         out = np.empty((self.n_rows, len(here.whole.domains)), dtype=here.whole.parts[0].dtype)
         for number, first, last in self._runs:

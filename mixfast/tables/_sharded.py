@@ -370,7 +370,7 @@ def _reduced(
 ) -> Vector:
     here: Here = state[key]
     tree = Tree(here.n_blocks)
-    for block in here.visit():
+    for block in here.visit(here.turn()):
         answer = np.array(function(block, *args), dtype=np.float64) if block.filled else np.zeros(size)
         if answer.shape != (size,):
             raise ValueError(f"{function.__name__} returned {answer.shape}, expected ({size},)")

@@ -728,7 +728,9 @@ def make_block(
     row_weight: NDArray[np.float64] | None,
 ) -> ExpertTable:
     """Make the table of a block of a larger table, whose rows are checked and sorted by group; some groups may have no rows."""
-    counts = [len(values)] if codes is None else np.bincount(codes, minlength=len(group_names))
+    offsets = np.array([0, len(values)], dtype=np.int64)
+    if codes is not None:
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(group_names))))).astype(np.int64)
     return _new(
         {
             "kind": "ce",
@@ -737,7 +739,7 @@ def make_block(
             "length": vectors.get("length"),
             "bytes": vectors.get("bytes"),
             "group_names": group_names,
-            "group_offsets": np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            "group_offsets": offsets,
             "sequence": vectors.get("sequence"),
             "uniform_weight": uniform_weight,
             "n_outputs": 1,

@@ -21,7 +21,7 @@ class Node(NamedTuple):
 
 
 class Tree:
-    """Sums of neighbouring blocks, as large as the blocks so far allow.
+    """Sums of neighbouring blocks, as large as the blocks so far allow. Blocks may come in any order.
 
     Parameters
     ----------
@@ -32,24 +32,27 @@ class Tree:
     def __init__(self, leaves: int) -> None:
         self._leaves = leaves
         self._top = (leaves - 1).bit_length()
-        self.nodes: list[Node] = []
+        self._found: dict[tuple[int, int], Vector] = {}
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes so far, in the order of their blocks."""
+        found = sorted(self._found.items(), key=lambda item: item[0][1] << item[0][0])
+        return [Node(level, place, total) for (level, place), total in found]
 
     def add(self, level: int, place: int, total: Vector) -> None:
-        """Add the next node, which must begin where the last one ended. Its array may be changed."""
+        """Add a node. Its array may be changed."""
         while level < self._top:
-            if place % 2:
-                if not self.nodes or self.nodes[-1][:2] != (level, place - 1):
+            if place % 2 or place + 1 <= (self._leaves - 1) >> level:
+                other = self._found.pop((level, place ^ 1), None)
+                if other is None:
                     break
-                left = self.nodes.pop().total
-                left += total
-                total = left
-            elif place + 1 <= (self._leaves - 1) >> level:
-                break
+                total += other  # a + b has the same bits as b + a
             level, place = level + 1, place >> 1
-        self.nodes.append(Node(level, place, total))
+        self._found[level, place] = total
 
     def add_all(self, nodes: Iterable[Node]) -> None:
-        """Add several nodes in their order."""
+        """Add several nodes."""
         for node in nodes:
             self.add(*node)
 

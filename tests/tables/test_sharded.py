@@ -1,5 +1,6 @@
 """Tables in folders of parts: the same sums as one table of all rows, in blocks of rows."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from sharded import DOMAINS, block_sums, made, rows_of, write_parts
 
 from mixfast import ExpertTable
+from mixfast.errors import TableError
+from mixfast.tables import PartEntry, _parts, manifest_of
 from mixfast.tables._tree import Tree, node_places
 
 
@@ -77,3 +80,110 @@ def test_domains_can_be_selected_from_parts_in_different_orders(tmp_path):
     loss = whole.row_weight @ -np.log(np.exp(whole.loglik.astype(np.float64)) @ w)
     assert table.reduce(block_sums, w, size=3)[0] == pytest.approx(loss, rel=1e-12)
     assert table.extremes == whole.extremes
+
+
+def test_the_order_of_rows_is_the_natural_order_of_names(tmp_path):
+    for number in (10, 9, 1):
+        np.save(tmp_path / f"part-{number}.npy", np.full((4, 2), -float(number)))
+    table = ExpertTable.load(tmp_path)
+    assert np.concatenate(table.collect(first_column)).tolist() == [-1.0] * 4 + [-9.0] * 4 + [-10.0] * 4
+    assert table.domains == ("domain_0", "domain_1")
+
+
+def first_column(block):
+    assert block.start == 4 * [1.0, 9.0, 10.0].index(-block.table.loglik[0, 0])
+    return block.table.loglik[:, 0]
+
+
+def test_table_json_names_the_domains_of_parts_without_names_and_orders_the_others(tmp_path):
+    named, bare = tmp_path / "named", tmp_path / "bare"
+    for folder in (named, bare):
+        folder.mkdir()
+        np.savez(
+            folder / "part-0.npz",
+            loglik=np.array([[-1.0, -2.0]]),
+            **({"domains": ["a", "b"]} if folder == named else {}),
+        )
+        entries = [PartEntry.of(folder / "part-0.npz", 1)]
+        manifest_of(("b", "a"), np.float64, ("all",), entries).write(folder)
+        table = ExpertTable.load(folder)
+        assert table.domains == ("b", "a")
+        (columns,) = table.collect(columns_of)
+        assert columns == ([1, 0] if folder == named else None)
+
+
+def columns_of(block):
+    return None if block.columns is None else block.columns.tolist()
+
+
+def test_the_memory_of_a_sweep_does_not_grow_with_the_rows(tmp_path):
+    peaks = []
+    for parts in (2, 16):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        for number in range(parts):
+            np.save(folder / f"part-{number}.npy", np.full((65_536, 16), -3.0, dtype=np.float16))
+        table = ExpertTable.load(folder)
+        tracemalloc.start()
+        assert table.reduce(count_of, size=1)[0] == 65_536 * parts
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The parts have 2 MB each.
+    assert max(peaks) < 1e6
+
+
+def count_of(block):
+    return np.array([block.table.loglik.shape[0]], dtype=np.float64)
+
+
+def test_a_sample_reads_its_rows_only(tmp_path, monkeypatch):
+    table = ExpertTable.load(
+        write_parts(tmp_path / "t", {"loglik": made(n=60_000)["loglik"]}, cuts=(0, 50_000, 60_000))
+    )
+    read, rows = [], _parts.OpenPart.read_into
+    monkeypatch.setattr(
+        _parts.OpenPart, "read_into", lambda part, out, *where: (read.append(len(out)), rows(part, out, *where))
+    )
+    monkeypatch.setattr(_parts.OpenPart, "values", None)
+    sample = table.sample(20_000)
+    sample.reduce(count_of, size=1)
+    assert sum(read) == sample.n_rows
+    # Runs of neighbouring rows, not single rows, and not whole parts.
+    assert 100 <= np.median(read) <= 256
+
+
+def test_arrays_that_are_not_aligned_in_their_file_are_read(tmp_path):
+    values = made(n=999)["loglik"]
+    with (tmp_path / "part-0.npy").open("wb") as file:
+        np.lib.format.write_array(file, values)
+    data = (tmp_path / "part-0.npy").read_bytes()
+    # A header that is one byte longer.
+    length = int.from_bytes(data[8:10], "little") + 1
+    (tmp_path / "part-0.npy").write_bytes(data[:8] + length.to_bytes(2, "little") + data[10:127] + b" \n" + data[128:])
+    table = ExpertTable.load(tmp_path)
+    w = np.full(5, 0.2)
+    whole = ExpertTable.from_loglik(values)
+    loss = whole.row_weight @ -np.log(np.exp(values.astype(np.float64)) @ w)
+    assert table.reduce(block_sums, w, size=3)[0] == pytest.approx(loss, rel=1e-12)
+
+
+def test_group_names_of_several_parts_are_put_together(tmp_path):
+    for number, names in enumerate((["news", "talk"], ["talk", "quiz"])):
+        np.savez(tmp_path / f"part-{number}.npz", loglik=np.full((4, 2), -1.0), group=[0, 1, 1, 1], group_names=names)
+    table = ExpertTable.load(tmp_path)
+    assert table.group_names == ("news", "talk", "quiz")
+    assert table.group_rows.tolist() == [1, 4, 3]
+    assert table.weight_sums == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_weights_that_no_loss_can_have_are_refused_with_their_row(tmp_path):
+    arrays = made(n=100)
+    weight = np.ones(100)
+    weight[70] = -1.0
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays | {"weight": weight}, cuts=(0, 60, 100)))
+    with pytest.raises(TableError, match=r"part-1.npz, row 10: weight is -1.0, expected a number of at least 0"):
+        list(table.weight_sums)
+    weight = (arrays["group"] != 1).astype(float)
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays | {"weight": weight}, cuts=(0, 60, 100)))
+    with pytest.raises(TableError, match=r"these groups sum to 0 .*: group_1 \(0\)"):
+        list(table.weight_sums)

@@ -10,7 +10,7 @@ from thread_ranks import led_by, on_ranks
 
 from mixfast import ExpertTable
 from mixfast.errors import TableError
-from mixfast.tables import ShardedTable, _loading
+from mixfast.tables import ShardedTable, _blocks, _loading
 
 W = np.random.default_rng(3).dirichlet(np.ones(5))
 
@@ -33,6 +33,26 @@ def facts(table):
 def test_sums_have_the_same_bits_for_every_number_of_ranks(folder):
     found = [led_by(size, lambda team: facts(ExpertTable.load(folder, ranks=team))) for size in (1, 2, 3, 8)]
     assert found[1:] == found[:-1]
+
+
+def order_of(block, w):
+    """Note in which order blocks are visited."""
+    COUNTER.append(block.index)
+    return block_sums(block, w)
+
+
+COUNTER = []
+
+
+def test_every_second_sweep_of_a_table_larger_than_the_memory_goes_backwards(folder, monkeypatch):
+    expected = ExpertTable.load(folder).reduce(block_sums, W, size=3)
+    monkeypatch.setattr(_blocks, "_IN_MEMORY", 0.0)
+    table = ExpertTable.load(folder)
+    COUNTER.clear()
+    sums = {table.reduce(order_of, W, size=3).tobytes() for _ in range(3)}
+    assert sums == {expected.tobytes()}
+    blocks = list(range(table.n_blocks))
+    assert [*blocks, *blocks[::-1], *blocks] == COUNTER
 
 
 def test_every_rank_gets_the_table_that_all_of_them_load(folder):
