@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 
 from mixfast.errors import MixfastWarning, ScoreError
-from mixfast.score import _part_file, _run, _shards
+from mixfast.score import _part_file, _plan, _result, _run, _shards
 from mixfast.score._part_file import Part
 from mixfast.score._run_file import Description
 from mixfast.score._shards import Folder
+from mixfast.score._texts import Document
 
 N = 5
 FIELDS = ("count", "n_bytes", "loglik", "token_bytes")
@@ -340,6 +342,45 @@ def test_swapped_arrays_are_refused(kept):
                 assert same(made.read("web", 0), part())
             else:
                 refused(lambda: made.read("web", 0), file, "is damaged")
+
+
+# Parts of the result.
+
+
+def scored(path, n_shards, tokens=2000):
+    """Return the plan and folder of a run that has scored shards of ten documents under four experts."""
+    n = 10 * n_shards
+    experts = [_plan.Expert(name, path, None) for name in "abcd"]
+    shards = [range(start, start + 10) for start in range(0, n, 10)]
+    documents = [Document("x" * 4 * tokens, group="g")] * n
+    settings = _plan.Settings("token", "token", 8, 4, "auto", "cpu", "float32", None)
+    plan = _plan.Plan(experts, documents, np.arange(n), ("g",), np.zeros(n, np.int32), shards, settings)
+    path.mkdir()
+    made = Folder(path / "table", description(level="token"), [10] * n_shards)
+    count = np.full(10, tokens)
+    values = -np.ones(10 * tokens, np.float32)
+    with made.opened():
+        for shard in range(n_shards):
+            for expert in experts:
+                made.write(expert.name, shard, Part(count, count, values, np.ones(10 * tokens, np.int64)))
+    return plan, made
+
+
+def test_joining_takes_the_memory_of_one_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(_result, "_PART_BYTES", 1 << 19)
+    peaks, rows = [], []
+    for n_shards in (4, 12):
+        plan, made = scored(tmp_path / str(n_shards), n_shards)
+        pieces = _result.pieces(plan)
+        assert [shard for piece in pieces for shard in piece] == list(range(n_shards))
+        tracemalloc.start()
+        joined = [_result.write_joined(plan, made, number, piece) for number, piece in enumerate(pieces)]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        rows.append(sum(one.entry.rows for one in joined))
+    assert rows == [80_000, 240_000]
+    assert len(pieces) > 5
+    assert peaks[1] < 1.1 * peaks[0] < 6 << 20
 
 
 # The description of the run.
