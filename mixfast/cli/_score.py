@@ -188,6 +188,19 @@ def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
     return named
 
 
+def _line(progress: Progress) -> str:
+    """Describe the progress of this process; with several ranks, it stands for that of the others."""
+    alone = progress.parts == progress.all_parts
+    who = "" if alone else "rank 0, "
+    if progress.to_join:
+        return f"{who}joining, part {progress.joined} of {progress.to_join}"
+    before = f" ({progress.found} found finished)" if progress.found and alone else ""
+    return (
+        f"{who}{progress.expert}, part {progress.part} of {progress.parts}{before}, "
+        f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
+    )
+
+
 class _Reporter:
     """Report the progress of scoring on stderr: in one line on a terminal, in lines now and then in a log."""
 
@@ -211,13 +224,7 @@ class _Reporter:
         if manner().quiet or now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
-        # With several ranks, the work of this one stands for that of the others.
-        alone = progress.parts == progress.all_parts
-        before = f" ({progress.found} found finished)" if progress.found and alone else ""
-        text = (
-            f"{'' if alone else 'rank 0, '}{progress.expert}, part {progress.part} of {progress.parts}{before}, "
-            f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
-        )
+        text = _line(progress)
         if self._terminal:
             self._line.show(text)
         else:

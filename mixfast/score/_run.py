@@ -50,6 +50,8 @@ class Progress:
         Parts that an earlier run finished, and the texts in them, over all processes. A text counts once for each expert.
     all_parts, texts : int
         All parts of all processes, and the texts in them.
+    joined, to_join : int
+        After the scoring: parts of the result that this process has joined, and all that it joins.
     """
 
     expert: str
@@ -61,6 +63,8 @@ class Progress:
     found_texts: int = 0
     all_parts: int = 0
     texts: int = 0
+    joined: int = 0
+    to_join: int = 0
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -96,6 +100,11 @@ class _Run:
     progress: Callable[[Progress], None] | None = None
     finished: set[tuple[int, int]] = field(default_factory=set)
     found: tuple[int, int] = (0, 0)
+
+    @property
+    def all(self) -> tuple[int, int]:
+        """All parts of all ranks, and the texts in them."""
+        return len(self.plan.experts) * len(self.plan.shards), len(self.plan.experts) * len(self.plan.documents)
 
 
 def run(job: Job, progress: Callable[[Progress], None] | None, team: Team) -> ExpertTable | None:
@@ -184,7 +193,6 @@ def _work(state: dict[Any, Any], key: int) -> None:
     plan, store, progress = here.plan, here.store, here.progress
     began = time.perf_counter()
     mine = _jobs(here, state)
-    all_ = len(plan.experts) * len(plan.shards), len(plan.experts) * len(plan.documents)
     done = 0
 
     def tell(place: int, n: int) -> None:
@@ -192,7 +200,7 @@ def _work(state: dict[Any, Any], key: int) -> None:
         done += n
         if progress is not None:
             name, seconds = plan.experts[mine[place][0]].name, time.perf_counter() - began
-            progress(Progress(name, place + 1, len(mine), done, seconds, *here.found, *all_))
+            progress(Progress(name, place + 1, len(mine), done, seconds, *here.found, *here.all))
 
     open_ = [(place, job) for place, job in enumerate(mine) if job not in here.finished]
     if here.found[0] and mine:
@@ -242,13 +250,17 @@ def _join(state: dict[Any, Any], key: int) -> list[Joined]:
     """Write this rank's share of the parts of the result."""
     here: _Run = state[key]
     plan, store = here.plan, here.store
+    began = time.perf_counter()
     all_ = pieces(plan)
     mine = _share(len(all_), state)
-    return [
-        write_joined(plan, store, number, all_[number])
-        for number in _tracked(mine, "joining", here)
-        if isinstance(store, Folder)
-    ]
+    made: list[Joined] = []
+    for number in _tracked(mine, "joining", here):
+        if isinstance(store, Folder):
+            made.append(write_joined(plan, store, number, all_[number]))
+        if here.progress is not None:
+            name, parts, seconds = plan.experts[-1].name, len(_jobs(here, state)), time.perf_counter() - began
+            here.progress(Progress(name, parts, parts, 0, seconds, *here.found, *here.all, len(made), len(mine)))
+    return made
 
 
 def _tracked(items: Sequence[_T], what: str, here: _Run) -> Iterator[_T]:

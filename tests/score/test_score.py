@@ -1043,8 +1043,10 @@ def test_an_interrupted_join_goes_on_with_the_parts_that_are_there(pair, tmp_pat
     os.truncate(parts / "result" / "part-00001.npz", 99)
     scored = interrupt_after(monkeypatch, 0)
     monkeypatch.setattr(_result, "join", lambda *given: calls.append(given[2]) or real(*given))
-    table = score(pair, DOCUMENTS, out=out)
+    told = []
+    table = score(pair, DOCUMENTS, out=out, progress=told.append)
     assert not scored
+    assert [one.joined for one in told[1:]] == list(range(1, len(table.parts) + 1))
     assert calls[2:] == [calls[1], *calls[3:]]
     same(joined(out), whole)
     assert len(calls) == len(table.parts) + 1
@@ -1254,8 +1256,10 @@ def test_the_progress_line(terminal, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     reporter = _score._Reporter()
     reporter(scoring.Progress("web", 2, 7, 5000, 2.0, all_parts=7))
+    reporter(scoring.Progress("web", 7, 7, 0, 2.0, all_parts=14, joined=1, to_join=3))
     reporter.end()
     written = capsys.readouterr().err
+    assert "mixfast: rank 0, joining, part 1 of 3" in written
     assert "mixfast: web, part 2 of 7, 5,000 tokens, 2,500 tokens/s" in written
     assert written.endswith("\x1b[K" if terminal else "\n")
 
