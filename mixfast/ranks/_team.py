@@ -50,7 +50,7 @@ class Team:
         self.state: dict[Any, Any] = {"rank": self.rank, "size": self.size}
         self.leading = self.alone
         self.steps = self.bytes_sent = 0
-        self._serving = False
+        self._serving = self._answering = False
         self._last_key = 0
         self._forgotten: deque[int] = deque()
         self._talk = None if self.alone else Talk(ranks)
@@ -73,7 +73,7 @@ class Team:
         return found
 
     def __reduce__(self) -> tuple[Callable[[], Team], tuple[()]]:
-        return _team_here, ()
+        return (_alone if self.alone else _team_here), ()
 
     @property
     def failed(self) -> bool:
@@ -120,7 +120,7 @@ class Team:
         if self._talk is None:
             self._forget(self._take_forgotten())
             return [function(self.state, *args)]
-        if not self.leading:
+        if not self.leading or self._answering:
             raise RankError(self._why_not())
         self._talk.check()
         forgotten = self._take_forgotten()
@@ -220,10 +220,13 @@ class Team:
         return self._answer(function, args)
 
     def _answer(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, bytes]:
+        self._answering = True
         try:
             return packed(function(self.state, *args))
         except BaseException as error:
             return packed_error(error)
+        finally:
+            self._answering = False
 
     def _take_forgotten(self) -> list[int]:
         return [self._forgotten.popleft() for _ in range(len(self._forgotten))]
@@ -233,7 +236,7 @@ class Team:
             self.state.pop(key, None)
 
     def _why_not(self) -> str:
-        if self._serving:
+        if self._answering:
             return f"rank {self.rank} cannot ask other ranks while it answers rank 0"
         if self.rank:
             return (
@@ -247,4 +250,8 @@ class Team:
 
 def _team_here() -> Team:
     """Return the team of this rank; outside of any, one of this process alone."""
-    return _present.get() or Team(OneRank())
+    return _present.get() or _alone()
+
+
+def _alone() -> Team:
+    return Team(OneRank())

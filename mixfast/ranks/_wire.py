@@ -90,5 +90,7 @@ def of_rank(error: BaseException, rank: int) -> BaseException:
     """Return an error of the same class whose message begins with the rank."""
     if isinstance(error, MixfastError):
         return type(error)(f"rank {rank}: {error}")
+    if isinstance(error, OSError) and error.strerror:
+        return type(error)(error.errno, f"{error.strerror} (on rank {rank})", error.filename)
     error.add_note(f"raised on rank {rank}")
     return error
