@@ -218,7 +218,10 @@ def score(
         settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
         if out is not None:
             _check_out(Path(out), force)
-        made.append(run(Job(folders(experts), _listed(texts), settings, place), progress, team))
+        listed = _listed(texts)
+        if isinstance(listed, Texts):
+            listed.check()
+        made.append(run(Job(folders(experts), listed, settings, place), progress, team))
 
     with _team(ranks) as team:
         if team.leading:

@@ -73,6 +73,13 @@ class Texts:
         usual = "text" if prompt is None else "answer"
         return cls(Path(path), Format(lines, field or usual, prompt, given=field))
 
+    def check(self) -> None:
+        """Raise, without reading a file, if there is none, or if a setting is for none of them."""
+        with warnings.catch_warnings():
+            # `read` will warn.
+            warnings.simplefilter("ignore", MixfastWarning)
+            _sources(self.path, self.form)
+
     def read(self) -> list[Document]:
         """Read the documents."""
         return read_documents(self.path, self.form)
@@ -81,24 +88,28 @@ class Texts:
 def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]:
     """Read the documents of a file or folder; each file in the folder is a group, and so is each folder with all files below."""
     root = Path(path)
+    documents = [one for file, name, group in _sources(root, form) for one in _read_file(file, name, group, form)]
+    if not documents:
+        raise ScoreError(f"{root} holds no document")
+    return documents
+
+
+def _sources(root: Path, form: Format) -> list[tuple[Path, str, str]]:
+    """Return each file with its name and its group; refuse settings that are for none of them."""
     if root.is_dir():
-        files = list(_files(root))
-        _refuse_unused(root, [file for file, _, _ in files], form)
-        documents = [document for file, name, group in files for document in _read_file(file, name, group, form)]
+        found = list(_files(root))
     elif root.exists():
         if not _is_text(root):
             raise ScoreError(
                 f"{root}: expected {_KNOWN}, or a folder of such files, got {root.suffix or 'a name without an ending'}; it is "
                 f"{described(root)}"
             )
-        _refuse_unused(root, [root], form)
         bare = bare_name(root)
-        documents = list(_read_file(root, bare.name, bare.stem, form))
+        found = [(root, bare.name, bare.stem)]
     else:
         raise ScoreError(f"{root}: there is no such file or folder")
-    if not documents:
-        raise ScoreError(f"{root} holds no document")
-    return documents
+    _refuse_unused(root, [file for file, _, _ in found], form)
+    return found
 
 
 def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
