@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,3 +57,16 @@ def test_report_names_the_hash_of_the_manifest(run, both):
     assert run("report", "packed", "--no-intervals", "--out", "b.html")[0] == 0
     digest = hashlib.sha256((both / "packed" / "table.json").read_bytes()).hexdigest()
     assert digest[:16] in (both / "b.html").read_text()
+
+
+def test_two_processes_print_what_one_prints(run, both):
+    """With intervals and held-out losses, to the last digit."""
+    pytest.importorskip("torch")
+    options = ["solve", "shards", "--held-out", "0.25", "--replicates", "8", "--json"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mixfast"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found, want = json.loads(done.stdout), json.loads(run(*options)[1])
+    for own in ("seconds", "backend"):
+        del found[own], want[own]
+    assert found == want

@@ -96,8 +96,9 @@ def test_one_newton_step_is_checked_and_kept_if_it_is_close(tables, monkeypatch)
     monkeypatch.setattr(_replicates, "_MANY_ROWS", 1)
     near = solver.bootstrap(table, replicates=20, solution=want.solution)
     spread = want.shares.std(axis=0, ddof=1)
-    assert near.error <= 0.03
-    assert np.abs(near.shares - want.shares).max() <= 0.06 * spread.max()
+    assert near.error <= 0.05
+    assert np.abs(near.shares - want.shares).max() <= 0.1 * spread.max()
+    monkeypatch.setattr(_replicates, "_ONE_STEP", 1e-4)
     monkeypatch.setattr(_replicates, "_CLOSE", 1e-4)
     again = solver.bootstrap(table, replicates=20, solution=want.solution)
     assert again.error <= 1e-3
