@@ -54,7 +54,9 @@ def _agreed(folder: Path, team: Team) -> list[tuple[str, int]]:
     if len(set(digests)) == 1:
         return listed(folder)
     lists = team.each(_listed, folder)
-    rank = next(rank for rank, digest in enumerate(digests) if digest != digests[0])
+    rank = next((rank for rank, found in enumerate(lists) if found != lists[0]), 0)
+    if not rank:
+        return lists[0]
     name = min(set(lists[rank]) ^ set(lists[0]), key=lambda pair: natural(pair[0]))[0]
     sizes = [dict(found).get(name) for found in (lists[0], lists[rank])]
     here, there = ("no such file" if size is None else counted(size, "byte") for size in sizes)

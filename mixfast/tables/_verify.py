@@ -9,7 +9,7 @@ from pathlib import Path
 from mixfast._text.names import listing
 from mixfast._text.progress import advance, working
 from mixfast.errors import TableError
-from mixfast.tables._whole import compare_listed, listed
+from mixfast.tables._whole import compare_listed, listed, read_whole
 from mixfast.tables.formats._manifest import FILE, Manifest
 
 _PIECE = 1 << 23
@@ -21,7 +21,8 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
     Raises
     ------
     TableError
-        If there is no table.json, or if parts are missing, are not listed, or have another size or another hash.
+        If there is no table.json, or if parts are missing, are not listed, have another size or another hash, or hold other rows, domains
+        or types than it says.
     """
     folder = Path(folder)
     manifest = Manifest.read(folder)
@@ -29,7 +30,8 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
         raise TableError(
             f"{folder} has no {FILE}, which holds the hashes of its parts; `mixfast table pack {folder} --parts N` writes a folder that has one"
         )
-    compare_listed(manifest, folder, listed(folder))
+    found = listed(folder)
+    compare_listed(manifest, folder, found)
     with working(f"reading {folder}", sum(part.bytes for part in manifest.parts), "B"):
         wrong = [part.file for part in manifest.parts if _hash(folder / part.file) != part.sha256]
     if wrong:
@@ -37,6 +39,7 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
             f"{len(wrong)} of {len(manifest.parts)} parts of {folder} differ from the hashes in {FILE}: {listing(wrong)}; copy them again, or "
             "write them again from their sources"
         )
+    read_whole(folder, found)
     return manifest
 
 

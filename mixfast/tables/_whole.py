@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,15 +59,30 @@ class Whole:
 
 
 def listed(folder: Path) -> list[tuple[str, int]]:
-    """Return names and sizes of the parts in a folder, in the natural order of their names."""
+    """Return names and sizes of the parts in a folder, in the natural order of their names; refuse what is not a file."""
     with os.scandir(folder) as entries:
-        found = [(entry.name, entry.stat().st_size) for entry in entries if PART.fullmatch(entry.name)]
-    return sorted(found, key=lambda pair: natural(pair[0]))
+        found = [(entry.name, _file_size(entry)) for entry in entries if PART.fullmatch(entry.name)]
+    # part-1 and part-01 have the same number: their order must not depend on the file system.
+    return sorted(found, key=lambda pair: (natural(pair[0]), pair[0]))
+
+
+def _file_size(entry: os.DirEntry[str]) -> int:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        raise TableError(
+            f"{entry.path} is a link to a file that does not exist, or was deleted just now: copy the part, or remove the link"
+        ) from None
+    # Opening a pipe would wait for ever, and reading a device would never end.
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise TableError(f"{entry.path} is {kind}, but has the name of a part of a table: expected a file")
+    return status.st_size
 
 
 def is_sharded(folder: Path) -> bool:
     """Whether a folder is a table of parts."""
-    return (folder / MANIFEST).is_file() or bool(listed(folder))
+    return os.path.lexists(folder / MANIFEST) or bool(listed(folder))
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -95,7 +111,12 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, M
     _check_alike(parts)
     domains = _domains(parts, None if manifest is None else manifest.domains)
     orders = tuple(_order(part, domains) for part in parts)
-    return Whole(folder, parts, domains, orders, codes=(None,) * len(parts)), manifest
+    groups = ("all",) if manifest is None else manifest.groups
+    if len(groups) > 1 and "group" not in parts[0].arrays:
+        raise TableError(
+            f"{folder / MANIFEST} names the groups {listing(groups)}, but the parts do not hold group, the group of each row"
+        )
+    return Whole(folder, parts, domains, orders, groups, (None,) * len(parts)), manifest
 
 
 def compare_listed(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:

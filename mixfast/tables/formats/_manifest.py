@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,10 +68,12 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest | None:
         """Read the table.json of a folder; None if it has none."""
         path = folder / FILE
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return None
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file, or a link to none"
+            raise TableError(f"{path} is {kind}, expected the description of a table: replace it, or remove it")
+        data = path.read_bytes()
         try:
             return cls(**_checked(data))
         except TableError as problem:
@@ -98,11 +101,18 @@ def _checked(data: bytes) -> dict[str, Any]:
     if found["dtype"] not in _TYPES:
         raise TableError(f"dtype is {shown(found['dtype'])}, expected {', '.join(_TYPES)}")
     return {
-        "domains": checked_names(found["domains"], "domains"),
+        "domains": _names(found["domains"], "domains"),
         "dtype": found["dtype"],
-        "groups": checked_names(found["groups"], "groups"),
+        "groups": _names(found["groups"], "groups"),
         "parts": _parts(found["parts"]),
     }
+
+
+def _names(given: Any, what: str) -> tuple[str, ...]:
+    names = checked_names(given, what)
+    if not names:
+        raise TableError(f"{what} is empty, expected at least one name")
+    return names
 
 
 def _parts(given: Any) -> tuple[PartEntry, ...]:
