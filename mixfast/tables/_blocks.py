@@ -51,6 +51,8 @@ class View:
         Number of rows that a sample reads; 0 for all rows.
     stretch : float
         What the weights of a sample are multiplied by.
+    kept : bool
+        Whether the rows of a sample stay in memory; otherwise each sum reads them again.
     """
 
     group_rows: tuple[int, ...]
@@ -59,6 +61,12 @@ class View:
     sides: tuple[Side, ...] = ()
     sampled: int = 0
     stretch: float = 1.0
+    kept: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Whether the rows of a block stay in memory once they have been read."""
+        return self.sampled > 0 and self.kept
 
 
 class Here:
@@ -186,9 +194,9 @@ class Block:
         values are mapped, not copied, unless the rows have to be sorted by group, or only some of them belong to the table.
         """
         if self._table is None:
-            found = self.memory.get("table") if self._here.view.sampled else None
+            found = self.memory.get("table") if self._here.view.held else None
             self._table = found if found is not None else self._read()
-            if self._here.view.sampled:
+            if self._here.view.held:
                 self.memory["table"] = self._table
         return self._table
 
@@ -206,9 +214,9 @@ class Block:
     def rows(self) -> Rows:
         """What is known of the rows besides their values; reads none of the values."""
         if self._rows is None:
-            found = self.memory.get("rows") if self._here.view.sampled else None
+            found = self.memory.get("rows") if self._here.view.held else None
             self._rows = found if found is not None else Rows.read(self)
-            if self._here.view.sampled:
+            if self._here.view.held:
                 self.memory["rows"] = self._rows
         return self._rows
 

@@ -17,8 +17,8 @@ _FEWEST, _MOST = 1 << 16, 1 << 24
 # Blocks have a multiple of this many rows, as the panels of the sweeps do.
 _ROWS = 512
 # Blocks of a sample, and the bytes (and least number of rows) that it reads at one place. Neighbouring rows often come from one document, so
-# a sample of many short runs says more about the table than one of few long runs.
-_SAMPLED_BLOCKS, _RUN_BYTES, _RUN_ROWS = 64, 2048, 8
+# a sample of many short runs says more about the table than one of few long runs. Its blocks have at most this many runs.
+_SAMPLED_BLOCKS, _RUN_BYTES, _RUN_ROWS, _MOST_RUNS = 64, 2048, 8, 512
 # A rank may have this fraction more or less than its share of the rows, if its blocks then end at the end of a part.
 _BALANCE = 0.05
 
@@ -103,7 +103,7 @@ def sampled_runs(whole: Whole, count: int, index: int) -> list[Run]:
     total, blocks = starts[-1], sampled_blocks(count)
     low, high = (total * place // blocks for place in (index, index + 1))
     wanted = count * (index + 1) // blocks - count * index // blocks
-    run = max(_RUN_BYTES // (len(whole.domains) * whole.parts[0].dtype.itemsize), _RUN_ROWS)
+    run = max(_RUN_BYTES // (len(whole.domains) * whole.parts[0].dtype.itemsize), _RUN_ROWS, wanted // _MOST_RUNS)
     # Row groups of parquet files are read whole, so as few as possible are read.
     pieces = 1 if whole.parts[0].row_groups else max(-(-wanted // run), 1)
     stretch = (high - low) / pieces

@@ -231,10 +231,10 @@ class ShardedTable:
         """
         return [answer for answers in self._each(_collected, function, args) for answer in answers]
 
-    def sample(self, count: int) -> ShardedTable:
+    def sample(self, count: int, *, kept: bool = True) -> ShardedTable:
         """Return a table of about `count` rows, spread over all parts, which the ranks read once and keep in memory.
 
-        Its weights are larger by n / count, so that its sums estimate those of all rows.
+        Its weights are larger by n / count, so that its sums estimate those of all rows. Without `kept`, each sum reads the rows again.
         """
         if 2 * count > self.n_rows or self.sampled:
             return self
@@ -242,7 +242,7 @@ class ShardedTable:
         # A side of a split keeps some of the rows that are read.
         count = min(round(count * total / self.n_rows), total // 2)
         found = sampled_rows(self._whole, count)
-        sample = self._with(sampled=count, stretch=total / found)
+        sample = self._with(sampled=count, stretch=total / found, kept=kept)
         sample._sample_rows = sum(sample.collect(_count)) if self._view.sides else found
         return sample if sample._sample_rows else self
 

@@ -92,6 +92,10 @@ class Objective:
         """A `Guide` to the minimum if the objective has so many rows that sweeps should be few, else None; always the same object."""
         return None
 
+    def skimmed(self, count: int) -> Objective | None:
+        """Return the objective on about `count` rows that every sum reads again; None if that makes no sense for these rows."""
+        return None
+
     def precise(self) -> Objective:
         """Return the same objective with probabilities in float64."""
         return self

@@ -340,6 +340,9 @@ class Blocks(RowObjective):
         self._near = self._over(self.table.sample(count), wide=True, kept=True)
         return self._near
 
+    def skimmed(self, count: int) -> Blocks:
+        return self._over(self.table.sample(count, kept=False), kept=False, packed=False)
+
     @cached_property
     def guide(self) -> Guide | None:
         return guide_of(self)

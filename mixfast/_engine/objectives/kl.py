@@ -64,6 +64,10 @@ class Regularised(Objective):
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl)
 
+    def skimmed(self, count: int) -> Regularised | None:
+        base = self.base.skimmed(count)
+        return None if base is None else Regularised(base, self.kl)
+
     @property
     def guide(self) -> RegularisedGuide | None:
         guide: Guide | None = self.base.guide

@@ -28,6 +28,10 @@ class Worn(RowObjective):
     def spread(self, count: int) -> Worn:
         return Worn(self.base.spread(count), self.wear)
 
+    def skimmed(self, count: int) -> Worn | None:
+        base = self.base.skimmed(count)
+        return None if base is None else Worn(base, self.wear)  # type: ignore[arg-type]
+
     @cached_property
     def guide(self) -> Guide | None:
         return None if self.base.guide is None else guide_of(self)
