@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from mixfast.errors import TableError
 from mixfast.tables._names import decoded
-from mixfast.tables._opening import open_part
+from mixfast.tables._opening import OpenParts
 from mixfast.tables._parts import Readable
 from mixfast.tables._plan import Run, planned, sampled_blocks, sampled_runs
 from mixfast.tables._sides import RowsOfBlock, Side
@@ -23,7 +22,7 @@ from mixfast.tables._values import checked_block
 from mixfast.tables._whole import Whole
 
 # A rank keeps this many parts open; more, if all rows fit in this fraction of the memory: their pages then stay mapped from one sweep to
-# the next, which saves a fifth of a sweep. A part takes two descriptors.
+# the next, which saves a fifth of a sweep.
 _OPEN, _OPEN_IN_MEMORY, _IN_MEMORY = 16, 256, 0.5
 # What a vector of the rows must hold: an error's words, and the test.
 _ALLOWED: dict[str, tuple[str, Callable[[NDArray[Any]], NDArray[np.bool_]]]] = {
@@ -72,20 +71,19 @@ class View:
 class Here:
     """The blocks of a table that belong to this rank: `first` to `last`."""
 
-    def __init__(self, whole: Whole, view: View, make: Callable[..., Any], first: int, last: int) -> None:
-        self.whole, self.view = whole, view
+    def __init__(
+        self, whole: Whole, view: View, make: Callable[..., Any], parts: OpenParts, first: int, last: int
+    ) -> None:
+        self.whole, self.view, self._parts = whole, view, parts
         # Makes an ExpertTable, whose file imports this one.
         self.make = make
         self.first, self.last = first, last
         self.plan = planned(whole)
         self.memories: list[dict[Any, Any]] = [{} for _ in range(first, last)]
         self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
-        self._open: OrderedDict[int, Readable] = OrderedDict()
         self._sweeps, self._step = 0, 1
         elements = int(whole.rows.sum()) * len(whole.domains)
         self._fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
-        # An open parquet file holds the rows that were read last.
-        self._most_open = 1 if whole.parts[0].row_groups else _OPEN_IN_MEMORY if self._fits else _OPEN
 
     @property
     def n_blocks(self) -> int:
@@ -101,14 +99,8 @@ class Here:
         return np.array([low.min(), high.max(), lowest_top.min(), float(len(found))])
 
     def part(self, number: int) -> Readable:
-        """Return an open part; the least recently used one is closed if there are many."""
-        found = self._open.get(number)
-        if found is None:
-            found = self._open[number] = open_part(self.whole.parts[number])
-            if len(self._open) > self._most_open:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(number)
-        return found
+        """Return an open part."""
+        return self._parts.part(self.whole.parts[number], _OPEN_IN_MEMORY if self._fits else _OPEN)
 
     def turn(self) -> bool:
         """Return whether the next sweep goes backwards: every second one, if the table is larger than the memory.
@@ -235,7 +227,8 @@ class Block:
 
     def _read(self) -> Any:
         rows, whole = self.rows, self._here.whole
-        values, names = self._values(), self._names()
+        # Rows that are copied are read, because numpy does not survive a mapped file that is cut short.
+        values, names = self._values(mapped=rows.order is None), self._names()
         if "extremes" not in self.memory:
             # All rows are checked, also those that are not on this side of a split.
             self.memory["extremes"] = checked_block(values, self.columns, names, self._error)
@@ -248,11 +241,12 @@ class Block:
         own = self._here.whole.parts[self._runs[0].part].domains
         return self._here.whole.domains if self._order is None or own is None else own
 
-    def _values(self) -> NDArray[Any]:
+    def _values(self, *, mapped: bool) -> NDArray[Any]:
         here = self._here
         if not here.view.sampled:
             number, first, last = self._runs[0]
-            found = here.part(number).values(first, last)
+            part = here.part(number)
+            found = part.values(first, last) if mapped else part.read("loglik", first, last)
             here.read_ahead(self.index)
             return found
         out = np.empty((self.n_rows, len(here.whole.domains)), dtype=here.whole.parts[0].dtype)

@@ -18,6 +18,7 @@ from mixfast.errors import TableError
 from mixfast.ranks import Team, led
 from mixfast.tables._blocks import Block, Here, View
 from mixfast.tables._names import checked_names, some, unit_of
+from mixfast.tables._opening import OpenParts
 from mixfast.tables._plan import Plan, planned, sampled_blocks, sampled_rows, shares
 from mixfast.tables._sides import LISTED, Side, listed_side, refuse_one_sided
 from mixfast.tables._tree import Tree, node_places
@@ -359,7 +360,8 @@ def _opened(
     ranges: list[tuple[int, int]],
     checked: int | None,
 ) -> None:
-    here = state[key] = Here(whole, view, make, *ranges[state["rank"]])
+    parts = state.setdefault("open parts", OpenParts())
+    here = state[key] = Here(whole, view, make, parts, *ranges[state["rank"]])
     if checked in state and not view.sampled:
         for memory, known in zip(here.memories, state[checked].memories, strict=True):
             memory.update((name, found) for name, found in known.items() if name == "extremes")

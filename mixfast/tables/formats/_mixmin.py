@@ -60,7 +60,7 @@ def read_tasks(
         if not found:
             raise TableError(
                 f"{folder} holds no table: expected one sub-folder per expert with {{task}}{_LOG_PROB}, or one "
-                f"{{name}}{_LOG_PROB} per expert"
+                f"{{name}}{_LOG_PROB} per expert, or parts of one table (part-00000.npz, .npy or .parquet)"
             )
         if task is not None:
             raise TableError(f"{folder} has one file per expert ({', '.join(found)}), so there is no task to choose")
