@@ -313,6 +313,16 @@ def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixtur
     return found.mixture
 
 
+def start(path: str | None, domains: Sequence[str]) -> dict[str, float] | None:
+    """Return the shares of the mixture of ``--start``; domains that the file does not name have share 0, as files leave these out."""
+    if path is None:
+        return None
+    shares = mixture(path).as_dict()
+    if not set(shares) <= set(domains):
+        raise AlignmentError.between(path, shares, "the table", domains)
+    return {name: shares.get(name, 0.0) for name in domains}
+
+
 def schedule(path: str) -> MixtureSchedule:
     """Read a loader's schedule, as MixtureSchedule.to_json writes it."""
     from mixfast.sampler import MixtureSchedule

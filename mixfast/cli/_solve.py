@@ -23,6 +23,7 @@ examples:
   mixfast solve table.npz --cap code=20% --floor books=0.02 --limit "all code:code_*:0.1..0.3" --limit odd:a,b:..1%
   mixfast solve runs/ --task arc_easy --conditional --kl 0.05 --prior today.yaml
   mixfast solve table.npz --objective worst
+  mixfast solve tables/ --start mixture.yaml --out mixture.yaml
   mixfast solve table.npz --method eg-paper
 
 exit status:
@@ -58,6 +59,11 @@ def add(commands: shared.Commands) -> None:
         help="Frank-Wolfe gap at which the solve stops (default 1e-8)",
     )
     work.add_argument(
+        "--start",
+        metavar="MIXTURE",
+        help="mixture to start from, such as an earlier answer: mixture.yaml. If it is still optimal, one sweep of a large table certifies it",
+    )
+    work.add_argument(
         "--method",
         choices=("auto", "newton", *solver.PAPER_LOOPS),
         default="auto",
@@ -89,6 +95,10 @@ def _solve(args: argparse.Namespace) -> int:
     shared.check_seed(args, draws, "nothing is random without intervals and without --held-out")
     if args.kl:
         _refuse_with_loop(args)
+    if args.start is not None and args.method in solver.PAPER_LOOPS:
+        raise InputError(
+            f"{shared.no_effect(['--start'])} with --method {args.method}: its loop starts from equal shares"
+        )
     table = shared.load_table(args, args.table)
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names, "group")
@@ -96,7 +106,8 @@ def _solve(args: argparse.Namespace) -> int:
         _refuse_with_loop(args)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
-        solution = solver.solve(table, where, method=args.method, **options)
+        start = inputs.start(args.start, table.domains)
+        solution = solver.solve(table, where, method=args.method, start=start, **options)
     _detail(solution)
     answer = _measured(solution, args)
     held_out = None

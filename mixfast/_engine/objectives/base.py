@@ -70,6 +70,8 @@ class Objective:
     columns: int
     # Sum of the row weights; gaps are measured relative to it.
     total: float = 1.0
+    # Bytes that a sweep reads; 0 if it reads no rows.
+    nbytes: int = 0
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         """Return value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).

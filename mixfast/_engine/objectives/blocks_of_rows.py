@@ -294,6 +294,7 @@ class Blocks(RowObjective):
     ) -> None:
         self.table, self.spec = table, Spec(weight, usable, wide, threads, kept, packed)
         self.rows, self.columns = table.n_rows, table.n_domains if usable is None else usable.size
+        self.nbytes = table.nbytes
         self._total: float | None = None
         # Not those of the table: what an earlier solve has seen must not change the answer.
         self._extremes: tuple[float, float, float] | None = None

@@ -60,6 +60,7 @@ class Regularised(Objective):
     def __init__(self, base: Objective, kl: Kl) -> None:
         self.base, self.kl = base, kl
         self.rows, self.columns, self.total = base.rows, base.columns, base.total
+        self.nbytes = base.nbytes
 
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl)

@@ -60,6 +60,11 @@ class Pieces(Protocol):
         ...
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that one evaluation reads; 0 if there are no rows."""
+        ...
+
+    @property
     def guide(self) -> GroupGuide | None:
         """A guide to the minimum if there are so many rows that sweeps should be few, else None; always the same object."""
         ...
@@ -76,7 +81,7 @@ class GroupLosses:
 
     def __init__(self, groups: list[Objective]) -> None:
         self.groups = groups
-        self.rows = sum(group.rows for group in groups)
+        self.rows, self.nbytes = sum(group.rows for group in groups), sum(group.nbytes for group in groups)
         self.total = float(np.mean([group.total for group in groups]))
 
     @cached_property
@@ -120,6 +125,7 @@ class GroupGuide:
     """Losses of groups on a sample of the rows, corrected to match those of all rows at one point: see `Guide`."""
 
     fragile = True
+    nbytes = 0
     guide: GroupGuide | None = None
 
     def __init__(self, sample: Pieces, total: float) -> None:
@@ -163,6 +169,7 @@ class WeightedMetrics:
     offset: Vector  # (P,)
     fragile = False
     total = 1.0
+    nbytes = 0
     guide = None
 
     @classmethod

@@ -40,7 +40,7 @@ class CrossEntropy(RowObjective):
         weight, scale, usable, wide, window = which
         values = table.loglik if window is None else table.loglik[window]
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
-        self._usable = usable
+        self._usable, self.nbytes = usable, values.nbytes
         self.threads = threads
         low = table.extremes[0]
         if wide is None:

@@ -143,7 +143,7 @@ class BlockGroups:
 
     def __init__(self, table: ShardedTable, spec: Spec, wear: Wear | None) -> None:
         self.table, self.spec, self.wear = table, spec, wear
-        self._points = GroupLossesAt()
+        self._points, self.nbytes = GroupLossesAt(), table.nbytes
         self.rows, self.columns = table.n_rows, table.n_domains if spec.usable is None else spec.usable.size
         even = Blocks(
             table, spec.weight / spec.weight.size, spec.usable, wide=True, threads=spec.threads, kept=spec.kept

@@ -20,7 +20,7 @@ class Worn(RowObjective):
     def __init__(self, base: RowObjective, wear: Wear) -> None:
         self.base, self.wear = base, wear
         self.rows, self.columns, self.total = base.rows, base.columns, base.total
-        self.scale, self.shift = base.scale, base.shift
+        self.scale, self.shift, self.nbytes = base.scale, base.shift, base.nbytes
 
     def sample(self, count: int) -> Worn:
         return Worn(self.base.sample(count), self.wear)  # type: ignore[arg-type]

@@ -97,11 +97,13 @@ def few_sweeps(
         found = objective.sums(at, hessian=every)
         gap = limits.gap(found[1], at) if math.isfinite(found[1] @ at) else math.inf
         gap += rounding_of_gap(objective, found[2], at)
-        trace.sweep(objective.rows, at.size, found[0], gap, perf_counter() - began)
+        trace.sweep(objective.rows, at.size, found[0], gap, nbytes=objective.nbytes, seconds=perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
             best = Minimum(at, found[0], found[1], gap, trace.steps, found[2], sweep), found
         if gap <= tol or sweep == max_iter:
+            if guide.at is None and found[2] is not None and math.isfinite(found[0]):
+                guide.correct(at, found)  # for ranges around the point
             break
         if at is given and not gap <= _NEAR * objective.total:
             # The given point is no better than the optimum of the sample.

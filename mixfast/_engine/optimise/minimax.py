@@ -120,7 +120,15 @@ def _guided(
     if guide.matched is None:
         small = pieces.sample()
         found, weight = _descend(
-            small, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS, whole=False
+            guide if small is pieces else small,
+            limits,
+            kl,
+            w,
+            weight,
+            trace,
+            tol=_SAMPLE_TOL,
+            max_iter=_SAMPLE_STEPS,
+            whole=False,
         )
         w = found.w
     rough, curved = (_GUIDE_TOL, True) if guide.matched is None else (_ROOM * tol, False)
@@ -129,7 +137,7 @@ def _guided(
         w, weight, began = inner.w, proof, perf_counter()
         here = pieces.at(w, curved=curved)
         value, lagrangian, gap = _certified(here, limits, kl, w, proof)
-        trace.sweep(pieces.rows, w.size, value, gap, perf_counter() - began)
+        trace.sweep(pieces.rows, w.size, value, gap, nbytes=pieces.nbytes, seconds=perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
             best = Minimum(w, value, lagrangian, gap, trace.steps, None, sweep), proof

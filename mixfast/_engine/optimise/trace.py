@@ -33,12 +33,12 @@ class Trace:
         self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
         now("step {}, gap {:.1e}", len(self.steps), gap)
 
-    def sweep(self, rows: int, domains: int, value: float, gap: float, seconds: float) -> None:
-        """Add a sweep of all rows that took this long."""
+    def sweep(self, rows: int, domains: int, value: float, gap: float, *, nbytes: int, seconds: float) -> None:
+        """Add a sweep of all rows that read so many bytes in so many seconds."""
         self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
         self.sweeps += 1
-        speed = rows / max(seconds, 1e-9)
-        now("sweep {}, {:,} rows, {:.3g} million rows/s, gap {:.1e}", self.sweeps, rows, speed / 1e6, gap)
+        speed = nbytes / max(seconds, 1e-9) / 1e9
+        now("sweep {}, {:,} rows, {:.3g} GB/s, gap {:.1e}", self.sweeps, rows, speed, gap)
 
 
 @dataclass
