@@ -119,6 +119,7 @@ class Team:
         """
         if self._talk is None:
             self._forget(self._take_forgotten())
+            self.steps += 1
             return [function(self.state, *args)]
         if not self.leading or self._answering:
             raise RankError(self._why_not())

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mixfast._engine.backend import each
+from mixfast._engine.backend import each, thread_count
 
 
 def test_answers_are_in_the_order_of_the_items():
@@ -61,3 +61,13 @@ def test_a_signal_does_not_wait_for_work_that_looks_at_none(threads):
             thread.join(30)
     # Started items finish, and no others start.
     assert len(begun) == threads
+
+
+def test_processes_on_one_machine_divide_its_cpus(monkeypatch):
+    monkeypatch.delenv("MIXFAST_NUM_THREADS", raising=False)
+    for cpus, ranks, threads in ((8, "", 8), (8, "1", 8), (8, "3", 2), (2, "8", 1), (64, "2", 16), (4, "x", 4)):
+        monkeypatch.setattr("mixfast._engine.backend.threads.available_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        assert thread_count(None) == threads
+    monkeypatch.setenv("MIXFAST_NUM_THREADS", "5")
+    assert thread_count(None) == 5
