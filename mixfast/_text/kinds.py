@@ -164,7 +164,7 @@ def other_kind(path: str | os.PathLike[str], expected: str) -> str:
     ----------
     path : path
     expected : str
-        The expected kind, such as ``a table of experts (npz, npy, or a folder of the MixMin code)``. If it contains the word
+        The expected kind, such as ``a table of experts (npz, npy, a folder of parts, or a folder of the MixMin code)``. If it contains the word
         ``csv``, the advice is how to convert the file to csv.
     """
     advice = _advice(Path(path), kind_of(path), to_csv="csv" in expected)
@@ -180,13 +180,15 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
     if kind in ("xlsx", "xls"):
         return "save its sheet as csv in the spreadsheet program"
     if kind in ("parquet", "arrow"):
+        words = "if its columns are the log-likelihoods of one expert each, write it as npz"
+        if kind == "parquet" and not to_csv:
+            return f"{words}: mixfast table pack {file} --out {quote(str(path.with_suffix('.npz')))}"
         read = "read_parquet" if kind == "parquet" else "read_feather"
         source = f"pandas.{read}({json.dumps(str(path))})"
         target = json.dumps(str(path.with_suffix(".csv" if to_csv else ".npz")))
         if to_csv:
             return f"write it as csv: python -c {quote(f'import pandas; {source}.to_csv({target}, index=False)')}"
         saved = f"numpy.savez({target}, loglik=t.to_numpy(), domains=list(t.columns))"
-        words = "if its columns are the log-likelihoods of one expert each, write it as npz"
         return f"{words}: python -c {quote(f'import numpy, pandas; t = {source}; {saved}')}"
     if kind == "tsv" and to_csv:
         return "save it with commas between the columns"

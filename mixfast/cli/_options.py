@@ -118,7 +118,9 @@ def add_force(group: Group) -> None:
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the table of experts that a command reads, and its options."""
-    parser.add_argument("table", metavar="TABLE", help="table of experts: npz, npy, or a folder of the MixMin code")
+    parser.add_argument(
+        "table", metavar="TABLE", help="table of experts: npz, npy, a folder of parts, or a folder of the MixMin code"
+    )
     add_table_options(parser)
 
 

@@ -33,7 +33,9 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
         return {"loglik": _npy.read(path)}
     if kind == "pickle":
         raise TableError(f"{path} is a pickle. Pickles can run any code and are never loaded; save the table as npz")
-    raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
+    raise TableError(
+        other_kind(path, "a table of experts (npz, npy, a folder of parts, or a folder of the MixMin code)")
+    )
 
 
 def holds_parts(path: str | os.PathLike[str]) -> bool:

@@ -80,7 +80,7 @@ def read_groups(
         labels_of(file, list(dict.fromkeys(entry for piece, _ in pieces for entry in piece)))
         for file, pieces in zip(files, found, strict=True)
     ]
-    names = _all_names(inputs, labels)
+    names = checked_names(_all_names(inputs, labels), "names of groups")
     places = {name: place for place, name in enumerate(names)}
     codes = tuple({entry: places[name] for entry, name in one.items()} for one in labels)
     counts, total, is_sorted, last_code = {}, np.zeros(len(names), dtype=np.int64), True, 0

@@ -36,9 +36,10 @@ class Sequences:
         self._files, self._ids = files, ids
         spans = sorted((one.least, one.most) for one in ids)
         self.renumbered = any(low <= high for (_, high), (low, _) in pairwise(spans))
-        given = [file.dtypes["sequence"] for file in files if "sequence" in file.dtypes]
-        whole = len(given) == len(files) and not self.renumbered and np.result_type(*given).kind in "iu"
-        self.dtype: np.dtype[Any] = np.result_type(*given) if whole else np.dtype(np.int64)
+        common = np.result_type(*(file.dtypes.get("sequence", np.dtype(np.int64)) for file in files))
+        # No integer type holds all of uint64 and int64.
+        self.renumbered |= common.kind not in "iu"
+        self.dtype: np.dtype[Any] = np.dtype(np.int64) if self.renumbered else common
         self._starts = np.concatenate(([0], np.cumsum([one.most - one.least + 1 for one in ids], dtype=object)))
         # Ids that are spread widely, such as hashes, are replaced by their ranks in the file.
         self._ranked = self.renumbered and int(self._starts[-1]) > np.iinfo(np.int64).max
@@ -58,7 +59,8 @@ class Sequences:
         if self._ranked:
             return np.searchsorted(self._all(number), own) + start
         least = self._ids[number].least
-        # The differences fit, although the ids themselves may be large.
+        # The differences fit into 64 bits, although ids of uint64 may not.
+        own = own if own.dtype.itemsize == 8 else own.astype(np.int64)
         return (own - own.dtype.type(least)).astype(np.int64) + start
 
     def cut_near(self, number: int, row: int) -> int:

@@ -290,6 +290,19 @@ def test_sequences_with_ids_like_hashes_stay_apart():
     assert back("all").sequence.tolist() == [0, 2, 2, 1, 3, 5, 5, 4]
 
 
+@pytest.mark.parametrize("types", [("i4", "i4"), ("u8", "i8"), ("i1", "u2")])
+def test_ids_of_any_integer_type_stay_apart(types):
+    for name, dtype in zip("ab", types, strict=True):
+        limits = np.iinfo(dtype)
+        ids = np.array([limits.min, limits.max, limits.max, limits.min + 1], dtype)
+        np.savez(f"{name}.npz", loglik=LOGLIK[:4], sequence=ids)
+    convert(read_inputs(["a.npz", "b.npz"]), "all")
+    found = back("all").sequence
+    assert [np.flatnonzero(found == value).tolist() for value in dict.fromkeys(found.tolist())] == [
+        [0], [1, 2], [3], [4], [5, 6], [7],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["npz", "compressed", "npy"])
 def test_bad_rows_are_named_and_nothing_is_left(tmp_path, kind):
     values = LOGLIK.copy()

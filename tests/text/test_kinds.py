@@ -80,7 +80,11 @@ def test_refusal_says_what_came_what_was_expected_and_what_to_do(tmp_path):
     table = tmp_path / "runs.parquet"
     table.write_bytes(b"PAR1")
     assert "to_csv" in other_kind(table, "a csv file")
-    assert "numpy.savez" in other_kind(table, "a table of experts")
+    assert other_kind(table, "a table of experts").endswith(
+        f": mixfast table pack {table} --out {tmp_path / 'runs.npz'}"
+    )
+    (tmp_path / "runs.feather").write_bytes(b"ARROW1")
+    assert "numpy.savez" in other_kind(tmp_path / "runs.feather", "a table of experts")
 
 
 def test_a_first_line_is_shown_in_part(tmp_path):
