@@ -241,7 +241,8 @@ def _team(ranks: Ranks | Team | None) -> Iterator[Team]:
         yield team
         return
     with from_environment() as found:
-        yield Team.of(found)
+        # A team made from ranks is kept, with its state, until they part; the one of this process alone is not.
+        yield team if found.size == 1 else Team.of(found)
 
 
 def _listed(texts: object) -> Texts | list[Document]:

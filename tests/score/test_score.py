@@ -1,5 +1,6 @@
 """Scoring with Hugging Face models equals the models' own log-softmax for any batches, windows, shards and ranks."""
 
+import gc
 import gzip
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+import weakref
 from importlib.resources import files
 from pathlib import Path
 
@@ -1064,6 +1066,17 @@ def test_the_bytes_of_tokens_are_kept_once(pair, tmp_path, monkeypatch):
     score(pair, DOCUMENTS, level="token", out=tmp_path / "table")
     sizes = {expert: part.token_bytes.size for expert, part in kept.items()}
     assert sizes == {"web": 0, "code": kept["code"].loglik.size}
+
+
+def test_a_run_does_not_outlive_its_call(pair, monkeypatch):
+    teams, real = [], _run.run
+    monkeypatch.setattr(
+        "mixfast.score._score.run",
+        lambda job, progress, team: [teams.append(weakref.ref(team)), real(job, progress, team)][1],
+    )
+    score(pair, DOCUMENTS[:1])
+    gc.collect()
+    assert [team() for team in teams] == [None]
 
 
 def test_texts_without_a_token_leave_no_folder(pair, tmp_path):
