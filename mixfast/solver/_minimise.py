@@ -88,7 +88,7 @@ def _backend_name(problem: Problem) -> str:
         team = rows.table.team
         threads = thread_count(rows.given_threads)
         ranks = "" if team.alone else f"{team.size} ranks, "
-        return f"cpu ({isa()}, {ranks}{threads} threads)"
+        return f"cuda ({ranks}streamed)" if rows.cuda else f"cpu ({isa()}, {ranks}{threads} threads)"
     if rows.device is None:
         return f"cpu ({isa()}, {rows.threads} threads)"
     streamed = "" if devices.is_tensor(rows.table.values) else ", streamed"

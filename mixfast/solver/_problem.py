@@ -201,7 +201,7 @@ def rows_of(
         worn = None if wear is None else _wear(wear, table, region)
         if threads is not None:
             thread_count(threads)
-        return ShardedRows(table, threads=threads, wear=worn)
+        return ShardedRows(table, threads=threads, wear=worn, cuda=backend == "cuda")
     table, device = _placed(table, backend)
     worn = None if wear is None else _wear(wear, table, region)
     return TableRows(table, threads=thread_count(threads), device=device, wear=worn)

@@ -492,3 +492,14 @@ def test_wear_is_the_same_on_the_device_and_streamed(monkeypatch):
     monkeypatch.setattr(blocks, "_BLOCK_BYTES", 4_000)
     streamed = solve(table, region, wear=3.0, kl=0.01, backend="cuda")
     assert streamed.value == pytest.approx(here.value, abs=1e-8)
+
+
+def test_folder_of_parts_is_summed_on_the_device(tmp_path):
+    values = loglik(600, 4)
+    for part in range(2):
+        np.save(tmp_path / f"part-{part}.npy", values[300 * part : 300 * (part + 1)])
+    parts = ExpertTable.load(tmp_path)
+    near, far = solve(parts, backend="cuda"), solve(ExpertTable.from_loglik(values))
+    assert near.backend.startswith("cuda")
+    assert near.value == pytest.approx(far.value, abs=2e-8)
+    assert near.losses(near.mixture) == pytest.approx([near.value], abs=1e-9)

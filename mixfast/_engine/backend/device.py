@@ -6,6 +6,7 @@ Only results as small as one row leave the device. torch is imported inside the 
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,15 @@ def cuda_device(number: str = "") -> Any:
     if index >= torch.cuda.device_count():
         raise BackendError(f"there is no device cuda:{index}: torch sees {torch.cuda.device_count()} of them")
     return torch.device("cuda", index)
+
+
+def device_of_rank() -> Any:
+    """Return the CUDA device of this process of torchrun: its number on this machine, modulo the devices that torch sees."""
+    import torch
+
+    count = torch.cuda.device_count()
+    local = os.environ.get("LOCAL_RANK", "")
+    return cuda_device(str(int(local) % count) if local.isdigit() and count else "")
 
 
 def gpu_kernels() -> Any:

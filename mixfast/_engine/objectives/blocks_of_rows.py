@@ -14,16 +14,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mixfast._engine.backend import device as devices
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
-from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift
+from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift
 from mixfast._engine.objectives.guide import Guide, guide_of
 from mixfast._engine.objectives.rows import expert_losses
 from mixfast._engine.objectives.rows_cpu import products_before_log, relative_rounding
 from mixfast.errors import InfeasibleError
-from mixfast.tables import Block, ShardedTable
+from mixfast.tables import Block, ExpertTable, ShardedTable
 
 # Points whose group losses are remembered.
 _POINTS = 4
@@ -48,6 +49,8 @@ class Spec(NamedTuple):
         Whether the rows are a sample, whose blocks stay prepared in memory.
     packed : bool
         Whether probabilities of a sample are computed once.
+    cuda : bool
+        Whether each rank copies its blocks to its GPU, ``LOCAL_RANK`` of those it sees, and sums them there.
     """
 
     weight: Vector
@@ -56,19 +59,41 @@ class Spec(NamedTuple):
     threads: int | None
     kept: bool = False
     packed: bool = False
+    cuda: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
         """What distinguishes the prepared rows of one objective from those of another."""
         usable = None if self.usable is None else self.usable.tobytes()
-        return usable, self.wide, self.packed, (self.weight > 0.0).tobytes()
+        return usable, self.wide, self.packed, self.cuda, (self.weight > 0.0).tobytes()
+
+
+class OnDevice:
+    """The rows of one group in a block, with the methods of `Rows`, summed by the GPU of this rank."""
+
+    def __init__(self, table: ExpertTable, which: Sum) -> None:
+        from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
+
+        self._rows = DeviceCrossEntropy(table, which, device=devices.device_of_rank())
+
+    def sums(self, w: Vector, value: bool, hessian: int, threads: int, coarse: bool = False) -> Sums:
+        """Return value, gradient and Hessian; `value` and `threads` have no effect."""
+        return self._rows.sums(w, hessian=hessian, coarse=coarse)
+
+    def losses(self, mixtures: Matrix, products: int, threads: int) -> Vector:
+        """Return the losses (M,) of mixtures (M, C)."""
+        return self._rows.losses(mixtures)
+
+    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, threads: int) -> Matrix:
+        """Return the gradients (M, C) of mixtures (M, C) in which rows of bin b count `counts` (M, B) times."""
+        return self._rows.gradients(mixtures, bins, counts)
 
 
 class Window(NamedTuple):
     """The rows of one group in a block, prepared for sweeps."""
 
     group: int
-    rows: Rows
+    rows: Rows | OnDevice
     total: float  # sum of the row weights
     products: int  # row probabilities that can be multiplied before one logarithm
 
@@ -197,6 +222,10 @@ def _prepared(block: Block, spec: Spec, columns: Columns | None, multiplicity: V
         if multiplicity is not None:
             weight = multiplicity[window] * (scale if weight is None else weight)
             scale = float(weight.mean())
+        if spec.cuda:
+            which = Sum(weight, scale, places, spec.wide, window)
+            out.append(Window(g, OnDevice(table, which), scale * count, products))
+            continue
         rows = Rows(table.loglik[window], weight, scale, shift, spec.wide, places, bounded)
         if spec.packed:
             rows = rows.pack(None, weight, scale, spec.wide, thread_count(spec.threads))
@@ -277,7 +306,7 @@ class Blocks(RowObjective):
     wide : bool
         Probabilities in float64.
     threads : int or None
-    kept, packed : bool
+    kept, packed, cuda : bool
         As in `Spec`.
     """
 
@@ -291,8 +320,11 @@ class Blocks(RowObjective):
         threads: int | None,
         kept: bool = False,
         packed: bool = False,
+        cuda: bool = False,
     ) -> None:
-        self.table, self.spec = table, Spec(weight, usable, wide, threads, kept, packed)
+        # float32 errors of the kernels do not average out over the rows, and float64 is fast enough on a GPU.
+        wide, packed = wide or cuda, packed and not cuda
+        self.table, self.spec = table, Spec(weight, usable, wide, threads, kept, packed, cuda)
         self.rows, self.columns = table.n_rows, table.n_domains if usable is None else usable.size
         self.nbytes = table.nbytes
         self._total: float | None = None
@@ -331,7 +363,8 @@ class Blocks(RowObjective):
         return known is None or needs_shift(known, self.columns, self.spec.usable, self.spec.wide)
 
     def _over(self, table: ShardedTable, **changes: bool) -> Blocks:
-        made = {"wide": self.spec.wide, "kept": self.spec.kept, "packed": self.spec.packed} | changes
+        spec = self.spec
+        made = {"wide": spec.wide, "kept": spec.kept, "packed": spec.packed, "cuda": spec.cuda} | changes
         return Blocks(table, self.spec.weight, self.spec.usable, threads=self.spec.threads, **made)
 
     def sample(self, count: int) -> Blocks:

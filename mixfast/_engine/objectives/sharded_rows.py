@@ -42,13 +42,17 @@ class ShardedRows(TableRows):
         Number of CPU threads of a rank; None for the default of each rank.
     wear : Wear or None
         How repeated tokens wear out, over all domains.
+    cuda : bool
+        Whether each rank sums its blocks on its GPU.
     """
 
     table: Any
 
-    def __init__(self, table: ShardedTable, *, threads: int | None, wear: Wear | None = None) -> None:
+    def __init__(
+        self, table: ShardedTable, *, threads: int | None, wear: Wear | None = None, cuda: bool = False
+    ) -> None:
         super().__init__(table, threads=thread_count(threads), wear=wear)  # type: ignore[arg-type]
-        self._given_threads = threads
+        self._given_threads, self.cuda = threads, cuda
 
     @property
     def given_threads(self) -> int | None:
@@ -56,7 +60,7 @@ class ShardedRows(TableRows):
         return self._given_threads
 
     def __reduce__(self) -> Any:
-        return _again, (self.table, self.given_threads, self.wear)
+        return _again, (self.table, self.given_threads, self.wear, self.cuda)
 
     def weighted(self, group_weight: Vector, usable: Columns | None, *, wide: bool | None = None) -> Objective:
         """Return the weighted sum of the groups' losses over the usable domains (None: all); probabilities in float64 if `wide`."""
@@ -74,7 +78,7 @@ class ShardedRows(TableRows):
     def pieces(self, usable: Columns | None) -> BlockGroups:
         """Return the losses of all groups, each sum of which takes one sweep."""
         wear = None if self.wear is None else self.wear.restrict(usable)
-        spec = Spec(np.ones(self.table.n_groups), usable, True, self.given_threads)
+        spec = Spec(np.ones(self.table.n_groups), usable, True, self.given_threads, cuda=self.cuda)
         key = ("pieces", None if usable is None else usable.tobytes())
         if key not in self._kept:
             self._kept[key] = BlockGroups(self.table, spec, wear)
@@ -130,7 +134,7 @@ class ShardedRows(TableRows):
         return blocks.exact_gradient(share) * slope
 
     def _blocks(self, group_weight: Vector, usable: Columns | None, wide: bool) -> Blocks:
-        return Blocks(self.table, group_weight, usable, wide=wide, threads=self.given_threads)
+        return Blocks(self.table, group_weight, usable, wide=wide, threads=self.given_threads, cuda=self.cuda)
 
     def _worn(self, rows: RowObjective, usable: Columns | None) -> RowObjective:
         return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
@@ -193,5 +197,5 @@ class BlockGroups:
         return BlockGroups(self.table.sample(count), self.spec._replace(kept=True), self.wear)
 
 
-def _again(table: ShardedTable, threads: int | None, wear: Wear | None) -> ShardedRows:
-    return ShardedRows(table, threads=threads, wear=wear)
+def _again(table: ShardedTable, threads: int | None, wear: Wear | None, cuda: bool) -> ShardedRows:
+    return ShardedRows(table, threads=threads, wear=wear, cuda=cuda)
