@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mixfast.errors import TableError
 from mixfast.tables._names import decoded
 from mixfast.tables._opening import OpenParts
-from mixfast.tables._parts import Readable
+from mixfast.tables._parts import Part, Readable, Stamp
 from mixfast.tables._plan import Run, planned, sampled_blocks, sampled_runs
 from mixfast.tables._sides import RowsOfBlock, Side
 from mixfast.tables._values import checked_block
@@ -72,9 +72,18 @@ class Here:
     """The blocks of a table that belong to this rank: `first` to `last`."""
 
     def __init__(
-        self, whole: Whole, view: View, make: Callable[..., Any], parts: OpenParts, first: int, last: int
+        self,
+        whole: Whole,
+        view: View,
+        make: Callable[..., Any],
+        parts: OpenParts,
+        stamps: Mapping[str, Stamp],
+        first: int,
+        last: int,
     ) -> None:
         self.whole, self.view, self._parts = whole, view, parts
+        # Of the files as this rank sees them, by name; another machine may see other dates and inodes.
+        self._stamps = stamps
         # Makes an ExpertTable, whose file imports this one.
         self.make = make
         self.first, self.last = first, last
@@ -100,7 +109,12 @@ class Here:
 
     def part(self, number: int) -> Readable:
         """Return an open part."""
-        return self._parts.part(self.whole.parts[number], _OPEN_IN_MEMORY if self._fits else _OPEN)
+        return self._parts.part(self._local(number), _OPEN_IN_MEMORY if self._fits else _OPEN)
+
+    def _local(self, number: int) -> Part:
+        part = self.whole.parts[number]
+        stamp = self._stamps.get(part.path.name, part.stamp)
+        return part if stamp == part.stamp else replace(part, stamp=stamp)
 
     def turn(self) -> bool:
         """Return whether the next sweep goes backwards: every second one, if the table is larger than the memory.
@@ -138,7 +152,7 @@ class Here:
 
     def _check(self, number: int) -> None:
         if number >= 0:
-            self.whole.parts[number].check()
+            self._local(number).check()
 
 
 def memory_bytes() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mixfast.ranks import Ranks, Team
 from mixfast.tables._blocks import Block, View
 from mixfast.tables._names import some
 from mixfast.tables._sharded import ShardedTable
-from mixfast.tables._whole import Whole, listed, natural, read_whole, with_groups
+from mixfast.tables._whole import Whole, listed, natural, read_whole, stamped, with_groups
 from mixfast.tables.formats._manifest import Manifest
 
 
@@ -34,8 +35,9 @@ def load_parts(folder: str | os.PathLike[str], ranks: Ranks | Team | None, make:
 
 
 def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
-    found = _agreed(folder, team)
-    whole, manifest = read_whole(folder, found)
+    token = os.urandom(16).hex()
+    whole, manifest = read_whole(folder, _agreed(folder, team, token))
+    whole = replace(whole, token=token)
     counts = whole.rows.sum()[None]
     if whole.has("group"):
         whole, counts = _grouped(whole, manifest, team, make)
@@ -48,9 +50,9 @@ def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
     return ShardedTable(whole, View(tuple(map(int, counts)), uniform), make, team)
 
 
-def _agreed(folder: Path, team: Team) -> list[tuple[str, int]]:
+def _agreed(folder: Path, team: Team, token: str) -> list[tuple[str, int]]:
     """Return names and sizes of the parts; raise if a rank sees others."""
-    digests = team.each(_digest, folder)
+    digests = team.each(_digest, folder, token)
     if len(set(digests)) == 1:
         return listed(folder)
     lists = team.each(_listed, folder)
@@ -76,8 +78,10 @@ def _grouped(whole: Whole, manifest: Manifest | None, team: Team, make: Callable
     return whole, ShardedTable(whole, view, make, team).reduce(_count_groups, size=len(whole.group_names))
 
 
-def _digest(state: dict[Any, Any], folder: Path) -> bytes:
-    return hashlib.sha256(repr(listed(folder)).encode()).digest()
+def _digest(state: dict[Any, Any], folder: Path, token: str) -> bytes:
+    """Return a hash of names and sizes; note dates and inodes, which may be different on another machine."""
+    state["stamps", token] = stamps = stamped(folder)
+    return hashlib.sha256(repr([(name, stamp.size) for name, stamp in stamps.items()]).encode()).digest()
 
 
 def _listed(state: dict[Any, Any], folder: Path) -> list[tuple[str, int]]:

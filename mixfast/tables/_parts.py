@@ -163,7 +163,7 @@ class OpenPart:
         at = start + first * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
         rest = memoryview(out.reshape(-1).view(np.uint8).data)
         while rest:
-            count = os.preadv(self._descriptor, [rest], at)
+            count = _read_at(self._descriptor, rest, at)
             if not count:
                 raise TableError(
                     f"{self.part.path} was cut short while it was read, so its last rows are gone: write a part under a new name "
@@ -177,3 +177,12 @@ class OpenPart:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _read_at(descriptor: int, out: memoryview, at: int) -> int:
+    """Read bytes from a position of a file; return how many. Processes that share the descriptor after a fork do not disturb each other."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [out], at)
+    data = os.pread(descriptor, len(out), at)
+    out[: len(data)] = data
+    return len(data)

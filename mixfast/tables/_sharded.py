@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import LARGEST
 from mixfast._text.numbers import size as size_text
+from mixfast._text.visible import quote
 from mixfast.errors import TableError
 from mixfast.ranks import Team, led
 from mixfast.tables._blocks import Block, Here, View
@@ -27,6 +28,24 @@ from mixfast.tables._whole import Whole
 
 # Numbers that a rank adds to its part of a sum: smallest and largest value, smallest row maximum, and how many blocks it has visited.
 _SEEN = 4
+
+
+# Attributes of an `ExpertTable` whose size is the number of rows, and methods that copy rows.
+_IN_MEMORY = {
+    *(
+        "loglik",
+        "values",
+        "weight",
+        "length",
+        "bytes",
+        "sequence",
+        "group",
+        "group_offsets",
+        "row_weight",
+        "weights_near",
+    ),
+    *("rows", "to", "save"),
+}
 
 
 class ShardedTable:
@@ -336,6 +355,12 @@ class ShardedTable:
         if int(visited.sum()) == self.n_blocks:
             self._extremes = (float(low.min()), float(high.max()), float(lowest_top.min()))
 
+    def __getattr__(self, name: str) -> NoReturn:
+        advice = ""
+        if name in _IN_MEMORY:
+            advice = f"; its rows are not in memory: use reduce or collect, or write one file with mixfast table merge {quote(str(self.path))}"
+        raise AttributeError(f"a ShardedTable has no {shown(name)}{advice}")
+
     def __len__(self) -> int:
         return self.n_rows
 
@@ -361,7 +386,7 @@ def _opened(
     checked: int | None,
 ) -> None:
     parts = state.setdefault("open parts", OpenParts())
-    here = state[key] = Here(whole, view, make, parts, *ranges[state["rank"]])
+    here = state[key] = Here(whole, view, make, parts, state.get(("stamps", whole.token), {}), *ranges[state["rank"]])
     if checked in state and not view.sampled:
         for memory, known in zip(here.memories, state[checked].memories, strict=True):
             memory.update((name, found) for name, found in known.items() if name == "extremes")

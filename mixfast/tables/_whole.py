@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mixfast.errors import TableError
 from mixfast.tables._group_names import labels_of, ordered_names
 from mixfast.tables._names import domain_names, some
 from mixfast.tables._opening import read_part
-from mixfast.tables._parts import VECTORS, Part
+from mixfast.tables._parts import VECTORS, Part, Stamp
 from mixfast.tables.formats._folder import PART
 from mixfast.tables.formats._manifest import FILE as MANIFEST
 from mixfast.tables.formats._manifest import Manifest
@@ -39,6 +39,8 @@ class Whole:
     group_names : tuple of G str
     codes : tuple of dict or None
         For each part the table's code of each entry of ``group``; None if there are no groups.
+    token : str
+        Names the loading of the folder, at which each rank noted the dates and inodes of the files as it sees them.
     """
 
     path: Path
@@ -46,7 +48,8 @@ class Whole:
     domains: tuple[str, ...]
     orders: tuple[NDArray[np.int32] | None, ...]
     group_names: tuple[str, ...] = ("all",)
-    codes: tuple[dict[Any, int] | None, ...] = field(default=())
+    codes: tuple[dict[Any, int] | None, ...] = ()
+    token: str = ""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -60,13 +63,18 @@ class Whole:
 
 def listed(folder: Path) -> list[tuple[str, int]]:
     """Return names and sizes of the parts in a folder, in the natural order of their names; refuse what is not a file."""
+    return [(name, stamp.size) for name, stamp in stamped(folder).items()]
+
+
+def stamped(folder: Path) -> dict[str, Stamp]:
+    """Return the parts in a folder with their sizes, dates and inodes, in the natural order of their names."""
     with os.scandir(folder) as entries:
-        found = [(entry.name, _file_size(entry)) for entry in entries if PART.fullmatch(entry.name)]
+        found = {entry.name: _stamp(entry) for entry in entries if PART.fullmatch(entry.name)}
     # part-1 and part-01 have the same number: their order must not depend on the file system.
-    return sorted(found, key=lambda pair: (natural(pair[0]), pair[0]))
+    return {name: found[name] for name in sorted(found, key=lambda name: (natural(name), name))}
 
 
-def _file_size(entry: os.DirEntry[str]) -> int:
+def _stamp(entry: os.DirEntry[str]) -> Stamp:
     try:
         status = entry.stat()
     except FileNotFoundError:
@@ -77,7 +85,7 @@ def _file_size(entry: os.DirEntry[str]) -> int:
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise TableError(f"{entry.path} is {kind}, but has the name of a part of a table: expected a file")
-    return status.st_size
+    return Stamp.of(status)
 
 
 def is_sharded(folder: Path) -> bool:

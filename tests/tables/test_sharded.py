@@ -200,3 +200,13 @@ def test_few_parts_are_open_at_a_time(tmp_path, monkeypatch):
     for one in (table, *sides, table):
         one.reduce(count_of, size=1)
     assert len(os.listdir("/dev/fd")) <= before + 2 * 4
+
+
+def test_an_attribute_that_needs_all_rows_in_memory_says_so(tmp_path):
+    table = ExpertTable.load(write_parts(tmp_path / "t", made()))
+    with pytest.raises(
+        AttributeError, match=r"a ShardedTable has no 'loglik'; its rows are not in memory: use reduce or collect"
+    ):
+        table.loglik.max()
+    with pytest.raises(AttributeError, match=r"a ShardedTable has no 'colour'$"):
+        table.colour.max()

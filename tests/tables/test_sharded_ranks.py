@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from sharded import DOMAINS, block_sums, digest_by, listed_by, made, rows_of, write_parts
+from sharded import DOMAINS, block_sums, digest_by, listed_by, made, rows_of, see_other_inodes, write_parts
 from thread_ranks import led_by, on_ranks
 
 from mixfast import ExpertTable
@@ -109,3 +109,14 @@ def test_a_part_that_changes_during_a_sweep_is_refused(folder):
     (folder / "part-1.npz").write_bytes((folder / "part-1.npz").read_bytes() + b"\0")
     with pytest.raises(TableError, match=r"part-1.npz has changed since the table was loaded \(it had"):
         table.reduce(block_sums, W, size=3)
+
+
+def test_each_rank_compares_files_with_those_that_it_saw(folder):
+    def work(team):
+        table = ExpertTable.load(folder, ranks=team)
+        table.team.each(see_other_inodes, folder)
+        return table.reduce(block_sums, W, size=3)
+
+    # Rank 1 uses what it has noted; rank 0 notices that its files were replaced.
+    with pytest.raises(TableError, match=r"^rank 0: .*part-0.npz has changed since the table was loaded"):
+        led_by(2, work)
