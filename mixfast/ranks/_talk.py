@@ -146,8 +146,8 @@ class Talk:
                     return event.answer
                 raise self._cause(event.error) from event.error
             if self._reason() is not None:
-                # Rank 0 may have sent the outcome and ended at once.
-                done = self._next_done(5 * _MOMENT) if self._ranks.rank else None
+                # The other rank may have done its part of the operation before it ended, as rank 0 does that sends the outcome.
+                done = self._next_done(_MOMENT)
                 if done is not None and done.error is None:
                     return done.answer
                 raise self._settled()
