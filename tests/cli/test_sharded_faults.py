@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from rank_processes import ended, started
 
 from mixfast import ExpertTable, Mixture
 from mixfast.tables import _parts
@@ -223,6 +224,26 @@ def test_an_interrupted_conversion_leaves_nothing(folder):
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (143, "")
     assert sorted(os.listdir()) == ["big", "large.npy"]
+
+
+def test_a_fault_that_one_rank_finds_is_said_once_with_its_rank(folder):
+    pytest.importorskip("torch")
+    write_part(2, loglik=with_value(np.nan))
+    (folder / "elsewhere" / "big").mkdir(parents=True)
+    shutil.copy("big/part-0.npz", "elsewhere/big")
+    words = ("-m", "mixfast", "solve", "big", "--no-intervals", "--no-ranges", "--out", "m.yaml")
+    here, there = str(folder), str(folder / "elsewhere")
+    said = {
+        (here, here): "rank 1: big/part-2.npz, row 317: code is nan",
+        (here, there): "rank 1 sees other parts in big than rank 0: part-1.npz",
+    }
+    for folders, line in said.items():
+        ranks = ended(started(2, *words, folders=folders))
+        assert [status for status, _, _ in ranks] == [2, 2]
+        assert ranks[0][2].startswith(f"mixfast: error: {line}")
+        assert ranks[0][2].count("\n") == 1
+        assert ranks[1][1:] == ("", "")
+    assert sorted(os.listdir()) == ["big", "elsewhere"]
 
 
 def test_a_folder_is_the_same_table_whatever_its_parts(good):

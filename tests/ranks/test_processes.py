@@ -1,9 +1,7 @@
 """Real processes: under torchrun, and started by hand so that each exit status can be seen."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rank_processes import ended, environment, started
 
 pytest.importorskip("torch")
 HERE = Path(__file__).resolve().parent
@@ -27,37 +26,6 @@ def folder(tmp_path_factory):
         loglik = (random.normal(-3, 1, (rows, 3)) + np.array([0.1, 0.3, 0.0])).astype(np.float32)
         np.savez(out / f"part-{i}.npz", loglik=loglik, domains=["web", "code", "books"])
     return out
-
-
-def environment(**more):
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MIXFAST_", "TORCHELASTIC"))}
-    return {**clean, "OMP_NUM_THREADS": "1", "MIXFAST_NUM_THREADS": "1", **more}
-
-
-def started(size, *command):
-    """Start a command as ranks without a launcher, which would end the others when one ends."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env=environment(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def ended(processes, seconds=120.0):
-    """Return status, stdout and stderr of each process."""
-    try:
-        said = [process.communicate(timeout=seconds) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
 def test_every_number_of_ranks_gives_the_same_bits(folder):
