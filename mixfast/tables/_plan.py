@@ -18,7 +18,7 @@ _FEWEST, _MOST = 1 << 16, 1 << 24
 _ROWS = 512
 # Blocks of a sample, and the bytes (and least number of rows) that it reads at one place. Neighbouring rows often come from one document, so
 # a sample of many short runs says more about the table than one of few long runs. Its blocks have at most this many runs.
-_SAMPLED_BLOCKS, _RUN_BYTES, _RUN_ROWS, _MOST_RUNS = 64, 2048, 8, 512
+_SAMPLED_BLOCKS, _RUN_BYTES, _RUN_ROWS, _MOST_RUNS = 64, 2048, 8, 256
 # A rank may have this fraction more or less than its share of the rows, if its blocks then end at the end of a part.
 _BALANCE = 0.05
 

@@ -148,4 +148,4 @@ def _precise(objective: Objective, guide: Any, w: Vector, tol: float) -> Objecti
     if objective.rounding(1.0) == 0.0:
         return objective
     noise = rounding_of_gap(objective, guide.sums(w, hessian=1)[2], w)
-    return objective.precise() if not np.isfinite(noise) or noise > 0.25 * tol else objective
+    return objective.precise() if not np.isfinite(noise) or noise > 0.5 * tol else objective
