@@ -186,8 +186,8 @@ def _ends_of(block: Block, pieces: Pieces) -> dict[int, Sums]:
     out = {}
     for group, window in windows(block):
         if pieces.cut_off[block.index, group] or pieces.open[block.index, group]:
-            sums = pieces.sums(block, group, window)
-            out[group] = sums.some(~pieces.whole(block, group, sums.numbers.size))
+            split = ~pieces.whole(block, group, pieces.cut(block, group, window)[0].size)
+            out[group] = pieces.sums(block, group, window, np.flatnonzero(split))
     return out
 
 
@@ -263,8 +263,6 @@ def _picked(block: Block, recipe: Recipe, before: Integers, chosen: list[Integer
 
 def _single(block: Block, rows: Integers, numbers: Integers) -> Sums:
     """Return rows of a block as pieces of one row each."""
-    table = block.table
-    loglik, weight = table.loglik[rows], table.row_weight[rows]
-    loglik = loglik if block.columns is None else np.ascontiguousarray(loglik[:, block.columns])
-    tokens = np.ones(rows.size) if table.length is None else table.length[rows].astype(np.float64)
-    return Sums(numbers, numbers, loglik, tokens, weight, weight)
+    weight, length = block.rows.weights[rows], block.rows.vectors.get("length")
+    tokens = np.ones(rows.size) if length is None else length[rows].astype(np.float64)
+    return Sums(numbers, numbers, block.loglik(rows), tokens, weight, weight)

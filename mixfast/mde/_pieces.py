@@ -7,7 +7,7 @@ blocks are added where the answers of the blocks meet.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,17 +110,18 @@ class Pieces:
         begins, first = self.cut(block, group, window)
         tokens = np.diff(begins, append=window.stop - window.start)
         numbers = first + np.arange(begins.size)
-        rows: slice | Integers = window
+        rows: Any = None
         if which is not None:
             numbers, begins, tokens = numbers[which], begins[which], tokens[which]
             ends = np.cumsum(tokens)
             rows = np.repeat(window.start + begins + tokens - ends, tokens) + np.arange(tokens.sum())
             begins = ends - tokens
         if not numbers.size:
-            nothing, k = np.zeros(0), block.table.n_domains if block.columns is None else block.columns.size
-            return Sums(numbers, numbers, np.zeros((0, k)), nothing, nothing, nothing)
-        loglik = np.add.reduceat(block.table.loglik[rows], begins, axis=0, dtype=np.float64)
-        loglik = loglik if block.columns is None else np.ascontiguousarray(loglik[:, block.columns])
+            nothing = np.zeros(0)
+            return Sums(numbers, numbers, block.loglik(numbers).astype(np.float64), nothing, nothing, nothing)
+        values = block.loglik()[window] if rows is None else block.loglik(rows)
+        loglik = np.add.reduceat(values, begins, axis=0, dtype=np.float64)
+        rows = window if rows is None else rows
         weight = block.rows.weights[rows]
         least, most = np.minimum.reduceat(weight, begins), np.maximum.reduceat(weight, begins)
         ids = block.rows.vectors["sequence"][rows][begins].astype(np.int64)

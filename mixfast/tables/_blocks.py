@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ class Block:
         self.columns = _columns(self._order, here.view.chosen)
         self._rows: Rows | None = None
         self._table: Any = None
+        self._loglik: NDArray[Any] | None = None
 
     @property
     def table(self) -> Any:
@@ -226,6 +228,21 @@ class Block:
                 self.memory["rows"] = self._rows
         return self._rows
 
+    def loglik(self, chosen: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        """Return the log-likelihoods of all rows of `table`, or of the `chosen` ones, (r, K), in the order of the table's domains.
+
+        They are in memory, so numpy may use them; it does not survive a mapped file that is cut short. Only chosen rows are read and checked.
+        """
+        if self._here.view.sampled:
+            values = self.table.loglik if chosen is None else self.table.loglik[chosen]
+        elif chosen is None:
+            if self._loglik is None:
+                self._loglik = self._checked_values(mapped=False)
+            values = self._loglik
+        else:
+            values = self._chosen_values(chosen if self.rows.order is None else self.rows.order[chosen])
+        return values if self.columns is None else np.ascontiguousarray(values[:, self.columns])
+
     def error(self, row: int, text: str) -> TableError:
         """Return the error about a row of `table`, which names its file and row."""
         order = self.rows.order
@@ -242,14 +259,37 @@ class Block:
     def _read(self) -> Any:
         rows, whole = self.rows, self._here.whole
         # Rows that are copied are read, because numpy does not survive a mapped file that is cut short.
-        values, names = self._values(mapped=rows.order is None), self._names()
+        values = self._checked_values(mapped=rows.order is None)
+        make, extremes = self._here.make, self.memory["extremes"]
+        return make(
+            values, self._names(), rows.vectors, rows.codes, whole.group_names, extremes, rows.uniform, rows.weight
+        )
+
+    def _checked_values(self, *, mapped: bool) -> NDArray[Any]:
+        """Return the values of the rows of the table, with the columns of the part."""
+        values = self._values(mapped=mapped)
         if "extremes" not in self.memory:
             # All rows are checked, also those that are not on this side of a split.
-            self.memory["extremes"] = checked_block(values, self.columns, names, self._error)
-        if rows.order is not None:
-            values = values[rows.order]
-        make, extremes = self._here.make, self.memory["extremes"]
-        return make(values, names, rows.vectors, rows.codes, whole.group_names, extremes, rows.uniform, rows.weight)
+            self.memory["extremes"] = checked_block(values, self.columns, self._names(), self._error)
+        return values if self.rows.order is None else values[self.rows.order]
+
+    def _chosen_values(self, positions: NDArray[np.integer]) -> NDArray[Any]:
+        """Read the values of rows, counted as the block reads them, in any order."""
+        number, first, _ = self._runs[0]
+        part, dtype = self._here.part(number), self._here.whole.parts[number].dtype
+        by_place = np.argsort(positions, kind="stable")
+        ascending = positions[by_place]
+        values = np.empty((positions.size, len(self._names())), dtype=dtype)
+        if self._here.whole.parts[number].row_groups:
+            values[by_place] = self._values(mapped=False)[ascending]
+        else:
+            ends = np.flatnonzero(np.diff(ascending, append=-1) != 1) + 1
+            found = np.empty_like(values)
+            for begin, end in pairwise([0, *ends.tolist()]):
+                part.read_into(found[begin:end], "loglik", first + int(ascending[begin]))
+            values[by_place] = found
+        checked_block(values, self.columns, self._names(), lambda row, text: self._error(int(positions[row]), text))
+        return values
 
     def _names(self) -> tuple[str, ...]:
         own = self._here.whole.parts[self._runs[0].part].domains

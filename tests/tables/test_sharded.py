@@ -210,3 +210,25 @@ def test_an_attribute_that_needs_all_rows_in_memory_says_so(tmp_path):
         table.loglik.max()
     with pytest.raises(AttributeError, match=r"a ShardedTable has no 'colour'$"):
         table.colour.max()
+
+
+def some_rows(block, step):
+    rows = np.arange(0, len(block.rows), step)
+    order = slice(None) if block.columns is None else block.columns
+    return block.loglik(rows), block.loglik()[rows], block.table.loglik[rows][:, order], "extremes" in block.memory
+
+
+def test_some_rows_of_a_block_are_read_alone_and_checked(tmp_path, monkeypatch):
+    arrays = made()
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays))
+    for alone, together, mapped, _ in table.collect(some_rows, 7):
+        np.testing.assert_array_equal(alone, together)
+        np.testing.assert_array_equal(alone, mapped)
+    arrays["loglik"][1250, 2] = np.nan
+    table = ExpertTable.load(write_parts(tmp_path / "u", arrays))
+    with pytest.raises(TableError, match=r"part-1.npz, row 50: math is nan"):
+        table.collect(chosen_rows, 50)
+
+
+def chosen_rows(block, row):
+    return block.loglik(np.flatnonzero(np.arange(len(block.rows)) % 2 == row % 2))
