@@ -129,6 +129,8 @@ def _group_rows(block: Block, recipe: Recipe) -> Iterator[tuple[int, GroupRows]]
             weight, scale = whole.window_weights(window)
             if recipe.constant is not None:
                 weight, scale = None, float(recipe.constant[group])
+            if scale == 0.0:
+                continue
             objective = whole.cross_entropy(Sum(weight, scale, block.columns, window=window))
             yield group, GroupRows(objective, block.table.loglik[window], weight, scale, None, 1.0, block.columns)
             continue

@@ -113,8 +113,9 @@ def _lone_losses(block: Block, threads: int) -> Vector:
     rows = TableRows.of(table, threads=threads)
     equal = np.full((1, single.shape[1]), 1.0 / single.shape[1])
     for group, window in windows(block):
-        objective = rows.cross_entropy(Sum(*rows.window_weights(window), columns, True, window))
-        out[group, -1] = objective.losses(equal)[0]
+        weight, scale = rows.window_weights(window)
+        if scale > 0.0:
+            out[group, -1] = rows.cross_entropy(Sum(weight, scale, columns, True, window)).losses(equal)[0]
     return out.reshape(-1)
 
 

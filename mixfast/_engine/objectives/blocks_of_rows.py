@@ -222,6 +222,8 @@ def _prepared(block: Block, spec: Spec, columns: Columns | None, multiplicity: V
         if multiplicity is not None:
             weight = multiplicity[window] * (scale if weight is None else weight)
             scale = float(weight.mean())
+        if scale == 0.0:  # no row counts here, and the sums divide by the mean weight
+            continue
         if spec.cuda:
             which = Sum(weight, scale, places, spec.wide, window)
             out.append(Window(g, OnDevice(table, which), scale * count, products))

@@ -219,6 +219,8 @@ def expert_losses(table: ExpertTable) -> Matrix:
     for group, (begin, end) in enumerate(pairwise(table.group_offsets.tolist())):
         for start in range(begin, end, _SUMMED):
             rows = slice(start, min(start + _SUMMED, end))
+            if table.uniform_weight == 0.0:
+                continue
             if table.uniform_weight is not None:
                 out[group] -= table.uniform_weight * table.loglik[rows].sum(axis=0, dtype=np.float64)
                 continue
