@@ -31,7 +31,7 @@ def losses(
 
     Parameters
     ----------
-    table : ExpertTable
+    table : ExpertTable or ShardedTable
         n rows, K domains.
     mixtures : (M, K) or (K,)
         Shares >= 0, in the order of the table's domains; or one `Mixture` of the same domains.

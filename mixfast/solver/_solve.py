@@ -48,8 +48,8 @@ def solve(
 
     Parameters
     ----------
-    table : ExpertTable
-        n rows, K domains.
+    table : ExpertTable or ShardedTable
+        n rows, K domains; one file or arrays, or a folder of parts.
     region : Region, optional
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     kl : float, default 0
@@ -66,9 +66,11 @@ def solve(
         Status and gap describe the returned iterate, which may be far from the optimum after 100 steps.
     backend : {"auto", "cpu", "reference", "cuda"}
         "auto" computes on the device that holds the table. "cuda" copies a table from CPU memory to the GPU for the solve (the solution
-        keeps that copy), or streams it in every sweep if it does not fit. "reference" computes in plain numpy, slowly.
+        keeps that copy), or streams it in every sweep if it does not fit; blocks of a folder are always streamed. "reference" computes in
+        plain numpy, slowly, and takes no folder.
     start : Mixture, dict or (K,) array, optional
-        Mixture to start from; one near the answer saves steps. It is projected onto the region.
+        Mixture to start from; one near the answer saves steps. It is projected onto the region. With at least 1e7 rows, a start that is
+        still optimal costs one sweep.
     wear : float, optional
         Count repeated tokens for less than new ones. A domain of share w is read w / u times, where u is the share that one epoch of it
         fills. If that is more than once, it counts as the share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. `wear` is the number of
@@ -76,7 +78,7 @@ def solve(
         well, so allow more epochs in the region if `wear` is to limit repetition. The loss is then the loss of the effective
         shares; the problem stays convex, and the gap stays a proof. For log-likelihoods only.
     threads : int, optional
-        CPU threads; by default MIXFAST_NUM_THREADS, or all available up to 16. The answer does not depend on the number.
+        CPU threads (of each rank); by default MIXFAST_NUM_THREADS, or all available up to 16. The answer does not depend on the number.
     max_iter : int, default 200
         Newton steps over all rows.
 
@@ -103,7 +105,7 @@ def solve(
     Notes
     -----
     The table is not copied. The solver needs additional memory of 1/10 of its size, or 50 MB if that is more. Cost: about six sweeps of
-    the rows, because most of the search uses samples of them (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
+    the rows, because most of the search uses samples of them; two or three with at least 1e7 rows (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
 
     References
     ----------
