@@ -15,7 +15,7 @@ import socket
 import struct
 import weakref
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import NamedTuple
 
 from mixfast.ranks._hand import Alarm, Events
@@ -55,14 +55,13 @@ class Watch:
         self.gone: dict[int, Gone] = {}
         self.last_word: bytes | None = None
         self._rank, self._events = ranks.rank, events
-        self._closed, self._lock = Event(), Lock()
+        self._closed = Event()
         self._links: dict[int, socket.socket] = {}
         if ranks.rank == 0:
             self._invite(ranks)
         else:
             self._follow(ranks)
-        with self._lock:
-            _OPEN.add(self)
+        _OPEN.add(self)
         Thread(target=_listen, args=(weakref.ref(self), dict(self._links)), name="mixfast watch", daemon=True).start()
 
     def describe(self, rank: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from rank_threads import ThreadRanks, in_threads
 
 from mixfast.errors import RankError, TableError
-from mixfast.ranks import OneRank, Team, led, run
+from mixfast.ranks import MpiRanks, OneRank, Team, led, run
 
 
 def scaled(state, values, factor):
@@ -192,3 +192,32 @@ def test_a_team_that_is_sent_becomes_the_team_of_the_receiver():
 def test_tables_loaded_within_run_belong_to_its_team():
     assert in_threads(2, lambda ranks: run(lambda team: Team.of(None) is team, ranks)) == [True, True]
     assert Team.of(None).alone
+
+
+class Communicator:
+    """The methods of a communicator of mpi4py that are used, for a thread."""
+
+    def __init__(self, ranks):
+        self.ranks = ranks
+
+    def Get_rank(self):
+        return self.ranks.rank
+
+    def Get_size(self):
+        return self.ranks.size
+
+    def Allgather(self, mine, every):
+        every[:] = b"".join(self.ranks.all_gather(bytes(mine)))
+
+    def Bcast(self, buffer, root):
+        buffer[:] = self.ranks.all_gather(bytes(buffer))[root]
+
+
+def test_a_communicator_of_mpi_carries_the_ranks():
+    def work(ranks):
+        over_mpi = MpiRanks(Communicator(ranks))
+        answer = run(lambda team: [each.tolist() for each in team.each(scaled, np.ones(1), 2.0)], over_mpi)
+        Team.of(over_mpi).close()
+        return answer
+
+    assert in_threads(3, work) == [[[2.0], [3.0], [4.0]]] * 3
