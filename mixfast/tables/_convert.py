@@ -6,7 +6,7 @@ The rows of the input are read in ranges. The memory does not grow with the numb
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.folders import replacing_folder
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted
 from mixfast._text.progress import advance, working
 from mixfast.errors import AlignmentError, TableError
 from mixfast.tables._group_pass import Groups, read_groups
 from mixfast.tables._names import default_names, unit_of
-from mixfast.tables._parts import VECTORS
 from mixfast.tables._rounding import Rounding
 from mixfast.tables._rows_in import Input, RowsIn, read_input
 from mixfast.tables._sequence_pass import Sequences, read_sequences
 from mixfast.tables._values import checked_block
+from mixfast.tables._vectors_in import checked_vector, common_vectors
 from mixfast.tables.formats._folder import part_name
 from mixfast.tables.formats._manifest import Manifest, PartEntry, manifest_of
 from mixfast.tables.formats._rows_out import RowsOut, write_rows
@@ -37,12 +37,6 @@ _PIECE = 1 << 22
 _MULTIPLE = 512
 # Bytes of log-likelihoods of a part, if no number of parts is given.
 _PART_BYTES = 1e9
-# What a value of a vector must be.
-_VALID: dict[str, tuple[str, Callable[[NDArray[Any]], NDArray[np.bool_]]]] = {
-    "weight": ("a finite number of at least 0", lambda x: (x >= 0) & (x < np.inf)),
-    "length": ("a finite number above 0", lambda x: (x > 0) & (x < np.inf)),
-    "bytes": ("a number of at least 0", lambda x: x >= 0),
-}
 
 
 class Piece(NamedTuple):
@@ -172,7 +166,7 @@ class _Conversion:
         self._orders = [_order(file.domains, self.domains) for file in self.files]
         self.n_rows = sum(file.n_rows for file in self.files)
         self.dtype = np.dtype(dtype) if dtype is not None else np.result_type(*(f.dtypes["loglik"] for f in self.files))
-        self._vectors = _common_vectors(self.files, grouped=group_names is not None)
+        self._vectors = common_vectors(self.files, grouped=group_names is not None)
         self.groups: Groups = read_groups(inputs, self._ranges, group_names)
         self.sequences: Sequences | None = None
         if any("sequence" in file.dtypes for file in self.files):
@@ -304,21 +298,8 @@ class _Conversion:
         elif key == "sequence" and self.sequences is not None:
             found = self.sequences.ids(self.files[piece.file], piece.file, piece.first, piece.last)
         else:
-            found = self._vector(key, piece)
+            found = checked_vector(self.files[piece.file], key, piece.first, piece.last)
         return found[chosen]
-
-    def _vector(self, key: str, piece: Piece) -> NDArray[Any]:
-        """Return the weights, lengths or bytes of the rows of a piece."""
-        file = self.files[piece.file]
-        found = file.read(key, piece.first, piece.last)
-        expected, valid = _VALID[key]
-        wrong = np.flatnonzero(~valid(found))
-        if wrong.size:
-            row = int(wrong[0])
-            raise TableError(
-                f"{file.path}, row {piece.first + row}: {key} is {found[row]}, expected {expected}; correct it, or leave the row out"
-            )
-        return found
 
     def _values(self, piece: Piece, codes: NDArray[np.int32] | None, chosen: Any) -> NDArray[Any]:
         """Return checked log-likelihoods in the type of the output."""
@@ -348,9 +329,13 @@ class _Conversion:
         """Return weights over lengths of rows; None if they have neither."""
         weights: Any = 1.0
         if "weight" in self._vectors:
-            weights = self._vector("weight", piece)[chosen].astype(np.float64)
+            weights = checked_vector(self.files[piece.file], "weight", piece.first, piece.last)[chosen].astype(
+                np.float64
+            )
         if "length" in self._vectors:
-            weights = weights / self._vector("length", piece)[chosen].astype(np.float64)
+            weights = weights / checked_vector(self.files[piece.file], "length", piece.first, piece.last)[
+                chosen
+            ].astype(np.float64)
         return None if np.ndim(weights) == 0 else weights
 
     def summary(self, parts: int, n_bytes: int) -> Converted:
@@ -378,30 +363,6 @@ def _order(own: tuple[str, ...], domains: tuple[str, ...]) -> NDArray[np.intp] |
         return None
     places = {name: place for place, name in enumerate(own)}
     return np.array([places[name] for name in domains])
-
-
-def _common_vectors(files: Sequence[RowsIn], *, grouped: bool) -> dict[str, np.dtype[Any]]:
-    """Return the vectors of the output with their types, without groups and sequences; refuse one that only some files have."""
-    out = {}
-    for key in VECTORS:
-        has = [file for file in files if key in file.dtypes]
-        lacks = [file for file in files if key not in file.dtypes]
-        # A file without ids of sequences has one sequence for each row.
-        if has and lacks and key != "sequence" and not (key == "group" and grouped):
-            advice = "give --group-by-file to make each table a group, or " if key == "group" else ""
-            raise TableError(
-                f"{has[0].path} has {key}, but {listing(file.path for file in lacks)} {'has' if len(lacks) == 1 else 'have'} not: {advice}"
-                "give all tables the same keys"
-            )
-        if has and key not in ("group", "sequence"):
-            kinds = {"weight": "iuf", "length": "iuf", "bytes": "iu"}[key]
-            dtype = np.result_type(*(file.dtypes[key] for file in has))
-            if wrong := [file for file in has if file.dtypes[key].kind not in kinds] or (
-                has if dtype.kind not in kinds else []
-            ):
-                raise TableError(f"{wrong[0].path}: {key} is {wrong[0].dtypes[key]}, expected numbers")
-            out[key] = dtype
-    return out
 
 
 def read_inputs(paths: Sequence[str | os.PathLike[str]], *, task: Any = None, conditional: bool = False) -> list[Input]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mixfast._text.names import listing
 from mixfast._text.progress import advance, working
+from mixfast._text.visible import quote
 from mixfast.errors import TableError
 from mixfast.tables._whole import compare_listed, listed, read_whole
 from mixfast.tables.formats._manifest import FILE, Manifest
@@ -28,7 +29,7 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
     manifest = Manifest.read(folder)
     if manifest is None:
         raise TableError(
-            f"{folder} has no {FILE}, which holds the hashes of its parts; `mixfast table pack {folder} --parts N` writes a folder that has one"
+            f"{folder} has no {FILE}, which holds the hashes of its parts; `mixfast table pack {quote(str(folder))} --parts N --out NEW` writes a folder that has one"
         )
     found = listed(folder)
     compare_listed(manifest, folder, found)
