@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import listing, shown
+from mixfast._text.names import counted, listing, shown
+from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST
 from mixfast._text.numbers import size as size_text
 from mixfast._text.visible import quote
@@ -28,11 +29,9 @@ from mixfast.tables._whole import Whole
 
 # Numbers that a rank adds to its part of a sum: smallest and largest value, smallest row maximum, and how many blocks it has visited.
 _SEEN = 4
-
-
 # Attributes of an `ExpertTable` whose size is the number of rows, and methods that copy rows.
-_IN_MEMORY = {
-    *(
+_IN_MEMORY = frozenset(
+    [
         "loglik",
         "values",
         "weight",
@@ -43,9 +42,11 @@ _IN_MEMORY = {
         "group_offsets",
         "row_weight",
         "weights_near",
-    ),
-    *("rows", "to", "save"),
-}
+        "rows",
+        "to",
+        "save",
+    ]
+)
 
 
 class ShardedTable:
@@ -62,6 +63,16 @@ class ShardedTable:
         Its files, in the order of the rows.
     team : Team
         The processes that share the rows.
+
+    Notes
+    -----
+    A block is a fixed range of rows of one part, which depends on the table alone: about n K / 256 elements, at least 2^16 and at most
+    2^24, or whole row groups of parquet files. A rank reads consecutive blocks. Memory holds one block if its rows must be copied (by
+    group, a side of a split, parquet, arrays that are not aligned), and none if they are mapped.
+
+    The values of a block are checked when they are first read. Every sweep compares size, date and inode of each part with those when the
+    table was loaded. If the table is larger than half of the memory, every second sweep goes backwards, so that it begins with the rows
+    that are still in memory.
     """
 
     kind = "ce"
@@ -367,8 +378,18 @@ class ShardedTable:
     def __repr__(self) -> str:
         return (
             f"ShardedTable(ce, {self.n_rows} rows x {self.n_domains} domains, {self.dtype.name}, {size_text(self.nbytes)} in "
-            f"{len(self.parts)} part{'s' * (len(self.parts) != 1)}; domains: {some(self.domains, quote=False)})"
+            f"{counted(len(self.parts), 'part')}; domains: {some(self.domains, quote=False)})"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the groups of rows and the domains in a notebook."""
+        rows = [(name, f"{count:,}") for name, count in zip(self.group_names, self.group_rows.tolist(), strict=True)]
+        lines = [f"{counted(self.n_domains, 'domain')}: {listing(self.domains, limit=20)}"]
+        title = (
+            f"ShardedTable: {self.n_rows:,} rows x {self.n_domains:,} domains, {self.dtype.name}, {size_text(self.nbytes)} in "
+            f"{counted(len(self.parts), 'part')}"
+        )
+        return html_table(title, ["group", "rows"], rows, lines=lines, what="groups")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy on another rank belongs to the team of that rank; elsewhere it is alone and opens the parts itself.

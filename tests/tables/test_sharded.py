@@ -232,3 +232,12 @@ def test_some_rows_of_a_block_are_read_alone_and_checked(tmp_path, monkeypatch):
 
 def chosen_rows(block, row):
     return block.loglik(np.flatnonzero(np.arange(len(block.rows)) % 2 == row % 2))
+
+
+def test_a_notebook_shows_groups_and_parts(tmp_path):
+    table = ExpertTable.load(write_parts(tmp_path / "t", made()))
+    page = table._repr_html_()
+    assert "3,000 rows x 5 domains, float32" in page and "in 3 parts" in page and "group_2" in page
+    assert repr(table).startswith(
+        "ShardedTable(ce, 3000 rows x 5 domains, float32, 60 KB in 3 parts; domains: web, code"
+    )
