@@ -95,8 +95,9 @@ def few_sweeps(
     for sweep in range(max_iter + 1):
         began = perf_counter()
         found = objective.sums(at, hessian=every)
-        gap = limits.gap(found[1], at) if math.isfinite(found[1] @ at) else math.inf
-        gap += rounding_of_gap(objective, found[2], at)
+        # In a row that only an expert without a share explains, sums are infinite, and their rounding error is not a number.
+        finite = math.isfinite(found[0]) and math.isfinite(found[1] @ at)
+        gap = limits.gap(found[1], at) + rounding_of_gap(objective, found[2], at) if finite else math.inf
         trace.sweep(objective.rows, at.size, found[0], gap, nbytes=objective.nbytes, seconds=perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
