@@ -115,7 +115,7 @@ def few_sweeps(
         guide.correct(at, found)
         new = inside(guide, at, max(_AHEAD * gap, _ROOM * tol))
         every = 1 if _needs_hessian(guide, new - at, gap, tol) else 0
-        at = new
+        at = _whole(limits, new)
     if best is None:
         raise RuntimeError("no sweep was made")
     return best
@@ -129,6 +129,16 @@ def _skimmed(objective: Objective, w: Vector, inside: Solve, rough: float) -> Ve
         return w
     guide.correct(w, more.sums(w, hessian=1))
     return inside(guide, w, rough)
+
+
+def _whole(limits: Limits, w: Vector) -> Vector:
+    """Return w with a sum of exactly the total if there are group limits: the solution is certified at such shares, without another sweep."""
+    short = limits.total - math.fsum(w)
+    if limits.groups is None or short == 0.0:
+        return w
+    w = w.copy()
+    w[int(np.argmax(np.where(w < limits.high, w, -1.0)))] += short
+    return w
 
 
 def _thinned(rows: int, sampled: int) -> int:
