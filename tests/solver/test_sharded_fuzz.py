@@ -304,11 +304,11 @@ def small(monkeypatch):
         "optimise.working_set.SAMPLE_ROWS": 40,
     }.items():
         monkeypatch.setattr(f"mixfast._engine.{place}", value)
-    for name, value in {"_FEWEST": 64, "_ROWS": 8, "_RUN": 4}.items():
+    for name, value in {"_FEWEST": 64, "_ROWS": 8}.items():
         monkeypatch.setattr(f"mixfast.tables._plan.{name}", value)
 
 
-# A row of all rows was explained only by an expert without a share: the gap of the first sweep was NaN (1002).
-@pytest.mark.parametrize("seed", [1002, 1003, 1005])
+# A row was explained only by an expert without a share: the gap of the first sweep was NaN (1002), or 1e173 and the search ended there (1043).
+@pytest.mark.parametrize("seed", [1002, 1003, 1043])
 def test_many_small_blocks_and_samples(seed, tmp_path, small):
     assert verify(seed, tmp_path / str(seed)) is None

@@ -87,10 +87,12 @@ def _in_few_sweeps(
     )
     if found.gap <= tol or found.steps >= max_iter:
         return found
-    start = found.w if math.isfinite(found.value) else w
+    # A gap above one nat a row is that of a row whose only expert the sample left without a share: no point to go on from.
+    lost = not (math.isfinite(found.value) and found.gap <= objective.total)
+    start = w if lost else found.w
     precise = objective.precise()
     search = Newton(precise, limits, None, tol=tol, trace=trace)
-    known = here if precise is objective and math.isfinite(found.value) else None
+    known = here if precise is objective and not lost else None
     more = search.minimise(start, known, max_iter - found.steps)
     more.steps += found.steps
     return more if more.gap < found.gap else found
