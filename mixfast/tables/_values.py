@@ -55,15 +55,20 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
             _refuse_bad_rows(values, refused, names, label)
         _refuse_dead_rows(values, refused, label)
     _refuse_absurd_rows(values, extremes, label)
-    if extremes[1] > _LOG_ONE_SLACK:
-        warnings.warn(
-            f"{label} goes up to {extremes[1]:.6g}, but the log of a probability is at most 0: fine for "
-            "log densities; otherwise check that the values are natural log-probabilities",
-            MixfastWarning,
-            stacklevel=3,
-        )
+    warn_above_one(extremes[1], label, stacklevel=4)
     _warn_if_wide(values, label)
     return Checked(values, names, extremes)
+
+
+def warn_above_one(largest: float, label: str, *, stacklevel: int) -> None:
+    """Warn if the largest log-likelihood is that of a density, or a mistake."""
+    if largest > _LOG_ONE_SLACK:
+        warnings.warn(
+            f"{label} goes up to {largest:.6g}, but the log of a probability is at most 0: fine for "
+            "log densities; otherwise check that the values are natural log-probabilities",
+            MixfastWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def checked_block(

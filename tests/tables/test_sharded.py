@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sharded import DOMAINS, block_sums, made, rows_of, write_parts
 
 from mixfast import ExpertTable
-from mixfast.errors import TableError
+from mixfast.errors import MixfastWarning, TableError
 from mixfast.tables import PartEntry, _opening, _parts, manifest_of
 from mixfast.tables._tree import Tree, node_places
 
@@ -135,6 +136,17 @@ def test_the_memory_of_a_sweep_does_not_grow_with_the_rows(tmp_path):
 
 def count_of(block):
     return np.array([block.table.loglik.shape[0]], dtype=np.float64)
+
+
+def test_values_above_the_log_of_a_probability_are_warned_of_once_all_rows_were_seen(tmp_path):
+    arrays = {"loglik": made(n=2000)["loglik"]}
+    arrays["loglik"][7, 2] = 0.5
+    table = ExpertTable.load(write_parts(tmp_path / "t", arrays, cuts=(0, 1000, 2000)))
+    with pytest.warns(MixfastWarning, match=r"loglik of .* goes up to 0\.5, but the log of a probability is at most 0"):
+        table.reduce(count_of, size=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table.reduce(count_of, size=1)
 
 
 def test_a_sample_reads_its_rows_only(tmp_path, monkeypatch):
