@@ -10,7 +10,7 @@ Files, in reading order
     `squared_error.py`: regression experts, by one Gram matrix.
     `kl.py`: the KL term to a prior; `wear.py`, `worn.py`: repeated tokens that are worth less. Both wrap another objective.
     `guide.py`: a sample of very many rows, corrected to match all of them at one point.
-    `blocks_of_rows.py` and `sharded_rows.py`: tables of several parts, summed block by block by all ranks.
+    `block_sums.py`, `blocks_of_rows.py`, `sharded_rows.py`: tables of several parts, summed block by block by all ranks.
     `forms.py`: objectives as functions of linear forms, for the interior point method with many domains and few rows.
     `exponentials.py`: objectives of log-linear laws. `pieces.py`: several functions whose maximum is minimised.
     `log_sum_exp.py`: a slow method for rows on which exp underflows.

@@ -11,15 +11,8 @@ import numpy as np
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, RowObjective, works_wide
-from mixfast._engine.objectives.blocks_of_rows import (
-    Blocks,
-    GroupLossesAt,
-    Recounted,
-    Spec,
-    expert_losses_of_block,
-    group_sums_of_block,
-    same_columns,
-)
+from mixfast._engine.objectives.block_sums import Spec, expert_losses_of_block, group_sums_of_block
+from mixfast._engine.objectives.blocks_of_rows import Blocks, GroupLossesAt, Recounted, same_columns
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.guide import guide_rows
 from mixfast._engine.objectives.pieces import GroupGuide, Values
