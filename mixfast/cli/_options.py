@@ -168,7 +168,8 @@ def add_measures(group: Group, replicates: int | None, why: str) -> None:
         "--threads",
         metavar="N",
         type=whole(1),
-        help="CPU threads; the result does not depend on them (default: all CPUs, at most 16)",
+        help="CPU threads; the result does not depend on them (default: all CPUs, at most 16; torchrun divides them "
+        "among the processes of a machine)",
     )
     group.add_argument("--replicates", metavar="N", type=whole(2), default=replicates, help=why)
     group.add_argument("--no-intervals", action="store_true", help="do not compute bootstrap intervals of the shares")

@@ -268,7 +268,7 @@ def _verify(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.table):
         # A missing path is refused by its reason.
         os.stat(args.table)
-        raise InputError(f"{shown(args.table)} is not a folder of parts")
+        raise InputError(f"{shown(args.table)} is not a folder of parts: only the table.json of a folder holds hashes")
     with progress(f"reading {args.table}"):
         found = verify(args.table)
     total = sum(part.bytes for part in found.parts)

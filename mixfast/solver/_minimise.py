@@ -17,6 +17,7 @@ from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.sharded_rows import ShardedRows
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
+from mixfast._text.names import counted
 from mixfast.mixture import Mixture
 from mixfast.solver._problem import Problem
 
@@ -88,8 +89,9 @@ def _backend_name(problem: Problem) -> str:
         team = rows.table.team
         threads = thread_count(rows.given_threads)
         ranks = "" if team.alone else f"{team.size} ranks, "
-        return f"cuda ({ranks}streamed)" if rows.cuda else f"cpu ({isa()}, {ranks}{threads} threads)"
+        each = "" if team.alone else " each"
+        return f"cuda ({ranks}streamed)" if rows.cuda else f"cpu ({isa()}, {ranks}{counted(threads, 'thread')}{each})"
     if rows.device is None:
-        return f"cpu ({isa()}, {rows.threads} threads)"
+        return f"cpu ({isa()}, {counted(rows.threads, 'thread')})"
     streamed = "" if devices.is_tensor(rows.table.values) else ", streamed"
     return f"cuda ({devices.name(rows.device)}{streamed})"

@@ -85,7 +85,7 @@ FAULTS = {
     "an unknown group": (lambda: write_part(1, group=np.repeat([0, 2], 500)), "big/part-1.npz: group holds 2"),
     "compressed": (
         lambda: np.savez_compressed("big/part-1.npz", loglik=LOGLIK[1000:2000], **ARRAYS, group_names=NAMES),
-        "big/part-1.npz, key loglik is compressed, so that it cannot be mapped: write it again with mixfast table pack",
+        "big/part-1.npz, key loglik is compressed, so that it cannot be mapped: write the folder again with mixfast table pack big --parts N --out NEW",
     ),
     "predictions": (
         lambda: np.savez("big/part-1.npz", prediction=LOGLIK[:9], target=np.ones(9)),

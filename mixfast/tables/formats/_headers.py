@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from mixfast._text.arrays import Archive, Header, open_npz, read_header
 from mixfast._text.names import listing, named
 from mixfast.errors import TableError
 from mixfast.tables._names import checked_names
 from mixfast.tables._parts import VECTORS, Part, Stamp, Stored
-
-# What to do with a part that cannot be mapped.
-_PACK = "write it again with mixfast table pack, or with numpy.savez (uncompressed, C order, the byte order of this machine)"
 
 
 def read_npy_part(path: Path) -> Part:
@@ -21,7 +19,7 @@ def read_npy_part(path: Path) -> Part:
         stamp = Stamp.of(os.fstat(handle.fileno()))
         header = read_header(handle, str(path), TableError)
     header.check_size(stamp.size - header.start, str(path), TableError)
-    stored = _stored(header, header.start, str(path))
+    stored = _stored(path, header, header.start, str(path))
     _check_loglik(stored, str(path))
     return Part(path, stored.shape[0], stored.dtype, stamp, {"loglik": stored})
 
@@ -54,18 +52,24 @@ def _located(path: Path, archive: Archive, key: str) -> Stored:
     where = f"{path}, key {named(key)}"
     start = archive.stored_at(key)
     if start is None:
-        raise TableError(f"{where} is compressed, so that it cannot be mapped: {_PACK}")
+        raise TableError(f"{where} is compressed, so that it cannot be mapped: {_how_to_write(path)}")
     header = archive.header(key)
     if start + header.nbytes > os.stat(path).st_size:
         raise TableError(f"{where} is truncated: its values continue beyond the end of the file")
-    return _stored(header, start, where)
+    return _stored(path, header, start, where)
 
 
-def _stored(header: Header, start: int, where: str) -> Stored:
+def _stored(path: Path, header: Header, start: int, where: str) -> Stored:
     if not header.dtype.isnative or (header.fortran and len(header.shape) > 1 and min(header.shape) > 1):
         kind = "in Fortran order" if header.dtype.isnative else "in the byte order of other machines"
-        raise TableError(f"{where} is {kind}, so that it cannot be mapped: {_PACK}")
+        raise TableError(f"{where} is {kind}, so that it cannot be mapped: {_how_to_write(path)}")
     return Stored(header.dtype, header.shape, start)
+
+
+def _how_to_write(path: Path) -> str:
+    """Return what to do with a part that cannot be mapped."""
+    command = f"mixfast table pack {quote(str(path.parent))} --parts N --out NEW"
+    return f"write the folder again with {command}, or the part with numpy.savez or numpy.save (C order, the byte order of this machine)"
 
 
 def _check_loglik(stored: Stored, where: str) -> None:
