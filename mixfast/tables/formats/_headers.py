@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from shlex import quote
 
 from mixfast._text.arrays import Archive, Header, open_npz, read_header
 from mixfast._text.names import listing, named
+from mixfast._text.visible import quote
 from mixfast.errors import TableError
 from mixfast.tables._names import checked_names
 from mixfast.tables._parts import VECTORS, Part, Stamp, Stored
