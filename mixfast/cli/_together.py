@@ -13,6 +13,7 @@ from os import _exit as exit_at_once
 from typing import TextIO, cast
 
 from mixfast._text.interrupts import remove_unfinished
+from mixfast.cli._console import tell
 from mixfast.cli._streams import Stream
 from mixfast.errors import MixfastError
 from mixfast.ranks import LeaderLost, Team, from_environment, rank_and_size, run
@@ -89,5 +90,6 @@ def _leave(status: int) -> None:
 
 def _aloud(message: str, stderr: TextIO | None) -> int:
     if stderr is not None:
-        print(f"mixfast: error: {message}", file=stderr)
+        with redirect_stderr(stderr):
+            tell(f"error: {message}")
     return _REFUSED

@@ -492,6 +492,17 @@ def test_wrong_tables_are_refused(refused, folder, command):
     check("nothing", "holds no table")
 
 
+def test_a_solve_starts_from_an_earlier_answer(good, solved, refused, tmp_path):
+    (tmp_path / "start.yaml").write_text("web: 0.5\ncode_c: 0.5\n")
+    free, given = solved("plain.npz"), solved("plain.npz", "--start", str(tmp_path / "start.yaml"))
+    assert given["status"] == "optimal"
+    assert given["value"] == pytest.approx(free["value"], abs=1e-8)
+    assert given["mixture"] == pytest.approx(free["mixture"], abs=1e-3)
+    (tmp_path / "other.yaml").write_text("web: 0.5\nbread: 0.5\n")
+    assert "bread" in refused("solve", "plain.npz", "--start", str(tmp_path / "other.yaml"))
+    assert "--start" in refused("solve", "plain.npz", "--method", "eg-paper", "--start", str(tmp_path / "start.yaml"))
+
+
 def test_the_loops_of_the_paper_report_the_gap_of_the_iterate_that_they_keep(run, refused):
     table = ExpertTable.load("long.npz")
     for method in solver.PAPER_LOOPS:
