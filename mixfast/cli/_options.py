@@ -127,10 +127,15 @@ def add_table(parser: argparse.ArgumentParser) -> None:
 def add_table_options(parser: Group) -> None:
     """Add the options for folders of the MixMin code."""
     parser.add_argument(
-        "--task", metavar="NAME", action="append", help="for folders: task to read (repeatable; each becomes a group)"
+        "--task",
+        metavar="NAME",
+        action="append",
+        help="for folders of the MixMin code: task to read (repeatable; each becomes a group)",
     )
     parser.add_argument(
-        "--conditional", action="store_true", help="for folders: subtract the log-likelihood of the prompt"
+        "--conditional",
+        action="store_true",
+        help="for folders of the MixMin code: subtract the log-likelihood of the prompt",
     )
 
 

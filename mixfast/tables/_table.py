@@ -278,9 +278,9 @@ class ExpertTable(Frozen):
               ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert, as in the
               MixMin code, with a warning if those of another expert differ.
         task : str or sequence of str, optional
-            Task in a folder; several tasks make one group each. Needed only if the folder has several.
+            Task in a folder of the MixMin code; several tasks make one group each. Needed only if the folder has several.
         conditional : bool
-            For a folder: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
+            For a folder of the MixMin code: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
         ranks : Ranks or Team, optional
             For a folder of parts: the processes that share its rows; by default this process alone.
 
