@@ -158,7 +158,8 @@ class Blocks(RowObjective):
         out = self.table.reduce(sums_of_block, self.spec, w, columns, hessian, coarse, size=length)
         if columns is None and (self.spec.weight > 0.0).all():
             self._points.add(w, out[:groups].copy())
-        self._total = float(self.spec.weight @ out[groups : 2 * groups])
+        # The scale of gaps: a sample may have only rows of weight 0.
+        self._total = float(self.spec.weight @ out[groups : 2 * groups]) or 1.0
         self._extremes = self.table.extremes
         curvature = out[2 * groups + size :].reshape(size, size) if hessian else None
         return float(self.spec.weight @ out[:groups]), out[2 * groups : 2 * groups + size], curvature

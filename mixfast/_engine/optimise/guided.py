@@ -95,9 +95,7 @@ def few_sweeps(
     for sweep in range(max_iter + 1):
         began = perf_counter()
         found = objective.sums(at, hessian=every)
-        # In a row that only an expert without a share explains, sums are infinite, and their rounding error is not a number.
-        finite = math.isfinite(found[0]) and math.isfinite(found[1] @ at)
-        gap = limits.gap(found[1], at) + rounding_of_gap(objective, found[2], at) if finite else math.inf
+        gap = limits.gap(found[1], at) + rounding_of_gap(objective, found[2], at) if _finite(found, at) else math.inf
         trace.sweep(objective.rows, at.size, found[0], gap, nbytes=objective.nbytes, seconds=perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
@@ -127,8 +125,16 @@ def _skimmed(objective: Objective, w: Vector, inside: Solve, rough: float) -> Ve
     count = min(_SKIMMED_ROWS * guide.rows, round(_SKIMMED * objective.rows))
     if count < 2 * guide.rows or (more := objective.skimmed(count)) is None:
         return w
-    guide.correct(w, more.sums(w, hessian=1))
+    found = more.sums(w, hessian=1)
+    if not _finite(found, w):
+        return w
+    guide.correct(w, found)
     return inside(guide, w, rough)
+
+
+def _finite(found: Sums, w: Vector) -> bool:
+    """Whether no row is explained only by an expert without a share; if one is, sums are infinite, and their rounding error is not a number."""
+    return math.isfinite(found[0]) and math.isfinite(found[1] @ w)
 
 
 def _whole(limits: Limits, w: Vector) -> Vector:
