@@ -313,3 +313,14 @@ def small(monkeypatch):
 @pytest.mark.parametrize("seed", [1002, 1003, 1043, 2076])
 def test_many_small_blocks_and_samples(seed, tmp_path, small):
     assert verify(seed, tmp_path / str(seed)) is None
+
+
+def test_worst_starts_again_where_the_sample_left_a_rows_only_expert_without_a_share(small):
+    rng = np.random.default_rng(58)
+    rows = rng.normal(size=(1200, 4))
+    rows[:, 3] = -50.0
+    rows[[500, 1001]] = [-np.inf, -np.inf, -np.inf, -1.0]
+    table = ExpertTable.from_loglik(rows, group=np.arange(1200) % 2)
+    solution = solve(table, objective="worst")
+    assert solution.status == "optimal"
+    check(table, None, solution, objective="worst")

@@ -117,6 +117,7 @@ def _guided(
 ) -> tuple[Minimum, Vector]:
     """Minimise over very many rows in few sweeps: like `guided.few_sweeps`, for the largest function."""
     best: tuple[Minimum, Vector] | None = None
+    start = w
     if guide.matched is None:
         small = pieces.sample()
         found, weight = _descend(
@@ -137,22 +138,23 @@ def _guided(
         w, weight, began = inner.w, proof, perf_counter()
         here = pieces.at(w, curved=curved)
         value, lagrangian, gap = _certified(here, limits, kl, w, proof)
+        gap = gap if math.isfinite(value) and math.isfinite(gap) else math.inf
         trace.sweep(pieces.rows, w.size, value, gap, nbytes=pieces.nbytes, seconds=perf_counter() - began)
         before = math.inf if best is None else best[0].gap
         if best is None or gap < before:
             best = Minimum(w, value, lagrangian, gap, trace.steps, None, sweep), proof
         if gap <= tol or sweep == max_iter:
             return best
-        if sweep and not gap < _SLOW * before:
+        if not math.isfinite(gap) or (sweep and not gap < _SLOW * before):
             break
         # Hessians of all rows are computed in the first sweep, and again if they did not bring the gap close to the tolerance.
         guide.correct(w, here)
         curved, rough = gap > _CLOSE, max(_AHEAD * gap, _ROOM * tol)
     if best is None:
         raise RuntimeError("no sweep was made")
-    more = _descend(
-        pieces, limits, kl, best[0].w, best[1], trace, tol=tol, max_iter=max_iter - best[0].steps, whole=False
-    )
+    # A gap above one nat a row is that of a row whose only expert the sample left without a share: no point to go on from.
+    w, weight = (best[0].w, best[1]) if best[0].gap <= pieces.total else (start, None)
+    more = _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter - best[0].steps, whole=False)
     return more if more[0].gap < best[0].gap else best
 
 
