@@ -26,34 +26,56 @@ def forget(paths: list[Path]) -> None:
         os.close(descriptor)
 
 
+def _write(one: shards.Shards, folder: Path, copies: int) -> None:
+    """Write the parts of one copy, and copy them."""
+    paths = one.write(folder)
+    for number in range(len(paths), copies * len(paths)):
+        path = paths[number % len(paths)]
+        shutil.copyfile(path, folder / f"part-{number:05d}{path.suffix}")
+
+
 def run(
-    rows: float = 1e9, domains: int = 16, parts: int = 256, folder: str = "", threads: int = 0, ranks: int = 1
+    rows: float = 1e9,
+    domains: int = 16,
+    parts: int = 320,
+    copies: int = 5,
+    folder: str = "",
+    table: str = "",
+    threads: int = 0,
+    ranks: int = 1,
 ) -> int:
-    """Write the shards into a new folder inside `folder` (default: the folder for temporary files), and solve them."""
+    """Write the shards into a new folder inside `folder` (default: the folder for temporary files), and solve them.
+
+    The rows are `copies` copies of a smaller table, which are quicker to write and have the same optimum; the certificate is recomputed from
+    the first copy. `table` is a folder with these parts that is used as it is.
+    """
     threads = threads or max(1, facts.processors() // ranks)
     made = shards.Shards(int(rows), domains, parts)
+    one = shards.Shards(int(rows) // copies, domains, parts // copies)
     root = Path(tempfile.mkdtemp(prefix="mixfast-largest-", dir=folder or None))
     try:
         free = shutil.disk_usage(root).free
-        if free < 1.05 * made.nbytes:
+        if not table and free < 1.05 * made.nbytes:
             print(f"{made.nbytes / 1e9:.1f} GB of shards do not fit in {root}: {free / 1e9:.1f} GB are free")
             return 1
         began = time.perf_counter()
-        paths = made.write(root / "table")
+        where = Path(table) if table else root / "table"
+        if not table:
+            _write(one, where, copies)
         print(
             f"{made.rows} x {domains} float16, {made.nbytes / 1e9:.1f} GB in {parts} parts, {time.perf_counter() - began:.0f} s",
             flush=True,
         )
-        forget(paths)
-        report = scale.run(root / "table", ranks=ranks, threads=threads, repeats=2)
+        forget(shards.paths(where))
+        report = scale.run(where, ranks=ranks, threads=threads, repeats=2)
         first, second = report["seconds"]
-        note = f"{report['sweeps']} sweeps, {report['megabytes']:.0f} MB anonymous, {report['status']}"
+        note = f"{copies} copies of {one.rows:g} rows, {report['sweeps']} sweeps, {report['megabytes']:.0f} MB anonymous, {report['status']}"
         print(
             f"solved in {first:.1f} s from the disk, again in {second:.1f} s: {note}, gap {report['gap']:.1e}",
             flush=True,
         )
         began = time.perf_counter()
-        gap = shards.gap(root / "table", np.array(report["weights"]))
+        gap = shards.gap(where, np.array(report["weights"]), parts=one.parts)
         print(f"gap by the reference {gap:.1e} nats, {time.perf_counter() - began:.0f} s")
     finally:
         shutil.rmtree(root)
