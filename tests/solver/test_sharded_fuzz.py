@@ -24,6 +24,9 @@ BATCH = 4
 # Seeds that once failed: a second solve of the same table gave other bits (16), group losses came from float32 (10).
 ONCE_FAILED = (10, 16)
 
+# Minutes under sanitizers.
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Folder:
