@@ -169,7 +169,7 @@ def _two_ranks(case: Folder) -> dict[str, Any]:
     return report
 
 
-@contenders("scale", Contender("mixfast", _two_ranks, timer=reported))
+@contenders("scale", Contender("mixfast, two processes", _two_ranks, timer=reported))
 @cases("2e7x16", "2e8x16")
 def test_peers(measure: Any, folders: Folders, name: str, contender: Contender) -> None:
     """Two processes each. Peers stop at a gap of 1e-6, or after twelve times our seconds; the gap that they have reached is then printed."""

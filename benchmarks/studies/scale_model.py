@@ -67,7 +67,7 @@ def peers(found: dict[tuple[str, str, str], dict[str, Any]]) -> str:
     """Return the table of peers on two processes."""
     lines = []
     for (problem, contender, quantity), one in found.items():
-        ours = found.get((problem, "mixfast, 2 ranks", "to gap 1e-08"))
+        ours = found.get((problem, "mixfast, two processes", "to gap 1e-08"))
         if quantity != "to gap 1e-06" or ours is None:
             continue
         reached = float(one["gap"]) <= 1.01e-6
