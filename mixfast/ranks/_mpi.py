@@ -25,8 +25,8 @@ class MpiRanks:
 
     def __init__(self, comm: Any) -> None:
         self.comm = comm
-        self.rank = int(comm.Get_rank())
-        self.size = int(comm.Get_size())
+        self.rank: int = int(comm.Get_rank())
+        self.size: int = int(comm.Get_size())
         self._abandoned = False
         mpi = sys.modules.get("mpi4py.MPI")
         if mpi is not None and mpi.Query_thread() < mpi.THREAD_SERIALIZED:

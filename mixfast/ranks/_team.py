@@ -44,12 +44,14 @@ class Team:
     _made: ClassVar[dict[int, Team]] = {}
 
     def __init__(self, ranks: Ranks) -> None:
-        self.ranks = ranks
-        self.rank, self.size = ranks.rank, ranks.size
-        self.alone = self.size == 1
+        self.ranks: Ranks = ranks
+        self.rank: int = ranks.rank
+        self.size: int = ranks.size
+        self.alone: bool = self.size == 1
         self.state: dict[Any, Any] = {"rank": self.rank, "size": self.size}
-        self.leading = self.alone
-        self.steps = self.bytes_sent = 0
+        self.leading: bool = self.alone
+        self.steps: int = 0
+        self.bytes_sent: int = 0
         self._serving = self._answering = False
         self._last_key = 0
         self._forgotten: deque[int] = deque()

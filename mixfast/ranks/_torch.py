@@ -42,15 +42,15 @@ class TorchRanks:
                 "mixfast.ranks.from_environment() in processes that torchrun has started"
             )
         self.group = distributed.group.WORLD if group is None else group
-        self.rank = int(distributed.get_rank(group))
-        self.size = int(distributed.get_world_size(group))
+        self.rank: int = int(distributed.get_rank(group))
+        self.size: int = int(distributed.get_world_size(group))
         if self.rank < 0:
             raise BackendError("this process is not a member of the given process group: pass a group that contains it")
         # Such as "cpu:gloo,cuda:nccl". nccl alone needs tensors on the GPU of this process, in any thread.
         devices = {each.partition(":")[0] for each in str(distributed.get_backend_config(group)).split(",")}
         cpu = "cpu" in devices
         self._device = torch.device("cpu") if cpu else torch.device("cuda", torch.cuda.current_device())
-        self.abandoned = False
+        self.abandoned: bool = False
         # The last operation. If a thread of torch held the last reference to it when Python ends, the process would abort.
         self._last: Any = None
 

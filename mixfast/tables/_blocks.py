@@ -17,7 +17,7 @@ from mixfast.errors import TableError
 from mixfast.tables._names import decoded
 from mixfast.tables._opening import OpenParts
 from mixfast.tables._parts import Part, Readable, Stamp
-from mixfast.tables._plan import Run, planned, sampled_blocks, sampled_runs
+from mixfast.tables._plan import Plan, Run, planned, sampled_blocks, sampled_runs
 from mixfast.tables._sides import RowsOfBlock, Side
 from mixfast.tables._values import checked_block
 from mixfast.tables._whole import Whole
@@ -82,15 +82,18 @@ class Here:
         first: int,
         last: int,
     ) -> None:
-        self.whole, self.view, self._parts = whole, view, parts
+        self.whole: Whole = whole
+        self.view: View = view
+        self._parts = parts
         # Of the files as this rank sees them, by name; another machine may see other dates and inodes.
         self._stamps = stamps
         # Makes an ExpertTable, whose file imports this one.
         self.make = make
-        self.first, self.last = first, last
-        self.plan = planned(whole)
+        self.first: int = first
+        self.last: int = last
+        self.plan: Plan = planned(whole)
         self.memories: list[dict[Any, Any]] = [{} for _ in range(first, last)]
-        self.rows_before = np.concatenate(([0], np.cumsum(whole.rows)))
+        self.rows_before: NDArray[np.int64] = np.concatenate(([0], np.cumsum(whole.rows)))
         self._sweeps, self._step = 0, 1
         elements = int(whole.rows.sum()) * len(whole.domains)
         self._fits = elements * whole.parts[0].dtype.itemsize <= _IN_MEMORY * memory_bytes()
@@ -182,14 +185,16 @@ class Block:
     """
 
     def __init__(self, here: Here, index: int, runs: list[Run]) -> None:
-        self._here, self.index, self._runs = here, index, runs
-        number, self.first, _ = runs[0]
+        self._here, self._runs = here, runs
+        self.index: int = index
+        number, first, _ = runs[0]
+        self.first: int = first
         self.part: Path = here.whole.parts[number].path
-        self.start = int(here.rows_before[number]) + self.first
-        self.memory = here.memories[index - here.first]
+        self.start: int = int(here.rows_before[number]) + self.first
+        self.memory: dict[Any, Any] = here.memories[index - here.first]
         # Rows of a sample come from several parts, and are put into the order of the table when they are read.
         self._order = None if here.view.sampled else here.whole.orders[number]
-        self.columns = _columns(self._order, here.view.chosen)
+        self.columns: NDArray[np.int32] | None = _columns(self._order, here.view.chosen)
         self._rows: Rows | None = None
         self._table: Any = None
         self._loglik: NDArray[Any] | None = None
@@ -411,8 +416,12 @@ class Rows:
         codes: NDArray[np.int32] | None,
         weights: tuple[float | None, NDArray[np.float64] | None],
     ) -> None:
-        self._size, self.order, self.vectors, self.codes = size, order, vectors, codes
-        self.uniform, self.weight = weights
+        self._size = size
+        self.order: NDArray[np.intp] | None = order
+        self.vectors: dict[str, NDArray[Any]] = vectors
+        self.codes: NDArray[np.int32] | None = codes
+        self.uniform: float | None = weights[0]
+        self.weight: NDArray[np.float64] | None = weights[1]
 
     def __len__(self) -> int:
         return self._size if self.order is None else self.order.size

@@ -81,7 +81,7 @@ class ShardedTable:
 
     def __init__(self, whole: Whole, view: View, make: Callable[..., Any], team: Team | None = None) -> None:
         self._whole, self._view, self._make = whole, view, make
-        self.team = team if team is not None else Team.of(None)
+        self.team: Team = team if team is not None else Team.of(None)
         self._key: int | None = None
         self._checked: int | None = None
         self._weight_sums: Vector | None = None

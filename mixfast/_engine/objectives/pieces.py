@@ -129,7 +129,9 @@ class GroupGuide:
     guide: GroupGuide | None = None
 
     def __init__(self, sample: Pieces, total: float) -> None:
-        self.base, self.total, self.rows = sample, total, sample.rows
+        self.base: Pieces = sample
+        self.total: float = total
+        self.rows: int = sample.rows
         self.matched: Vector | None = None
         self._off: Values | None = None
 
