@@ -13,7 +13,7 @@ def content(folder):
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
-    before = set(interrupts.unfinished)  # those of tests that were not allowed to remove theirs
+    others = set(interrupts.unfinished)  # those of tests that were not allowed to remove theirs
     for text in ("old", "new"):
         with folders.replacing_folder(tmp_path / "table") as made:
             (made / f"{text}.txt").write_text(text)
@@ -22,7 +22,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
             assert str(made) in interrupts.unfinished
         assert content(tmp_path / "table") == {f"{text}.txt": text}
         assert os.listdir(tmp_path) == ["table"]
-    assert interrupts.unfinished == before
+    assert interrupts.unfinished == others
 
 
 def test_a_failure_changes_nothing(tmp_path, monkeypatch):
