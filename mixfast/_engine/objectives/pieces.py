@@ -74,10 +74,21 @@ class Pieces(Protocol):
         ...
 
 
-class GroupLosses:
-    """The losses of groups of rows."""
+class Losses:
+    """What the losses of groups have in common, wherever their rows are."""
 
     fragile = True
+
+    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
+        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
+        return out
+
+    def forms(self) -> Forms | None:
+        return None
+
+
+class GroupLosses(Losses):
+    """The losses of groups of rows."""
 
     def __init__(self, groups: list[Objective]) -> None:
         self.groups = groups
@@ -104,10 +115,6 @@ class GroupLosses:
         values, gradients = (np.array([part[i] for part in parts]) for i in range(2))
         return Values(values, gradients, np.array([part[2] for part in parts]) if curved else np.zeros(0))
 
-    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
-        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
-        return out
-
     def forms(self) -> Forms | None:
         if self.rows * self.groups[0].columns > ELEMENTS:
             return None
@@ -121,10 +128,9 @@ class GroupLosses:
         return GroupLosses([g.sample(SAMPLE_ROWS) if big else g for g, big in zip(self.groups, large, strict=True)])
 
 
-class GroupGuide:
+class GroupGuide(Losses):
     """Losses of groups on a sample of the rows, corrected to match those of all rows at one point: see `Guide`."""
 
-    fragile = True
     nbytes = 0
     guide: GroupGuide | None = None
 
@@ -150,13 +156,6 @@ class GroupGuide:
         values = found.values + off.values + (off.gradients + 0.5 * bend) @ moved
         curves = found.curves + off.curves if curved and off.curves.size else found.curves
         return Values(values, found.gradients + off.gradients + bend, curves)
-
-    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
-        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
-        return out
-
-    def forms(self) -> Forms | None:
-        return None
 
     def sample(self) -> GroupGuide:
         return self

@@ -13,9 +13,8 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, RowObjective, works_wide
 from mixfast._engine.objectives.block_sums import Spec, expert_losses_of_block, group_sums_of_block
 from mixfast._engine.objectives.blocks_of_rows import Blocks, GroupLossesAt, Recounted, same_columns
-from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.guide import guide_rows
-from mixfast._engine.objectives.pieces import GroupGuide, Values
+from mixfast._engine.objectives.pieces import GroupGuide, Losses, Values
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.wear import Wear
 from mixfast._engine.objectives.worn import Worn
@@ -133,10 +132,8 @@ class ShardedRows(TableRows):
         return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
 
 
-class BlockGroups:
+class BlockGroups(Losses):
     """The losses of the groups of a table of several parts, as `GroupLosses`; one sweep evaluates all of them."""
-
-    fragile = True
 
     def __init__(self, table: ShardedTable, spec: Spec, wear: Wear | None) -> None:
         self.table, self.spec, self.wear = table, spec, wear
@@ -172,13 +169,6 @@ class BlockGroups:
     def known_group_losses(self, mixtures: Matrix, usable: Columns | None) -> Matrix | None:
         """Return the losses (G, M) of effective shares (M, C) if the last sweeps were at these; None otherwise."""
         return self._points.find(mixtures) if same_columns(usable, self.spec.usable) else None
-
-    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
-        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
-        return out
-
-    def forms(self) -> Forms | None:
-        return None
 
     def sample(self) -> BlockGroups:
         return self.spread(_SAMPLED_GROUP * self.spec.weight.size)
