@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import limits, shards
 from benchmarks.peers import Unable, lacks, reported
+from benchmarks.peers.slsqp import Reached, on_simplex
 
 name, job, timer = "scipy SLSQP, dask", "scale", reported
 
@@ -22,15 +23,10 @@ def reason():
     return lacks("dask", "scipy")
 
 
-class _Reached(Exception):
-    pass
-
-
 def run(case):
     """Shares (K,) and a note."""
     import dask
     import dask.array as da
-    from scipy.optimize import minimize
 
     began = time.perf_counter()
     with dask.config.set(scheduler="threads", num_workers=case.processes):
@@ -55,20 +51,11 @@ def run(case):
             shares = np.maximum(w, 0.0) / np.maximum(w, 0.0).sum()
             state.update(shares=shares, gap=float(shares @ state["slope"] - state["slope"].min()))
             if state["gap"] <= case.gap or time.perf_counter() - began > case.patience:
-                raise _Reached
+                raise Reached
 
         try:
-            found = minimize(
-                loss,
-                np.full(k, 1.0 / k),
-                jac=True,
-                method="SLSQP",
-                bounds=[(0.0, 1.0)] * k,
-                constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(k)},
-                callback=iteration,
-                options={"ftol": 1e-16, "maxiter": 1000},
-            )
-        except _Reached:
+            found = on_simplex(loss, iteration, k)
+        except Reached:
             pass
         else:
             if "shares" not in state:

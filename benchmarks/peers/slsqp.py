@@ -19,14 +19,28 @@ def prepare(task):
     return task, task.problem.prob, task.problem.weight
 
 
-class _Reached(Exception):
+class Reached(Exception):
     pass
+
+
+def on_simplex(loss, iteration, k):
+    """Run SLSQP from equal shares; `loss` returns value and slope, and `iteration` raises `Reached` when it is enough."""
+    from scipy.optimize import minimize
+
+    return minimize(
+        loss,
+        np.full(k, 1.0 / k),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * k,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(k)},
+        callback=iteration,
+        options={"ftol": 1e-16, "maxiter": 1000},
+    )
 
 
 def run(ready):
     """Shares (K,)."""
-    from scipy.optimize import minimize
-
     task, prob, weight = ready
     k = prob.shape[1]
     last, least = {}, np.inf
@@ -45,21 +59,12 @@ def run(ready):
         least = float(shares @ last["slope"] - last["slope"].min()) * task.problem.scale
         last["shares"] = shares
         if least <= task.gap or time.perf_counter() - began > task.patience:
-            raise _Reached
+            raise Reached
 
     began = time.perf_counter()
     try:
-        found = minimize(
-            loss,
-            np.full(k, 1.0 / k),
-            jac=True,
-            method="SLSQP",
-            bounds=[(0.0, 1.0)] * k,
-            constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(k)},
-            callback=iteration,
-            options={"ftol": 1e-16, "maxiter": 1000},
-        )
-    except _Reached:
+        found = on_simplex(loss, iteration, k)
+    except Reached:
         if least <= task.gap:
             return last["shares"]
         raise Unable(f"gap {least:.1e} after {task.patience:g} s, asked for {task.gap:g}") from None
