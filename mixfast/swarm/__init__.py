@@ -21,7 +21,8 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 (the csv files).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
-(`read_mixtures`, `write_csv`) and the wording of doubts (`doubts_of_directions`).
+(`read_mixtures`, `write_csv`), what the name of a metric tells (`told_direction`, `told_unit`) and the wording of doubts
+(`doubts_of_directions`).
 """
 
 from mixfast.swarm._checks import SwarmError
@@ -29,6 +30,8 @@ from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
 from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions
+from mixfast.swarm._metric_names import told_direction as told_direction
+from mixfast.swarm._metric_names import told_unit as told_unit
 from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names
