@@ -35,6 +35,9 @@ class Measure:
     left_out : str
         Why this is no metric to keep, such as "aggregate of mmlu" or "moving average of the weights"; empty for a metric. Such a measure is
         taken only if it is asked for by its exact name.
+    told_apart : str
+        The name to use if other files measured this metric with other settings, such as ``arc_easy|5/acc,none`` with 5 examples in the
+        prompt; empty if the format has no such settings.
     """
 
     metric: str
@@ -46,6 +49,7 @@ class Measure:
     direction: str | None = None
     step: int | None = None
     left_out: str = ""
+    told_apart: str = ""
 
 
 @dataclass(frozen=True)
