@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from mixfast.readers.results._contents import Format
+from mixfast.readers.results._levanter import LEVANTER
 from mixfast.readers.results._lighteval import LIGHTEVAL
 from mixfast.readers.results._lm_eval import LM_EVAL
 from mixfast.readers.results._lm_eval_samples import LM_EVAL_SAMPLES
+from mixfast.readers.results._marin import MARIN
+from mixfast.readers.results._olmes import OLMES
+from mixfast.readers.results._olmo_core import OLMO_CORE
+from mixfast.readers.results._olmo_eval import OLMO_EVAL
 from mixfast.readers.results._trainer import TRAINER
 
-FORMATS: dict[str, Format] = {form.name: form for form in (LM_EVAL, LM_EVAL_SAMPLES, LIGHTEVAL, TRAINER)}
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        LM_EVAL,
+        LM_EVAL_SAMPLES,
+        LIGHTEVAL,
+        OLMES,
+        OLMO_EVAL,
+        OLMO_CORE,
+        LEVANTER,
+        MARIN,
+        TRAINER,
+    )
+}
 """Every format of results, by its name."""

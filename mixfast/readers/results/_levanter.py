@@ -1,0 +1,129 @@
+"""``eval_metrics.jsonl`` and ``tracker_metrics.jsonl`` of levanter: the losses of tagged validation sets, one line for each evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
+from mixfast.readers.results._numbers import as_number, as_step
+from mixfast.readers.results._source import Source
+
+_TIMES = ("loading_time", "total_time")
+_BATCHES = "levanter's bits per byte are means over batches, weighted by tokens: compare runs with the same batch size of evaluation only"
+# levanter counts losses in nats per token.
+_UNITS = {"loss": "nats_per_token", "bpb": "bits_per_byte"}
+
+
+def _fits(source: Source) -> bool:
+    if source.kind not in ("jsonl", "json"):
+        return False
+    first = next((found for _, found in source.lines()), None) if source.kind == "jsonl" else source.document
+    if not isinstance(first, Mapping):
+        return False
+    if isinstance(first.get("summary"), Mapping) and set(first) <= {"config", "summary"}:
+        return True
+    return "step" in first and any(_is_evaluated(key) for key in first)
+
+
+def _is_evaluated(name: str) -> bool:
+    """Whether a name is that of a validation set: ``eval/...``, ``eval_dropless/...``, or lm-eval's inside training."""
+    root, slash, _ = name.partition("/")
+    return bool(slash) and (root.startswith("eval") or root in ("lm_eval", "labeled_eval"))
+
+
+def _read(source: Source, wanted: Wanted) -> Contents:
+    # After a restart steps repeat: of two lines for one step the later holds.
+    latest: dict[tuple[str, int | None], float] = {}
+    repeated: set[int] = set()
+    text: dict[str, None] = {}
+    bookkeeping: dict[str, None] = {}
+    errors: dict[tuple[str, int | None], float] = {}
+    entries = source.lines() if source.kind == "jsonl" else iter([(1, source.document)])
+    for number, entry in entries:
+        step, found = _evaluation(entry, number)
+        for name, value in found.items():
+            if name in ("step", "_step") or not _is_evaluated(name) or name.endswith(_TIMES):
+                bookkeeping[name] = None
+                continue
+            measured = as_number(value)
+            if measured is None:
+                text[name] = None
+            elif "_stderr" in name.rpartition("/")[2]:
+                errors[name.replace("_stderr", ""), step] = measured
+            else:
+                if latest.get((name, step), measured) != measured and step is not None:
+                    repeated.add(step)
+                latest[name, step] = measured
+    why = left_out({name for name, _ in latest})
+    measures = [
+        Measure(
+            name,
+            value,
+            step=step,
+            unit=unit_of(name),
+            direction=None if unit_of(name) is None else "min",
+            stderr=errors.get((name, step)),
+            left_out=why[name],
+        )
+        for (name, step), value in latest.items()
+    ]
+    notes = [_BATCHES] if any(measure.unit == "bits_per_byte" for measure in measures) else []
+    if repeated:
+        notes.append(
+            f"{len(repeated)} step{'s are' if len(repeated) > 1 else ' is'} in the file twice with other values, as after a restart: the later "
+            "line was taken"
+        )
+    return Contents(measures, text=tuple(text), bookkeeping=tuple(bookkeeping), notes=tuple(notes))
+
+
+def _evaluation(entry: Any, number: int) -> tuple[int | None, Mapping[str, Any]]:
+    """Return the step and the values of a line; those of a tracker are under ``summary``."""
+    if not isinstance(entry, Mapping):
+        raise ResultsError(f"line {number}: expected a mapping of names to numbers")
+    found = entry.get("summary", entry)
+    if not isinstance(found, Mapping):
+        raise ResultsError(f"line {number}: 'summary' must be a mapping of names to numbers")
+    return as_step(found.get("step", found.get("_step"))), found
+
+
+def left_out(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name why it is no metric to keep; empty for a leaf of the tree of validation sets.
+
+    levanter writes the mean over all sets below a tag under names that differ from those of a leaf only by what stands below them:
+    ``eval/paloma/bpb`` is a mean if there is ``eval/paloma/c4_en/bpb``.
+    """
+    given = list(names)
+    parents = {
+        ("/".join(parts[:depth]), parts[-1])
+        for parts in (name.split("/") for name in given)
+        if "ema" not in parts[1:2]
+        for depth in range(1, len(parts) - 1)
+    }
+    return {name: _why(name, parents) for name in given}
+
+
+def _why(name: str, parents: set[tuple[str, str]]) -> str:
+    tag, _, metric = name.rpartition("/")
+    if tag.split("/")[1:2] == ["ema"]:
+        return "moving average of the weights"
+    if name.startswith("lm_eval/averages/"):
+        return "mean of tasks that differ between evaluations"
+    if metric.startswith(("macro_", "micro_")) or (tag, metric) in parents:
+        return f"mean over the sets of {tag}"
+    return ""
+
+
+def unit_of(name: str) -> str | None:
+    """Return the unit that levanter defines for a metric."""
+    metric = name.rpartition("/")[2].removeprefix("macro_").removeprefix("micro_")
+    return None if name.startswith("lm_eval/") else _UNITS.get(metric)
+
+
+LEVANTER = Format(
+    "levanter",
+    'lines of "step" and names such as "eval/paloma/c4_en/bpb"',
+    ("eval_metrics.jsonl", "tracker_metrics.jsonl"),
+    _fits,
+    _read,
+)
