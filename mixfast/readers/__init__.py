@@ -13,6 +13,9 @@ Read `_read`, which checks every file; `_forms`, which finds the shares in each 
 files.
 """
 
+from mixfast.readers._collect_report import CollectReport
+from mixfast.readers._collected import Collected
+from mixfast.readers._metrics import metrics
 from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
 from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
@@ -20,5 +23,19 @@ from mixfast.readers._olmix_generate import OlmixGeneration as OlmixGeneration
 from mixfast.readers._olmix_generate import olmix_generate
 from mixfast.readers._read import FORMATS, Reading, read
 from mixfast.readers._read import format_of as format_of
+from mixfast.readers.results._contents import ResultsError
 
-__all__ = ["FORMATS", "Reading", "doremi", "olmix", "olmix_generate", "olmo_core", "read", "regmix"]
+__all__ = [
+    "FORMATS",
+    "CollectReport",
+    "Collected",
+    "Reading",
+    "ResultsError",
+    "doremi",
+    "metrics",
+    "olmix",
+    "olmix_generate",
+    "olmo_core",
+    "read",
+    "regmix",
+]

@@ -21,15 +21,19 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 (the csv files).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
-(`read_mixtures`, `write_csv`), what the name of a metric tells (`told_direction`, `told_unit`) and the wording of doubts
-(`doubts_of_directions`).
+(`read_mixtures`, `write_csv`), the wording of doubts (`doubts_of_directions`), and what names of columns and metrics tell (`told_direction`,
+`told_unit`, `in_doubt`, `is_bookkeeping`, `is_by_product`).
 """
 
 from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._columns import is_bookkeeping as is_bookkeeping
+from mixfast.swarm._columns import is_by_product as is_by_product
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
+from mixfast.swarm._files import read_columns as read_columns
 from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions
+from mixfast.swarm._metric_names import in_doubt as in_doubt
 from mixfast.swarm._metric_names import told_direction as told_direction
 from mixfast.swarm._metric_names import told_unit as told_unit
 from mixfast.swarm._names import align_names as align_names

@@ -275,3 +275,10 @@ def _plain(column: Iterable[object]) -> Sequence[object]:
         if hasattr(column, method):
             return cast("Sequence[object]", getattr(column, method)())
     return list(column)
+
+
+def read_columns(source: Source, what: str) -> dict[str, Sequence[object]]:
+    """Return the cells of the columns of a table in a file, as `read_frame` takes them."""
+    raw = read_csv(source, what)
+    refuse_repeated(raw.names, f"{raw.where}: names of columns")
+    return {name: raw.cells(at) for at, name in enumerate(raw.names)}

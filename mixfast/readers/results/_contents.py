@@ -38,6 +38,8 @@ class Measure:
     told_apart : str
         The name to use if other files measured this metric with other settings, such as ``arc_easy|5/acc,none`` with 5 examples in the
         prompt; empty if the format has no such settings.
+    version : str
+        Version of the task; empty if the file does not tell. Values of different versions are named, because they may not be comparable.
     """
 
     metric: str
@@ -50,6 +52,7 @@ class Measure:
     step: int | None = None
     left_out: str = ""
     told_apart: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class Format:
         Whether an opened file has this format; it must not read more than the file's `Source` has read, or one line.
     read : callable
         Raises ResultsError, without the name of the file.
+    samples : bool
+        Whether its files hold samples, which are read only if the caller asks for them.
     """
 
     name: str
@@ -124,3 +129,4 @@ class Format:
     files: tuple[str, ...]
     fits: Callable[[Source], bool]
     read: Callable[[Source, Wanted], Contents]
+    samples: bool = False

@@ -1,0 +1,184 @@
+"""Collected: the metrics of runs, as they stand in the files of evaluations, with a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.frozen import Frozen
+from mixfast._text.names import counted, listing
+from mixfast.errors import BackendError
+from mixfast.readers._collect_report import CollectReport
+from mixfast.readers.results._contents import ResultsError
+from mixfast.swarm import Swarm, write_csv
+
+LONG = ("run", "metric", "value", "stderr", "n", "unit", "direction", "step", "source", "mark")
+"""The columns of the long table."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Collected(Frozen):
+    """Hold metrics of runs as a long table: one entry for each run and metric.
+
+    Attributes
+    ----------
+    run, metric : tuple of str
+        One entry for each measure.
+    value : ndarray of float64
+        NaN if the file has the metric without a value, or with an infinite one.
+    stderr : ndarray of float64
+        Standard errors, NaN if the file has none.
+    n, step : tuple of int or None
+        Number of examples, and training step.
+    unit, direction : tuple of str
+        Empty if unknown; directions are "min" and "max".
+    source : tuple of str
+        The file that each value is from.
+    mark : tuple of str
+        "diverged" for the runs far outside the others, otherwise empty.
+    runs, metrics : tuple of str
+        All of them, in the order in which they were found.
+    directions, units : dict of str to str
+        Of the metrics for which they are known.
+    mixtures : dict of str to dict of str to float
+        Shares of the runs whose files hold them.
+    folders : dict of str to str
+        The folder that the files of each run share.
+    report : CollectReport
+        What was kept, what was left out and why; print it.
+    """
+
+    run: tuple[str, ...]
+    metric: tuple[str, ...]
+    value: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    n: tuple[int | None, ...]
+    unit: tuple[str, ...]
+    direction: tuple[str, ...]
+    step: tuple[int | None, ...]
+    source: tuple[str, ...]
+    mark: tuple[str, ...]
+    runs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    directions: Mapping[str, str]
+    units: Mapping[str, str]
+    mixtures: Mapping[str, Mapping[str, float]]
+    folders: Mapping[str, str]
+    report: CollectReport
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def __repr__(self) -> str:
+        return (
+            f"Collected({counted(len(self.runs), 'run')}: {listing(self.runs, limit=4)}; "
+            f"{counted(len(self.metrics), 'metric')}: {listing(self.metrics, limit=4)})"
+        )
+
+    def wide(self) -> dict[str, list[Any]]:
+        """Return a column "run" and a column for each metric, NaN for missing values, as `Swarm.from_frames` takes them."""
+        return {
+            "run": list(self.runs),
+            **{name: column.tolist() for name, column in zip(self.metrics, self._values.T, strict=True)},
+        }
+
+    def swarm(self, ratios: Any = None, **options: Any) -> Swarm:
+        """Return the swarm of these metrics and of mixtures, joined on the runs.
+
+        Parameters
+        ----------
+        ratios : path or data frame, optional
+            Mixtures of the runs, as for `Swarm.from_csv` or `Swarm.from_frames`. Default: the mixtures that the files hold.
+        **options
+            Passed to `Swarm.from_frames`, such as ``id``, ``domains``, ``direction``; directions and units that are known are passed too.
+
+        Raises
+        ------
+        ResultsError
+            If no mixtures are given and the files hold none.
+        SwarmError
+            As for `Swarm.from_frames`.
+        """
+        if ratios is None:
+            ratios = self._mixture_columns()
+        elif isinstance(ratios, (str, os.PathLike)):
+            ratios = _frame_of(ratios)
+        names = options.setdefault(
+            "metric_names",
+            [name for name, column in zip(self.metrics, self._values.T, strict=True) if not np.isnan(column).all()],
+        )
+        for what, known in (("direction", self.directions), ("unit", self.units)):
+            if options.get(what) is None:
+                options[what] = {name: word for name, word in known.items() if name in set(names)}
+        return Swarm.from_frames(ratios, self.wide(), **options)
+
+    def to_csv(self, path: Any, *, force: bool = False) -> None:
+        """Write the wide table: a row for each run, a column for each metric."""
+        rows = (
+            [run, *("" if value != value else value for value in values)]
+            for run, values in zip(self.runs, self._values.tolist(), strict=True)
+        )
+        write_csv(path, ["run", *self.metrics], rows, force=force)
+
+    def to_long_csv(self, path: Any, *, force: bool = False) -> None:
+        """Write the long table: a row for each run and metric."""
+        columns = [[_cell(value) for value in _listed(getattr(self, name))] for name in LONG]
+        write_csv(path, LONG, zip(*columns, strict=True), force=force)  # type: ignore[arg-type]
+
+    def ratios_to_csv(self, path: Any, *, force: bool = False) -> None:
+        """Write the mixtures that the files hold: a row for each run, a column for each domain."""
+        columns = self._mixture_columns()
+        write_csv(path, list(columns), zip(*columns.values(), strict=True), force=force)  # type: ignore[arg-type]
+
+    def to_pandas(self) -> Any:
+        """Return the long table as a pandas DataFrame.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        from mixfast._text.optional import needed
+
+        with needed("to_pandas", "pandas", "mixfast[pandas]", BackendError):
+            import pandas
+        return pandas.DataFrame({name: _listed(getattr(self, name)) for name in LONG})
+
+    @cached_property
+    def _values(self) -> NDArray[np.float64]:
+        """Values (R, J), NaN for missing ones."""
+        rows = {name: at for at, name in enumerate(self.runs)}
+        columns = {name: at for at, name in enumerate(self.metrics)}
+        out = np.full((len(rows), len(columns)), np.nan)
+        for run, metric, value in zip(self.run, self.metric, self.value.tolist(), strict=True):
+            out[rows[run], columns[metric]] = value
+        return out
+
+    def _mixture_columns(self) -> dict[str, list[Any]]:
+        if not self.mixtures:
+            raise ResultsError("the files hold no mixtures; pass ratios, the mixtures of the runs")
+        domains = list(dict.fromkeys(name for shares in self.mixtures.values() for name in shares))
+        return {
+            "run": list(self.mixtures),
+            **{name: [shares.get(name, 0.0) for shares in self.mixtures.values()] for name in domains},
+        }
+
+
+def _frame_of(path: str | os.PathLike[str]) -> dict[str, Sequence[object]]:
+    from mixfast.swarm import read_columns
+
+    return read_columns(path, "ratios")
+
+
+def _listed(column: Any) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+
+
+def _cell(value: object) -> object:
+    return "" if value is None or value != value else value

@@ -1,0 +1,216 @@
+"""Find the files of results below the paths of a caller, without following a link twice."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from mixfast._text.names import shown
+from mixfast._text.progress import now
+from mixfast.readers.results._contents import Format, ResultsError
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to read.
+
+    Attributes
+    ----------
+    path : Path
+        As it was given, or below a given folder.
+    root : int
+        Which of the given paths it belongs to.
+    parts : tuple of str
+        Components of its absolute path.
+    base : int
+        How many of them belong to the given folder; all but the last for a given file.
+    run : str or None
+        The run, if the caller named it.
+    document : object
+        The content, if the caller holds it.
+    changed : float
+        Time of its last change, in seconds.
+    is_given : bool
+        Whether it was given itself, not its folder.
+    """
+
+    path: Path
+    root: int
+    parts: tuple[str, ...]
+    base: int
+    run: str | None = None
+    document: Any = None
+    changed: float = 0.0
+    is_given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A path that the caller gave, or a run with its path or its content."""
+
+    path: Path
+    run: str | None = None
+    document: Any = None
+
+
+def roots_of(paths: object) -> list[Root]:
+    """Return the given paths, with patterns replaced by what they match.
+
+    Raises
+    ------
+    ResultsError
+        If there is none, or one does not exist.
+    """
+    if isinstance(paths, Mapping):
+        if isinstance(paths.get("results"), Mapping):
+            raise ResultsError(
+                "got the results of one run without its name; pass a mapping of run to results, such as {'run1': results}"
+            )
+        roots = [root for run, given in paths.items() for root in _of_run(str(run), given)]
+    else:
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        if not isinstance(given, Iterable):
+            raise ResultsError(f"paths must be a path, several, or a mapping of run to path, got {shown(paths)}")
+        roots = [Root(path) for one in given for path in _matched(one)]
+    if not roots:
+        raise ResultsError("no paths were given; pass the folders or files of the runs")
+    return roots
+
+
+def _of_run(run: str, given: object) -> list[Root]:
+    if not run.strip():
+        raise ResultsError("a run needs a name that is not empty")
+    if isinstance(given, Mapping):
+        return [Root(Path(run), run, given)]
+    several = [given] if isinstance(given, (str, os.PathLike)) else given
+    if not isinstance(several, Iterable):
+        raise ResultsError(f"run {shown(run)}: expected a path, several, or a dict of results, got {shown(given)}")
+    return [Root(path, run) for one in several for path in _matched(one)]
+
+
+def _matched(given: object) -> list[Path]:
+    if not isinstance(given, (str, os.PathLike)):
+        raise ResultsError(f"a path must be text or a path, got {shown(given)}")
+    text = os.fspath(given)
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if os.path.lexists(text):
+        return [Path(text)]
+    if _WILD & set(text) and (found := sorted(glob.glob(os.path.expanduser(text), recursive=True))):
+        return [Path(one) for one in found]
+    raise ResultsError(f"{text} {'matches nothing' if _WILD & set(text) else 'does not exist'}")
+
+
+class Search:
+    """The search for files of results in folders.
+
+    Attributes
+    ----------
+    skipped : list of (str, str)
+        Folders and links that were not read, each with the reason.
+    seen : int
+        Files that were looked at.
+    """
+
+    def __init__(self, formats: Sequence[Format]) -> None:
+        patterns = [pattern for form in formats for pattern in form.files]
+        self._names = [pattern for pattern in patterns if "/" not in pattern]
+        self._tails = [pattern for pattern in patterns if "/" in pattern]
+        self._visited: dict[tuple[int, int], Path] = {}
+        self.skipped: list[tuple[str, str]] = []
+        self.seen = 0
+
+    def files(self, roots: Sequence[Root]) -> Iterator[Found]:
+        """Yield the files of all roots: those given, and those in folders that have a name of a known format."""
+        given: list[tuple[int, Root, os.stat_result | None]] = []
+        for at, root in enumerate(roots):
+            told = None
+            if root.document is None:
+                try:
+                    told = root.path.stat()
+                except OSError as problem:
+                    self._skip(root.path, _reason(problem))
+                    continue
+                # Noted before any folder is read: folders that are given themselves are no part of another.
+                if not self._is_new(told, root.path):
+                    continue
+            given.append((at, root, told))
+        for at, root, told in given:
+            if told is None:
+                yield Found(root.path, at, (root.run or "",), 0, root.run, root.document)
+            elif stat.S_ISDIR(told.st_mode):
+                base = _parts(root.path)
+                for path, tail, changed in self._below(root.path):
+                    yield Found(path, at, base + tail, len(base), root.run, changed=changed)
+            elif stat.S_ISREG(told.st_mode):
+                parts = _parts(root.path)
+                yield Found(root.path, at, parts, len(parts) - 1, root.run, changed=told.st_mtime, is_given=True)
+            else:
+                self._skip(root.path, "neither a file nor a folder")
+
+    def _below(self, root: Path) -> Iterator[tuple[Path, tuple[str, ...], float]]:
+        """Yield the files below a folder with names of known formats: path, components below the folder, time of the last change."""
+        stack: list[tuple[str, ...]] = [()]
+        while stack:
+            tail = stack.pop()
+            folder = root.joinpath(*tail)
+            now("in {}", folder)
+            folders = []
+            for entry in self._entries(folder):
+                self.seen += 1
+                is_known = self._is_known(entry.name, tail)
+                try:
+                    if entry.is_dir():
+                        # As usual, names with a leading dot are not looked at.
+                        if not entry.name.startswith(".") and self._is_new(entry.stat(), folder / entry.name):
+                            folders.append((*tail, entry.name))
+                    elif is_known:
+                        told = entry.stat()
+                        if stat.S_ISREG(told.st_mode) and self._is_new(told, folder / entry.name):
+                            yield folder / entry.name, (*tail, entry.name), told.st_mtime
+                except OSError as problem:
+                    if is_known:
+                        self._skip(folder / entry.name, _reason(problem))
+            stack += reversed(folders)
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                return sorted(found, key=lambda entry: entry.name)
+        except OSError as problem:
+            self._skip(folder, _reason(problem))
+            return []
+
+    def _is_known(self, name: str, tail: tuple[str, ...]) -> bool:
+        plain = name.removesuffix(".gz").removesuffix(".zst")
+        if any(fnmatchcase(plain, pattern) for pattern in self._names):
+            return True
+        return any(fnmatchcase("/".join((*tail, plain)[-pattern.count("/") - 1 :]), pattern) for pattern in self._tails)
+
+    def _is_new(self, told: os.stat_result, path: Path) -> bool:
+        """Whether a file or folder was not seen before; if it was seen by another name, the second name is skipped and reported."""
+        first = self._visited.setdefault((told.st_dev, told.st_ino), path)
+        if first is path:
+            return True
+        if os.path.abspath(first) != os.path.abspath(path):
+            self._skip(path, f"the same as {first}, which is read once")
+        return False
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append((os.fspath(path), reason))
+
+
+def _reason(problem: OSError) -> str:
+    return problem.strerror or str(problem)
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    return tuple(Path(os.path.abspath(path)).parts)

@@ -1,0 +1,130 @@
+"""Judge collected metrics: which way is better and who says so, and which runs diverged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import listing, matching, misspelt
+from mixfast.readers.results._contents import ResultsError
+from mixfast.swarm import in_doubt, told_direction, told_unit
+
+# A run is far outside the others if at least half of its metrics are worse than the median by so many robust standard deviations.
+_FAR = 8.0
+# Runs from which a median and a deviation of the others can be told.
+_FEWEST = 5
+# The median absolute deviation of a normal distribution times this is its standard deviation.
+_TO_DEVIATION = 1.4826
+
+
+@dataclass
+class Directions:
+    """Which way is better for each metric.
+
+    Attributes
+    ----------
+    ways, units : dict of str to str
+        Without those that neither a file nor a name tells.
+    by : dict of str to str
+        Who says which way is better: "given", "file", or "name".
+    unknown : list of str
+        Metrics of which nothing tells which way is better.
+    doubted : dict of str to str
+        Metrics to minimise for which more may be better, and why.
+    """
+
+    ways: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    by: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    doubted: dict[str, str] = field(default_factory=dict)
+
+
+def chosen(names: Sequence[str], wanted: Iterable[str], what: str) -> list[str]:
+    """Return the names that names and patterns match; raise if one matches nothing."""
+    found: dict[str, None] = {}
+    unknown = []
+    for one in [wanted] if isinstance(wanted, str) else wanted:
+        meant = matching(names, one)
+        found.update(dict.fromkeys(meant))
+        if not meant:
+            unknown.append(one)
+    if unknown:
+        raise ResultsError(
+            f"{what} names metrics that were not found: {misspelt(unknown, names)}; the metrics are: {listing(names)}"
+        )
+    return list(found)
+
+
+def directions(
+    names: Sequence[str],
+    told: dict[str, set[str]],
+    units: dict[str, set[str]],
+    values: NDArray[np.float64],
+    more: Iterable[str],
+    less: Iterable[str],
+) -> Directions:
+    """Return the direction and unit of each metric: the caller's, else what the files say, else what its name tells.
+
+    Parameters
+    ----------
+    told, units : dict of str to set of str
+        What the files say about each metric.
+    values : (R, J) float64
+    """
+    out = Directions()
+    up, down = chosen(names, more, "more"), chosen(names, less, "less")
+    if both := sorted(set(up) & set(down)):
+        raise ResultsError(f"more and less both match {listing(both)}; a metric has one direction")
+    given = {**dict.fromkeys(up, "max"), **dict.fromkeys(down, "min")}
+    for name, column in zip(names, values.T, strict=True):
+        files = told.get(name, set())
+        way, by = given.get(name), "given"
+        if way is None and len(files) == 1:
+            (way,), by = files, "file"
+        if way is None:
+            way, by = told_direction(name), "name"
+        if way is None:
+            out.unknown.append(name)
+        else:
+            out.ways[name], out.by[name] = way, by
+            if by != "given" and (why := in_doubt(column, way, assumed=False)):
+                out.doubted[name] = why
+        found = units.get(name, set())
+        unit = next(iter(found)) if len(found) == 1 else told_unit(name)
+        if unit is not None:
+            out.units[name] = unit
+    return out
+
+
+def diverged(values: NDArray[np.float64], ways: Sequence[str | None]) -> list[tuple[int, float]]:
+    """Return the rows of runs far outside the others, each with its median robust z.
+
+    Parameters
+    ----------
+    values : (R, J) float64
+        NaN for missing values.
+    ways : sequence of "min", "max" or None, length J
+        For None, both sides count.
+    """
+    if len(values) < _FEWEST or not values.shape[1]:
+        return []
+    scores = np.full(values.shape, np.nan)
+    for at, (column, way) in enumerate(zip(values.T, ways, strict=True)):
+        known = column[~np.isnan(column)]
+        if len(known) < _FEWEST:
+            continue
+        middle = np.median(known)
+        deviation = _TO_DEVIATION * np.median(np.abs(known - middle))
+        if deviation > 0.0:
+            far = (column - middle) / deviation
+            scores[:, at] = far if way == "min" else -far if way == "max" else np.abs(far)
+    out = []
+    for row, own in enumerate(scores):
+        known = own[~np.isnan(own)]
+        if len(known) and (score := float(np.median(known))) > _FAR:
+            out.append((row, score))
+    return out

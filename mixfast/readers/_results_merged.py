@@ -1,0 +1,91 @@
+"""Merge the measures of the files of one run: the last step, then the newest file; differing values are conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixfast.readers._results_read import Key, Results, same_value
+from mixfast.readers._results_runs import Piece
+from mixfast.readers.results._contents import Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A measure of a run, and the file that it is from."""
+
+    measure: Measure
+    source: Results
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two files with other values of one metric of a run.
+
+    Attributes
+    ----------
+    run, metric : str
+    kept, dropped : float
+    kept_from, dropped_from : str
+        The newer file and the other one.
+    """
+
+    run: str
+    metric: str
+    kept: float
+    dropped: float
+    kept_from: str
+    dropped_from: str
+
+
+def merged(run: str, pieces: Sequence[Piece]) -> tuple[dict[Key, Value], list[Conflict]]:
+    """Return the values of a run, and the conflicts."""
+    values: dict[Key, Value] = {}
+    conflicts: dict[Key, Conflict] = {}
+    for piece in pieces:
+        for key, measure in piece.results.measures.items():
+            new = Value(measure, piece.results)
+            old = values.get(key)
+            if old is None:
+                values[key] = new
+                continue
+            kept, dropped = (new, old) if _is_better(new, old) else (old, new)
+            values[key] = kept
+            if _conflict(kept.measure, dropped.measure):
+                conflicts[key] = Conflict(
+                    run, key[0], kept.measure.value, dropped.measure.value, kept.source.where, dropped.source.where
+                )
+    return values, list(conflicts.values())
+
+
+def _conflict(one: Measure, other: Measure) -> bool:
+    steps_differ = one.step is not None and other.step is not None and one.step != other.step
+    missing = one.value != one.value or other.value != other.value
+    return not steps_differ and not missing and not same_value(one.value, other.value)
+
+
+def _is_better(new: Value, old: Value) -> bool:
+    """Whether a value replaces another one of the same run and metric."""
+    one, other = new.measure, old.measure
+    if one.step is not None and other.step is not None and one.step != other.step:
+        return one.step > other.step
+    if (one.value != one.value) != (other.value != other.value):
+        return one.value == one.value
+    # Of equal values, the one that tells more.
+    if same_value(one.value, other.value):
+        return (one.step is not None, one.stderr is not None, one.n is not None) > (
+            other.step is not None,
+            other.stderr is not None,
+            other.n is not None,
+        )
+    return is_newer(new.source, old.source)
+
+
+def is_newer(one: Results, other: Results) -> bool:
+    """Whether a file is newer: by the date in it, else by that in its name, else by its last change."""
+    if one.written and other.written and one.form == other.form:
+        if one.written != other.written:
+            return one.written > other.written
+    elif one.date and other.date and one.date != other.date:
+        return one.date > other.date
+    return one.found.changed > other.found.changed

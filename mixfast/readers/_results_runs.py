@@ -1,0 +1,289 @@
+"""Decide which files belong to one run, and name the runs; files that disagree are never merged unless the caller says so.
+
+By default a run is a given path, or a sub-folder of the only given folder. If files in different folders of such a run give different values of
+one metric at one step, or name different models, they are files of several runs: the folders one level below are the runs then, or,
+if this concerns only a few of the runs, those few are left out and named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mixfast._text.audience import either
+from mixfast._text.names import counted, listing, shown
+from mixfast._text.visible import quote
+from mixfast.readers._results_read import Results, same_value, stem_of
+from mixfast.readers.results._contents import ResultsError
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The results of one file that belong to one run.
+
+    Attributes
+    ----------
+    results : Results
+    place : tuple of str
+        Pieces of one place may repeat an evaluation, so the newest counts. Pieces of different places must agree.
+    """
+
+    results: Results
+    place: Parts
+
+
+@dataclass
+class Grouping:
+    """The runs and their files.
+
+    Attributes
+    ----------
+    runs : dict of str to list of Piece
+    refused : list of (str, str)
+        Runs and files that are left out, each with the reason.
+    notes : list of str
+        How runs were told apart, if it was not as asked.
+    """
+
+    runs: dict[str, list[Piece]] = field(default_factory=dict)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def grouped(files: Sequence[Results], id: str | None, roots: int) -> Grouping:
+    """Return the runs of files; ``id`` is a pattern with ``{run}``, or the name of a field, and ``roots`` the number of given paths."""
+    out = Grouping()
+    pieces: dict[str, list[Piece]] = {}
+
+    def add(run: str, piece: Piece) -> None:
+        pieces.setdefault(run, []).append(piece)
+
+    free: list[Results] = []
+    for one in files:
+        if one.run:
+            add(one.run, Piece(one, one.found.parts or (one.where,)))
+        elif one.found.run is not None:
+            add(one.found.run, Piece(one, ()))
+        else:
+            free.append(one)
+    if id is not None and "{run}" in id:
+        named = _by_pattern(free, id, out)
+    elif id is not None:
+        named = _by_field(free, id, out, any_table=len(free) < len(files))
+    else:
+        named = _by_folder(free, roots, out)
+    for run, piece in named:
+        add(run, piece)
+    for run, several in pieces.items():
+        why = disagreement(several)
+        if why:
+            out.refused.append((run, f"{why}; {_advice(several)}"))
+        else:
+            out.runs[run] = several
+    return out
+
+
+def disagreement(pieces: Sequence[Piece]) -> str:
+    """Return why pieces cannot be of one run; empty if they can."""
+    if len(pieces) < 2:
+        return ""
+    values: dict[tuple[str, str, int | None], tuple[float, Piece]] = {}
+    models: dict[str, Piece] = {}
+    for piece in pieces:
+        one = piece.results
+        if one.model and piece.place:
+            models.setdefault(one.model, piece)
+        points = [(metric, apart, measure.step, measure.value) for (metric, apart), measure in one.measures.items()]
+        points += [(metric, "early", step, value) for (metric, step), value in one.early.items()]
+        for metric, apart, step, value in points:
+            before, other = values.setdefault((metric, apart, step), (value, piece))
+            if other.place != piece.place and value == value and before == before and not same_value(value, before):
+                return f"{other.results.where} and {one.where} differ in {metric} ({before:.6g} and {value:.6g}), so they are of several runs"
+    if len(models) > 1:
+        (one, first), (two, second), *_ = models.items()
+        return f"{first.results.where} and {second.results.where} are of several models, {shown(one)} and {shown(two)}"
+    return ""
+
+
+def _advice(pieces: Sequence[Piece]) -> str:
+    fields = pieces[0].results.fields
+    name = next((name for name in ("model_name", "model", *fields) if fields.get(name)), "")
+    how = either(
+        "pass id='{run}/*' with the folder that names the run in place of {run}",
+        "--id 'FOLDER/{run}/*' says which folder names the run",
+    )
+    return how + (either(f", or id={name!r}", f", or --id {quote(name)}") if name else "")
+
+
+# Folders.
+
+
+def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tuple[str, Piece]]:
+    """Group files by folders: each given path a run, or each sub-folder of the only given folder."""
+    if not files:
+        return []
+    comps = {one.where: (*one.found.parts[:-1], stem_of(one.found.parts[-1])) for one in files}
+    starts = _starts(files, roots)
+    longest = max(len(comps[one.where]) - starts[one.where] for one in files)
+    for more in range(max(longest, 0) + 1):
+        groups: dict[Parts, list[Piece]] = {}
+        for one in files:
+            own = comps[one.where]
+            groups.setdefault(own[: starts[one.where] + more], []).append(Piece(one, own))
+        wrong = {key: why for key, pieces in groups.items() if (why := disagreement(pieces))}
+        if more == 0:
+            first = wrong
+        if 2 * len(wrong) < len(groups) or more == longest:
+            break
+    if more:
+        key, why = next(iter(first.items()))
+        out.notes.append(
+            f"each folder with results is a run of its own, because {why}; if {'/'.join(key[-2:])} is one run: "
+            + either("id='{run}/*' with its folder", f"--id {quote('/'.join((*key[-2:-1], '{run}', '*')))}")
+        )
+    names = names_of(list(groups))
+    return [(names[key], piece) for key, pieces in groups.items() for piece in pieces]
+
+
+def _starts(files: Sequence[Results], roots: int) -> dict[str, int]:
+    """Return for each file how many components of its path name its run at first."""
+    is_file = {one.found.root: one.found.is_given for one in files}
+    singles = {one.found.parts[:-1] for one in files if is_file[one.found.root]}
+    in_root = any(not is_file[one.found.root] and len(one.found.parts) == one.found.base + 1 for one in files)
+    starts = {}
+    for one in files:
+        if is_file[one.found.root]:
+            # Several files of one folder are several runs; files of several folders are a run for each folder.
+            starts[one.where] = one.found.base + (len(singles) == 1 and roots > 1)
+        else:
+            starts[one.where] = one.found.base + (roots == 1 and not in_root)
+    return starts
+
+
+def names_of(keys: Sequence[Parts]) -> dict[Parts, str]:
+    """Return the names of paths: the components in which they differ.
+
+    >>> names_of([("d", "r1", "eval"), ("d", "r2", "eval")])
+    {('d', 'r1', 'eval'): 'r1', ('d', 'r2', 'eval'): 'r2'}
+    """
+    if len(keys) == 1:
+        return {keys[0]: keys[0][-1] if keys[0] else "run"}
+    parts = {key: list(key) for key in keys}
+    shortest = min(map(len, keys))
+    start = next((at for at in range(shortest) if len({key[at] for key in keys}) > 1), shortest)
+    end = next((at for at in range(shortest - start) if len({key[-1 - at] for key in keys}) > 1), shortest - start)
+    for key in keys:
+        parts[key] = list(key[start : len(key) - end]) or list(key[-1:])
+    lengths = set(map(len, parts.values()))
+    if len(lengths) == 1:
+        (length,) = lengths
+        varying = [at for at in range(length) if len({part[at] for part in parts.values()}) > 1]
+        short = {key: [part[at] for at in varying] for key, part in parts.items()}
+        if len(set(map(tuple, short.values()))) == len(keys):
+            parts = short
+    names = {key: "/".join(part) for key, part in parts.items()}
+    if len(set(names.values())) < len(keys):
+        names = {key: "/".join(key[start:]) or "/".join(key) for key in keys}
+    return names
+
+
+# Patterns and fields.
+
+
+def _by_pattern(files: Sequence[Results], pattern: str, out: Grouping) -> list[tuple[str, Piece]]:
+    """Group files by a pattern of paths: from the given folder on, from the root on, or anywhere in the path."""
+    wanted = [part for part in pattern.strip("/").split("/") if part != "."]
+    forms = [_form(part) for part in wanted]
+    ways = []
+    for way in ("below", "with", "any"):
+        found = {one.where: _match(one, forms, way) for one in files}
+        ways.append({where: match for where, match in found.items() if match is not None})
+    best = max(ways, key=len)
+    if not best and files:
+        raise ResultsError(
+            f"the pattern {shown(pattern)} fits none of the {counted(len(files), 'file')}, such as {files[0].where}; {{run}} stands for a part of "
+            "one folder or file name, and * for any text in one"
+        )
+    fits = []
+    for one in files:
+        if one.where in best:
+            run, place = best[one.where]
+            fits.append((run, Piece(one, place)))
+        else:
+            out.refused.append((one.where, f"its path does not fit the pattern {shown(pattern)}"))
+    return fits
+
+
+def _form(part: str) -> re.Pattern[str]:
+    if part == "**":
+        return re.compile(".*")
+    pieces = re.split(r"(\{run\}|\*|\?)", part)
+    known = {"{run}": "(?P<run>.+?)", "*": ".*", "?": "."}
+    text, seen = "", False
+    for piece in pieces:
+        if piece == "{run}" and seen:
+            text += "(?P=run)"
+        else:
+            text += known.get(piece, re.escape(piece))
+            seen |= piece == "{run}"
+    return re.compile(text, re.DOTALL)
+
+
+def _match(one: Results, forms: Sequence[re.Pattern[str]], way: str) -> tuple[str, Parts] | None:
+    """Return the run that a pattern finds in a path, and the path up to the component that names it."""
+    parts, base = one.found.parts, one.found.base
+    if way == "below":
+        starts: Iterable[int] = (base,)
+    elif way == "with":
+        starts = range(base - 1, -1, -1)
+    else:
+        starts = range(base, len(parts))
+    for start in starts:
+        inside = parts[start:]
+        if len(inside) < len(forms):
+            continue
+        run, place = "", parts
+        for at, (form, part) in enumerate(zip(forms, inside, strict=False)):
+            match = form.fullmatch(part)
+            if match is None:
+                break
+            if form.groups:
+                if run and match["run"] != run:
+                    break
+                run, place = match["run"], parts[: start + at + 1]
+        else:
+            if run:
+                return run, place
+    return None
+
+
+def _by_field(files: Sequence[Results], name: str, out: Grouping, *, any_table: bool) -> list[tuple[str, Piece]]:
+    """Group files by a field that they hold."""
+    if "/" in name or "*" in name:
+        raise ResultsError(f"the pattern {shown(name)} must contain {{run}} in place of the name of the run")
+    with_it = [one for one in files if one.fields.get(name)]
+    if files and not with_it and not any_table:
+        known: Mapping[str, None] = {field: None for one in files for field in one.fields}
+        raise ResultsError(f"no file has the field {shown(name)}; the fields are: {listing(known)}")
+    out.refused += [(one.where, f"it has no field {shown(name)}") for one in files if not one.fields.get(name)]
+    values = list(dict.fromkeys(one.fields[name] for one in with_it))
+    names = {value: value for value in values}
+    if any("/" in value.strip("/") for value in values):
+        keys = {value: tuple(value.strip("/").split("/")) for value in values}
+        found = names_of(list(dict.fromkeys(keys.values())))
+        names = {value: found[keys[value]] for value in values}
+    return [(names[one.fields[name]], Piece(one, one.found.parts[:-1])) for one in with_it]
+
+
+def folder_of(pieces: Sequence[Piece]) -> Path:
+    """Return the folder that the files of a run share."""
+    folders = [piece.results.found.path.parent for piece in pieces]
+    first, *rest = folders
+    for other in rest:
+        while first != other and first not in other.parents and first != first.parent:
+            first = first.parent
+    return first
