@@ -281,7 +281,7 @@ def add_columns(parser: Group) -> None:
         "--normalise",
         "--normalize",
         action="store_true",
-        help="divide the shares of each run by their sum, for token counts or percentages",
+        help="divide the numbers of each run by their sum, for amounts that are not recognised as token counts or percentages",
     )
     parser.add_argument(
         "--more-is-better",

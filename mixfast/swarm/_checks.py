@@ -15,6 +15,7 @@ from mixfast._text.names import domain_names, listing, misspelt, shown
 from mixfast._text.visible import quote
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
+from mixfast.swarm._amounts import COUNTS, disagreement, doubt_of_counts, kind_of_amounts, total_column
 from mixfast.swarm._metric_names import told_direction, told_unit
 from mixfast.swarm._within import mixtures_within
 
@@ -166,13 +167,17 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
     alone = [name for name, column in zip(domains, ratios.T, strict=True) if sum_to_one(sums - column).all()]
     if alone and len(domains) > 1:
         return f"; without {shown(alone[0])} all sum to 1: leave it out, {_ignore(alone[0])}"
-    what = "percentages" if sum_to_one(sums / 100.0).all() else "counts of tokens" if _are_counts(ratios, sums) else ""
-    if what:
-        return f"; these look like {what}: {either('normalise=True', '--normalise')} divides each run by its sum"
-    return (
-        f"; one of the columns may not be a domain: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; "
-        f"{either('normalise=True', '--normalise')} divides amounts by their sum"
-    )
+    if total := total_column(domains, ratios):
+        return f"; {shown(total)} is the sum of the other columns: leave it out, {_ignore(total)}"
+    divides = f"{either('normalise=True of from_csv and from_frames', '--normalise')} divides each run by its sum"
+    kind = kind_of_amounts(ratios)
+    if kind == COUNTS and (doubt := doubt_of_counts(domains, ratios)[0]):
+        return f"; these look like {COUNTS}, but {doubt}: leave columns out that are no domains, {_ignore('NAME')}; {divides}"
+    if kind is None and (told := disagreement(ratios)):
+        return f"; {told}: write all runs alike, or, if every column is a domain, {divides}"
+    if kind or _are_counts(ratios, sums):
+        return f"; these look like {kind or COUNTS}: {divides}"
+    return f"; one of the columns may not be a domain: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; {divides}"
 
 
 def _ignore(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,8 +14,9 @@ from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import did_you_mean, listing, misspelt, places, shown
 from mixfast._text.visible import quote
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.mixture import sum_to_one
+from mixfast.swarm._amounts import COUNTS, doubt_of_counts, in_shares, kind_of_amounts
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 from mixfast.swarm._columns import (
     BOOKKEEPING,
@@ -99,17 +101,18 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     taken = {*special, *mixed.names} if metrics is ratios else special
     found = _metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
+    mixed, given = _as_shares(ratios, mixed, want), mixed.values[list(rows)]
     here, there = mixed.values[list(rows)], found.values[list(rows.values())]
     kept = _with_values(metrics, found, there, want, unused)
     measured = tuple(found.names[column] for column in kept)
     there = there[:, kept]
     if not want.normalise:
         refuse_swapped(ratios, metrics, here, there)
-    refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
     read = [*mixed.notes, *found.notes]
     if want.normalise:
         here, note = _normalised(here, ids[ratios], list(rows))
         read.append(note)
+    refuse_shares_as_metrics(ratios, metrics, mixed.names, (given, here), measured, there)
     if len(set(keys.values())) > 1:
         read.append(
             f"runs joined by {shown(keys[ratios])} of {ratios.where} and {shown(keys[metrics])} of {metrics.where}"
@@ -127,7 +130,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
 
 
 def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
-    """Return the domains, the ids of the runs and their checked mixtures (R, K), from a file of mixtures only."""
+    """Return the domains, the ids of the runs and their checked mixtures (R, K), from a file of mixtures only; warn of conversions."""
     raw = read_csv(source, "ratios")
     key = next(iter(known_ids(raw)), None)
     if key is None:
@@ -135,7 +138,9 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
         )
     ids = run_ids(raw.cells(raw.places[key]), raw.where)
-    found = _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused())
+    found = _as_shares(raw, _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused()), Columns())
+    for note in found.notes:
+        warnings.warn(note, MixfastWarning, stacklevel=2)
     return found.names, ids, shares(found.values, found.names, ids)[0]
 
 
@@ -156,7 +161,7 @@ def _domains(
         return table
     by_name = [name for name in names if is_bookkeeping(name)]
     table = read_table(raw, _without(names, by_name), ids)
-    if want.normalise:
+    if want.normalise or kind_of_amounts(table.values) == COUNTS:
         _refuse_unsure(raw, by_name, ids)
     table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
     unused.add("name", by_name)
@@ -165,6 +170,17 @@ def _domains(
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
     return table
+
+
+def _as_shares(raw: Raw, table: Table, want: Columns) -> Table:
+    """Return a table of shares; amounts on which all rows agree are divided, unless a column may not be a domain."""
+    named = want.domains is not None
+    if want.normalise or (
+        not named and kind_of_amounts(table.values) == COUNTS and doubt_of_counts(table.names, table.values)[0]
+    ):
+        return table
+    values, note = in_shares(raw.where, table.values)
+    return replace(table, values=values, notes=(*table.notes, note)) if note else table
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
@@ -190,19 +206,21 @@ def _with_named_like_trackers(
 ) -> tuple[Table, list[str]]:
     """Add domains with names like columns of trackers: those without which the shares do not sum to 1."""
     more = read_table(raw, by_name, ids, check=False)
-    within = [
-        name
-        for name, column in zip(more.names, more.values.T, strict=True)
-        if ((column >= 0.0) & (column <= 1.0)).all()
-    ]
-    several = [names for names in (within, list(more.names)) if len(names) > 1]
     at = places(more.names)
     with np.errstate(over="ignore", invalid="ignore"):
         total = table.values.sum(axis=1)
-        without = np.abs(total - 1.0).max()
+        # The sum of percentages is 100; of shares with some column too many it is below 2.
+        unit = 1.0 if total.max() < 2.0 else 100.0
+        without = np.abs(total / unit - 1.0).max()
+    within = [
+        name
+        for name, column in zip(more.names, more.values.T, strict=True)
+        if ((column >= 0.0) & (column <= unit)).all()
+    ]
+    several = [names for names in (within, list(more.names)) if len(names) > 1]
     for names in [*([name] for name in more.names), *several]:
         with np.errstate(over="ignore", invalid="ignore"):
-            whole = np.abs(total + more.values[:, [at[name] for name in names]].sum(axis=1) - 1.0).max()
+            whole = np.abs((total + more.values[:, [at[name] for name in names]].sum(axis=1)) / unit - 1.0).max()
         if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
             taken = {*table.names, *names}
             wanted = [name for name in raw.names if name in taken]

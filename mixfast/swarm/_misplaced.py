@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast._text.visible import quote
 from mixfast.mixture import sum_to_one
+from mixfast.swarm._amounts import is_mixture, kind_of_amounts
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._columns import is_bookkeeping
 from mixfast.swarm._files import Raw
 from mixfast.swarm._ids import id_candidates
 from mixfast.swarm._names import affixes
 from mixfast.swarm._table import read_table
-from mixfast.swarm._within import block_within, mixtures_within
+from mixfast.swarm._within import block_within, groups_within
 
 # Most ids and names shown in one message.
 _SHOWN = 3
+# Shares that agree to this many decimals are the same.
+_DECIMALS = 12
 
 
 def how_to_split(raw: Raw, id: str | None) -> str:
@@ -29,11 +34,13 @@ def how_to_split(raw: Raw, id: str | None) -> str:
     names = [name for name in raw.names if name not in keys and not is_bookkeeping(name)]
     table = read_table(raw, names, ids, check=False)
     file = where if where != "ratios" else "swarm.csv"
-    found = mixtures_within(table.names, table.values) if table.names else []
-    block = (found[0].columns if found else block_within(table.values)) if table.names else None
+    found = groups_within(table.names, table.values, is_mixture) if table.names else []
+    everything = tuple(range(len(table.names)))
+    block = found[0].columns if found else everything if is_mixture(table.values) else block_within(table.values)
     if block is not None and len(block) == len(table.names):
+        kind = kind_of_amounts(table.values)
         return (
-            f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
+            f"{where} holds mixtures only: {f'its columns are {kind}' if kind else 'its columns sum to 1 in every run'}. Two files are needed: give the one with the metrics of the "
             "same runs as METRICS"
         )
     patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
@@ -50,7 +57,7 @@ def how_to_split(raw: Raw, id: str | None) -> str:
 def refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
     """Raise if the metrics are mixtures and the mixtures are not."""
     with np.errstate(over="ignore", invalid="ignore"):
-        whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
+        whole = values.shape[1] > 1 and is_mixture(values)
         if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
             raise SwarmError(
                 f"the tables look swapped: every row of {metrics.where} sums to 1, and fewer than half of {ratios.where}; give the mixtures first"
@@ -58,15 +65,24 @@ def refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) ->
 
 
 def refuse_shares_as_metrics(
-    ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
+    ratios: Raw,
+    metrics: Raw,
+    domains: tuple[str, ...],
+    shares: Sequence[Matrix],
+    measured: tuple[str, ...],
+    values: Matrix,
 ) -> None:
-    """Raise if metrics are the shares of domains, or another mixture over the same domains."""
-    # Columns are looked up by their bytes, which avoids comparing every metric with every domain. Adding 0 turns -0 into 0.
-    varying = np.flatnonzero(np.ptp(shares, axis=0) > 0.0).tolist()
-    by_bytes = {(shares[:, k] + 0.0).tobytes(): domains[k] for k in varying}
-    found = ((name, by_bytes.get((column + 0.0).tobytes())) for name, column in zip(measured, values.T, strict=True))
+    """Raise if metrics are the shares of domains, in one of the units (R, K) of ``shares``, or another mixture over the same domains."""
+    # Columns are looked up by their bytes, which avoids comparing every metric with every domain.
+    by_bytes = {
+        _bytes(column): name
+        for unit in shares
+        for name, column in zip(domains, unit.T, strict=True)
+        if np.ptp(column) > 0.0
+    }
+    found = ((name, by_bytes.get(_bytes(column))) for name, column in zip(measured, values.T, strict=True))
     same = {name: domain for name, domain in found if domain is not None}
-    if len(shares) > 1 and same:
+    if len(values) > 1 and same:
         told = listing(
             (f"{shown(name)} is the share of {shown(domain)}" for name, domain in same.items()), limit=_SHOWN
         )
@@ -75,11 +91,17 @@ def refuse_shares_as_metrics(
             "table with the metrics of the runs; if one table holds both, name the columns of shares: "
             + either("domains='PATTERN*'", "--domains 'PATTERN*'")
         )
-    if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
+    if len(values) > 1 and (other := _other_mixture(domains, measured, values)):
+        kind = kind_of_amounts(values[:, [measured.index(name) for name in other]])
         raise SwarmError(
-            f"{metrics.where} holds mixtures as metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and have the names of the domains, "
+            f"{metrics.where} holds mixtures as metrics: {listing(other, limit=_SHOWN)} {f'are {kind}' if kind else 'sum to 1'} in every run and have the names of the domains, "
             f"as for another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"
         )
+
+
+def _bytes(column: Vector) -> bytes:
+    """Return what equal columns have in common: the last bits depend on the unit of the shares, and adding 0 turns -0 into 0."""
+    return (np.round(column, _DECIMALS) + 0.0).tobytes()
 
 
 def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
@@ -96,6 +118,6 @@ def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: 
             names = [pattern.replace("*", each) for each in bare]
             if not column.keys() >= set(names):
                 continue
-            if sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all():
+            if is_mixture(values[:, [column[each] for each in names]]):
                 return names
     return []

@@ -167,7 +167,8 @@ class Swarm(Frozen):
             out: columns that Olmix and experiment trackers add (name, step, seed, Runtime, Created, _timestamp, learning_rate, columns without a
             name, other id columns, ...), standard errors (acc_stderr), numbers of examples, columns of text, and empty ones.
         normalise : bool, default False
-            Divide the numbers of each run by their sum, for counts of tokens or percentages without a sign.
+            Divide the numbers of each run by their sum. Without it, this is done only for counts of tokens (all numbers are 0 or whole and
+            at least 100) and for percentages (all runs sum to 100), if every run of the table agrees.
         direction, unit : optional
             As for `Swarm`.
 
@@ -176,7 +177,8 @@ class Swarm(Frozen):
         Swarm
             Runs in the order of ``ratios``. Runs that one file lacks, and runs without any metric, are left out; the
             report names them and the columns that are not used. Cells that are empty, NaN, NA, null or None are missing values. Cells
-            with a percent sign are divided by 100. Decimal commas are read if they cannot separate thousands.
+            with a percent sign are divided by 100. Decimal commas are read if they cannot separate thousands. Every conversion is in the
+            report.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,11 +34,16 @@ class Within:
 
 def mixtures_within(names: Sequence[str], values: Matrix) -> list[Within]:
     """Return the groups of two and more columns (R, C) that share a beginning or an end of their names and sum to 1, without overlap."""
+    return groups_within(names, values, _is_mixture)
+
+
+def groups_within(names: Sequence[str], values: Matrix, fits: Callable[[Matrix], bool]) -> list[Within]:
+    """Return the groups of two and more columns (R, C) that share a beginning or an end of their names and fit, without overlap."""
     groups: dict[tuple[int, ...], str] = {}
     for pattern, found_at in _patterns(names).items():
         columns = tuple(found_at)
         # Of several patterns for the same columns, the longest is the most specific.
-        if len(columns) > 1 and len(pattern) > len(groups.get(columns, "")) and _is_mixture(values[:, columns]):
+        if len(columns) > 1 and len(pattern) > len(groups.get(columns, "")) and fits(values[:, columns]):
             groups[columns] = pattern
     found: list[Within] = []
     taken: set[int] = set()

@@ -312,14 +312,17 @@ def test_every_command_that_reads_runs_takes_one_table(good, run, files):
     assert "wrote page.html" in good("report", table, *chosen, "--law-kind", "linear", "--out", "page.html")
 
 
-def test_counts_of_tokens_are_divided_on_request(good, refused, files):
+def test_counts_of_tokens_are_divided_and_it_is_said(good, refused, files):
     rows = (files / "ratios.csv").read_text().splitlines()
     counted = [
-        ",".join([cells[0], *(str(round(1e6 * float(cell))) for cell in cells[1:])])
+        ",".join([cells[0], *(str(round(1e9 * float(cell))) for cell in cells[1:])])
         for cells in (row.split(",") for row in rows[1:])
     ]
     (files / "counted.csv").write_text("\n".join([rows[0], *counted]) + "\n")
-    assert "--normalise divides each run by its sum" in refused("fit", "counted.csv", "metrics.csv")
+    assert "shares read as counts of tokens" in good("fit", "counted.csv", "metrics.csv", "--law", "linear")
+    mixed = [*counted[:-1], rows[-1]]
+    (files / "mixed.csv").write_text("\n".join([rows[0], *mixed]) + "\n")
+    assert "--normalise divides each run by its sum" in refused("fit", "mixed.csv", "metrics.csv")
     for option in ("--normalise", "--normalize"):
         assert "every run was divided by its sum" in good(
             "fit", "counted.csv", "metrics.csv", "--law", "linear", option

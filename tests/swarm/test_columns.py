@@ -337,15 +337,80 @@ def test_counts_with_suffixes_are_refused_with_how_they_are_written():
     assert "token counts" not in str(refused.value)
 
 
-def test_counts_and_percentages_without_a_sign_are_divided_when_asked():
-    counts = [(column * 1e6).astype(int) for column in W.T]
-    with pytest.raises(SwarmError, match="look like counts of tokens: normalise=True divides each run by its sum"):
-        read(named(["web", "maths"], *counts))
-    found = read(named(["web", "maths"], *counts), normalise=True)
+COUNTS = [(column * 1e6).astype(int) for column in W.T]
+
+
+def test_counts_and_percentages_are_understood_if_the_whole_table_agrees_and_it_is_said():
+    found = read(named(["web", "maths"], *COUNTS))
     assert same_numbers(found)
-    assert "every run was divided by its sum, 1e+06 to 1e+06" in str(found.report)
-    with pytest.raises(SwarmError, match="look like percentages: normalise=True"):
-        read(named(["web", "maths"], *(100 * W.T)))
+    assert (
+        "ratios file: shares read as counts of tokens, because all are whole numbers of 100 and more: every run divided by its sum, 1,000,000"
+        in str(found.report)
+    )
+    found = read(named(["web", "maths"], *(100 * W.T)))
+    assert same_numbers(found)
+    assert "shares read as percentages, because they sum to 100 in every run: divided by 100" in str(found.report)
+    wide = named(["w_web", "w_maths", "loss"], *COUNTS, LOSS)
+    assert same_numbers(Swarm.from_csv(io.StringIO(wide), domains="w_*"))
+    # Counts of runs with other budgets, and a run without tokens of a domain.
+    other = "run,web,maths\nr0,1000000,3000000\nr1,2000,2000\nr2,0,5000\n"
+    assert read(other).ratios.tolist() == [[0.25, 0.75], [0.5, 0.5], [0.0, 1.0]]
+
+
+def test_amounts_stay_refused_if_only_some_rows_look_like_them():
+    web, maths = (list(column) for column in COUNTS)
+    for row, said in (((0.25, 0.75), "like shares"), ((25, 75), "like percentages"), ((2500.5, 7500), "like neither")):
+        web[7], maths[7] = row
+        with pytest.raises(
+            SwarmError, match=rf"(?=.*11 runs look like counts of tokens)(?=.*{said}).*write all runs alike"
+        ):
+            read(named(["web", "maths"], web, maths))
+        assert read(named(["web", "maths"], web, maths), normalise=True).ratios[7, 0] == pytest.approx(0.25, abs=1e-4)
+    # Also in a run that has no metrics.
+    with pytest.raises(SwarmError, match="these look like counts of tokens: normalise=True"):
+        read(named(["web", "maths"], *COUNTS) + "late,0.5,0.5\n")
+    for cells in ("3,5", "0,0"):
+        with pytest.raises(SwarmError, match="must sum to 1"):
+            read(f"run,web,maths\nr0,2000,8000\nr1,{cells}\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "said"),
+    [
+        (["fleet"], [[8192] * 12], "'fleet' is 8192 in every run, as a setting of the runs is"),
+        (["everything"], [COUNTS[0] + COUNTS[1]], "'everything' is the sum of the other columns"),
+        (["user"], [[2000 + i for i in range(12)]], "'user' may be a domain or a column of a tracker"),
+    ],
+)
+def test_a_column_beside_counts_that_may_be_no_domain_is_named(names, columns, said):
+    beside = named(["web", "maths", *names], *COUNTS, *columns)
+    with pytest.raises(SwarmError, match=said):
+        read(beside)
+    assert same_numbers(read(beside, ignore=names))
+    assert same_numbers(read(beside, domains=["web", "maths"]))
+
+
+def test_two_phases_of_counts_are_not_taken_for_one_mixture():
+    header = ["phase_0_web", "phase_0_maths", "phase_1_web", "phase_1_maths"]
+    columns = [*COUNTS, *(2 * column[::-1] for column in COUNTS)]
+    with pytest.raises(SwarmError, match=r"the columns phase_0_\* alone have the same sum in every run"):
+        read(named(header, *columns))
+    assert read(named(header, *columns), domains="phase_0_*").ratios.tolist() == pytest.approx(W, abs=1e-6)
+    wide = named([*header, "loss"], *columns, LOSS)
+    with pytest.raises(SwarmError, match="phase_0_web, phase_0_maths are counts of tokens in every run"):
+        Swarm.from_csv(io.StringIO(wide), domains="phase_1_*")
+
+
+def test_shares_given_as_metrics_are_found_in_any_unit():
+    for metrics in (named(["web", "maths"], *COUNTS), RATIOS):
+        with pytest.raises(SwarmError, match="'web' is the share of 'web'"):
+            read(named(["web", "maths"], *COUNTS), metrics)
+
+
+def test_amounts_are_divided_when_asked():
+    found = read(named(["web", "maths"], range(1, 13), [6] * 12), normalise=True)
+    assert found.ratios[5].tolist() == [0.5, 0.5]
+    assert "every run was divided by its sum, 7 to 18" in str(found.report)
     with pytest.raises(SwarmError, match="only rows of a positive sum can be divided by it, but run 'r0' sums to 0"):
         read("run,web,maths\nr0,0,0\nr1,3,5\n", normalise=True)
 

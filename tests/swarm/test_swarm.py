@@ -255,7 +255,11 @@ BAD = {
     "negative share": (RATIOS.replace("0.2,0.3", "-0.2,0.7"), METRICS, "must not be negative, got run 'b': web=-0.2"),
     "sum of 2": (RATIOS.replace("c,1,0,0", "c,1,1,0"), METRICS, "within 0.005.*run 'c' sums to 2"),
     "sum of 0": (RATIOS.replace("c,1,0,0", "c,0,0,0"), METRICS, "run 'c' sums to 0"),
-    "percentages": ("run,x,y\na,50,50\nb,20,80\n", METRICS, "look like percentages"),
+    "percentages and shares": (
+        "run,x,y\na,50,50\nb,0.2,0.8\n",
+        METRICS,
+        "1 run looks like shares, 1 run looks like percentages: write all runs alike",
+    ),
     "share missing": (RATIOS.replace("c,1,0,0", "c,1,,0"), METRICS, "finite numbers, got run 'c': code=nan; write 0"),
     "run twice": (RATIOS, METRICS + "a,2,1\n", r"ids of runs must be unique, repeated: 'a' \(2 times\)"),
     "run twice as a number": ("run,x\n1,1\n1.0,1\n", "run,m\n1,1\n", "ids of runs must be unique, repeated: '1'"),
