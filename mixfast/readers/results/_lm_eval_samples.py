@@ -87,7 +87,7 @@ def of_samples(
         Why there is no measure, or what must be known about it; empty if nothing.
     """
     documents: dict[object, _Document] = {}
-    chosen, left_out = None, 0
+    chosen, left_out, is_whole = None, 0, False
     for number, sample in enumerate(samples, start=1):
         if not isinstance(sample, Mapping) or not sample.keys() >= _KEYS:
             raise ResultsError(f"line {number} is no sample: it needs the keys {', '.join(sorted(_KEYS))}")
@@ -98,10 +98,12 @@ def of_samples(
         document = _document(sample)
         if document is None:
             left_out += 1
+            is_whole = all(len(each) == 1 for each in _requests(sample["arguments"]))
         else:
             documents[sample["doc_id"]] = document
     if not documents:
-        return [], f"{task} has no choices with log-probabilities, so no bits per byte are computed"
+        # Texts that are scored whole have bits per byte in the file of results.
+        return [], "" if is_whole else f"{task} has no choices with log-probabilities, so no bits per byte are computed"
     values, problem = _bits(list(documents.values()))
     if not values:
         return [], f"no bits per byte are computed for {task}: {problem}"
