@@ -29,7 +29,9 @@ iteration iterations epoch epochs gpu_hours gpu_days gpu_count num_gpus n_gpus g
 total_flos samples_per_second steps_per_second tokens_per_second tokens_per_sec seed data_seed trainer_seed random_seed model_seed
 learning_rate lr max_lr peak_lr min_lr weight_decay batch_size global_batch_size micro_batch_size warmup warmup_steps model_size n_params
 num_params num_parameters params_count n_layers num_layers n_heads num_heads d_model hidden_size vocab_size seq_len sequence_length
-context_length dropout n_tokens num_tokens total_tokens train_tokens tokens_seen
+context_length dropout n_tokens num_tokens total_tokens train_tokens tokens_seen n_tokens_seen num_input_tokens_seen consumed_tokens
+consumed_samples consumed_train_samples grad_norm gradient_norm global_grad_norm total_grad_norm params_norm param_norm loss_scale
+num_zeros iteration_time jit_compilation_time model_preparation_time world_size tflops tps
 """
 _METER_NAMES = frozenset(_METERS.split())
 BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAMES
@@ -38,7 +40,8 @@ BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAM
 # How pandas names the nameless columns of a file.
 _NAMELESS = "unnamed:"
 _METER_AT_END = re.compile(
-    r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|loading_time|gpu_hours)$"
+    r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|loading_time|jit_compilation_time"
+    r"|model_preparation_time|gpu_hours)$"
 )
 # Standard errors of a metric.
 _SPREAD = re.compile(r"(?:^|_)(?:stderr|std_err|std_error|standard_error|standard_deviation|stddev|stdev)(?=_|$)")

@@ -1,31 +1,81 @@
-"""``trainer_state.json`` of the Trainer of Hugging Face transformers."""
+"""``trainer_state.json`` of the Trainer of Hugging Face transformers, and the ``eval_results.json`` of its example scripts."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
 from mixfast.readers.results._source import Source
+from mixfast.readers.results._tags import NATS, measures_of
+
+# The loss of a Trainer is a mean over tokens in nats; with several validation sets, their names are inside.
+_LOSS = re.compile(r"^eval_(?:.+_)?loss$")
+_SAMPLES = "eval_samples"
 
 
 def _fits(source: Source) -> bool:
     return (
         source.kind == "json"
         and isinstance(source.document, dict)
-        and isinstance(source.document.get("log_history"), list)
+        and (isinstance(source.document.get("log_history"), list) or _is_results(source))
+    )
+
+
+def _is_results(source: Source) -> bool:
+    return source.name in ("eval_results.json", "all_results.json") and any(
+        name.startswith("eval_") for name in source.document
     )
 
 
 def _read(source: Source, wanted: Wanted) -> Contents:
-    measures = []
-    for entry in source.document["log_history"]:
+    state = source.document
+    entries = state.get("log_history", [{key: value for key, value in state.items() if key != "epoch"}])
+    history: dict[str, dict[int | None, float]] = {}
+    text: dict[str, None] = {}
+    for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise ResultsError("log_history must hold mappings")
-        step = entry.get("step")
-        measures += [
-            Measure(name, float(value), step=step)
-            for name, value in entry.items()
-            if name.startswith("eval_") and isinstance(value, (int, float))
-        ]
-    return Contents(measures)
+            raise ResultsError(f"log_history must be a list of mappings, but entry {number} is {type(entry).__name__}")
+        step = _step(entry)
+        for name, value in entry.items():
+            if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+                history.setdefault(name, {})[step] = float("nan") if value is None else float(value)
+            else:
+                text[name] = None
+    samples = state.get(_SAMPLES)
+    history.pop(_SAMPLES, None)
+    measures, bookkeeping = measures_of(history, n=samples if isinstance(samples, int) else None)
+    measures = [replace(one, unit=NATS, direction="min") if _LOSS.match(one.metric) else one for one in measures]
+    return Contents(measures, text=tuple(text), bookkeeping=tuple(bookkeeping), notes=_notes(state, measures))
 
 
-TRAINER = Format("trainer", "log_history", ("trainer_state.json",), _fits, _read)
+def _step(entry: Mapping[str, Any]) -> int | None:
+    step = entry.get("step")
+    return int(step) if isinstance(step, (int, float)) else None
+
+
+def _notes(state: Mapping[str, Any], measures: list[Measure]) -> tuple[str, ...]:
+    """Return whether training ended early, and whether the last evaluation is not the best one."""
+    notes = []
+    done, planned = state.get("global_step"), state.get("max_steps")
+    if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned:
+        notes.append(f"training has reached step {done} of {planned}")
+    best, at = state.get("best_metric"), state.get("best_global_step")
+    if isinstance(best, (int, float)) and isinstance(at, int):
+        same = [one for one in measures if one.step == at and one.value == best]
+        if same and (last := max(one.step or 0 for one in measures if one.metric == same[0].metric)) > at:
+            notes.append(
+                f"the best {same[0].metric}, {best:g}, is of step {at}; the last, of step {last}, is used: --step {at} takes the best"
+            )
+    return tuple(notes)
+
+
+TRAINER = Format(
+    "trainer",
+    'a dictionary with "log_history"',
+    ("trainer_state.json", "eval_results.json", "all_results.json"),
+    _fits,
+    _read,
+)
