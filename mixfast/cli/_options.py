@@ -247,7 +247,7 @@ def add_runs(parser: Group, nargs: str | None = None) -> None:
         help="csv file of mixtures: one row for each run, one column for each domain",
     )
     both = "give it twice" if nargs is None else "give it once"
-    words = f"csv file of results: the same runs, one column for each metric; if one file holds both, {both}, with --domains"
+    words = f"csv file of results: the same runs, one column for each metric, or one row for each run and metric; if one file holds both, {both}, with --domains"
     parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help=words)
 
 

@@ -92,7 +92,7 @@ def _one_by_one(rows: Sequence[object]) -> Numbers:
     first: tuple[int, str] | None = None
     meant = False
     for row, cell in enumerate(rows):
-        if cell is None or _is_missing(cell):
+        if is_missing(cell):
             continue
         text = str(cell).strip() if isinstance(cell, (str, bytes)) else ""
         bare = text.removesuffix("%").rstrip() if text else text
@@ -131,7 +131,10 @@ def is_number(cell: object) -> bool:
     return True
 
 
-def _is_missing(cell: object) -> bool:
+def is_missing(cell: object) -> bool:
+    """Return whether a cell holds no value, in any spelling."""
+    if cell is None or (isinstance(cell, (float, np.floating)) and math.isnan(cell)):
+        return True
     # The missing cells of pandas are not strings and cannot be compared.
     return (isinstance(cell, str) or type(cell).__name__ in ("NAType", "NaTType")) and str(
         cell

@@ -29,6 +29,7 @@ from mixfast.swarm._columns import (
 )
 from mixfast.swarm._files import Raw, Source, read_csv
 from mixfast.swarm._ids import id_columns, known_ids, refuse_other_ids
+from mixfast.swarm._long import is_long, widened
 from mixfast.swarm._misplaced import how_to_split, refuse_shares_as_metrics, refuse_swapped
 from mixfast.swarm._names import find_names
 from mixfast.swarm._table import Table, read_table
@@ -62,6 +63,8 @@ class Joined:
     dropped: tuple[tuple[str, str], ...]
     unused: dict[str, tuple[str, ...]]
     read: tuple[str, ...]
+    directions: Mapping[str, str]
+    units: Mapping[str, str]
 
 
 @dataclass
@@ -78,9 +81,15 @@ class _Unused:
 def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics.
 
-    Without ``metrics``, or if both are the same table, the domains must be named; the other columns are the metrics.
+    Without ``metrics``, or if both are the same table, the domains must be named; the other columns are the metrics. A long table of
+    metrics is made wide first.
     """
-    metrics = ratios if metrics is None else metrics
+    if is_long(ratios):
+        raise SwarmError(
+            f"{ratios.where} is a long table of metrics, with columns 'metric' and 'value'; give the table of mixtures first, and this one second"
+        )
+    long = widened(ratios if metrics is None else metrics, want.id)
+    metrics = long.raw
     if metrics is ratios and want.domains is None:
         raise SwarmError(how_to_split(ratios, want.id))
     both = ratios.names if metrics is ratios else (*ratios.names, *metrics.names)
@@ -108,7 +117,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     there = there[:, kept]
     if not want.normalise:
         refuse_swapped(ratios, metrics, here, there)
-    read = [*mixed.notes, *found.notes]
+    read = [*mixed.notes, *long.notes, *found.notes]
     if want.normalise:
         here, note = _normalised(here, ids[ratios], list(rows))
         read.append(note)
@@ -126,7 +135,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
         "chosen": _chosen(ratios, metrics, ids, rows, want.chosen, flag),
     }
     found_unused = {reason: tuple(names) for reason, names in unused.by_reason.items()}
-    return Joined(arguments, dropped, found_unused, tuple(dict.fromkeys(read)))
+    told = ({name: words[name] for name in measured if name in words} for words in (long.directions, long.units))
+    return Joined(arguments, dropped, found_unused, tuple(dict.fromkeys(read)), *told)
 
 
 def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:

@@ -154,6 +154,8 @@ class Swarm(Frozen):
             file. Every column that is not bookkeeping is a domain, or a metric.
         metrics : path or open file, optional
             If it is left out, or the same file, ``ratios`` holds both: ``domains`` says which columns are shares, and the others are metrics.
+            It may also be long, as `mixfast collect --long` writes it, with a row for each run and metric: columns run, metric and value, and
+            optionally direction, unit and step. Its directions and units are used, and of several steps the last.
         id : str, optional
             The column with the ids. Default: the first of run, run_id, index, id, run_name, name and display_name that both have, in any
             capitals and with any spaces; otherwise one of these in each.
@@ -640,7 +642,11 @@ class Swarm(Frozen):
 
     @classmethod
     def _of(cls, joined: _join.Joined, direction: PerMetric, unit: PerMetric) -> Swarm:
-        """Build the swarm of two joined tables; its report names what was left out of them."""
+        """Build the swarm of two joined tables; its report names what was left out of them. Given words win over those of the tables."""
+        direction, unit = (
+            {**told, **(given or {})} if given is None or isinstance(given, Mapping) else given
+            for given, told in ((direction, joined.directions), (unit, joined.units))
+        )
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, unused=joined.unused, read=joined.read))
         return swarm

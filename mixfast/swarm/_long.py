@@ -1,0 +1,158 @@
+"""Turn a long table of metrics, with a row for each run and metric, into a wide one; `mixfast collect --long` writes such tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import counted, listing, shown
+from mixfast.swarm._cells import is_missing, is_number
+from mixfast.swarm._checks import SwarmError, run_id
+from mixfast.swarm._files import Raw
+from mixfast.swarm._ids import id_candidates, spelled_column
+from mixfast.swarm._table import read_table
+
+_DIRECTIONS = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A table of metrics as a wide one, and what a long one says of each metric.
+
+    Attributes
+    ----------
+    raw : Raw
+    directions, units : mapping of str to str
+        Of the metrics for which the table has them.
+    notes : tuple of str
+        Notes for the report.
+    """
+
+    raw: Raw
+    directions: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def is_long(raw: Raw) -> bool:
+    """Return whether a table has columns "metric", with names, and "value"."""
+    metric = spelled_column(raw, "metric")
+    if metric is None or spelled_column(raw, "value") is None:
+        return False
+    return not all(is_number(cell) or is_missing(cell) for cell in raw.cells(raw.places[metric]))
+
+
+def widened(raw: Raw, id: str | None) -> Widened:
+    """Return a long table with a row for each run and a column for each metric; a wide table as it is.
+
+    Of several values of a metric in one run, that of the last step is used.
+
+    Raises
+    ------
+    SwarmError
+        If a run has two values of a metric at one step, or a metric has two directions or units.
+    """
+    if not is_long(raw):
+        return Widened(raw)
+    columns = {name: column for name in ("metric", "value") if (column := spelled_column(raw, name)) is not None}
+    metrics = [str(cell).strip() for cell in raw.cells(raw.places[columns["metric"]])]
+    key = _key(raw, id, metrics)
+    runs = ["" if is_missing(cell) else run_id(cell) for cell in raw.cells(raw.places[key])]
+    for what, names in (("run", runs), ("metric", metrics)):
+        if "" in names:
+            raise SwarmError(f"{raw.where}: row {names.index('') + 1} below the header has a value without a {what}")
+    table = read_table(raw, [columns["value"]], runs, keep=True)
+    steps = _steps(raw, runs)
+    values, earlier = _pivoted(raw, runs, metrics, table.values[:, 0], steps)
+    told = {what: _told(raw, what, metrics) for what in ("direction", "unit")}
+    cells: list[Sequence[object]] = [list(dict.fromkeys(runs)), *values]
+    wide = Raw(raw.where, (key, *dict.fromkeys(metrics)), values.shape[1], lambda position: cells[position])
+    return Widened(wide, told["direction"], told["unit"], (*_notes(raw, told, earlier, runs), *table.notes))
+
+
+def _key(raw: Raw, id: str | None, metrics: list[str]) -> str:
+    """Return the column of runs; a column whose cells are all different numbers the rows if there are several metrics."""
+    found = id_candidates(raw, id)
+    if not found:
+        raise SwarmError(
+            f"{raw.where} is a long table, with columns 'metric' and 'value', and needs a column 'run'; it has {listing(map(repr, raw.names))}"
+        )
+    several = len(set(metrics)) > 1
+    repeated = (name for name in found if len({*map(str, raw.cells(raw.places[name]))}) < raw.rows)
+    return next(repeated, found[0]) if several else found[0]
+
+
+def _steps(raw: Raw, runs: list[str]) -> NDArray[np.float64]:
+    """Return the training step of each row, NaN where there is none."""
+    column = spelled_column(raw, "step")
+    if column is None:
+        return np.full(raw.rows, np.nan)
+    return read_table(raw, [column], runs, keep=True).values[:, 0]
+
+
+def _pivoted(
+    raw: Raw, runs: list[str], metrics: list[str], values: NDArray[np.float64], steps: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], int]:
+    """Return the values (J, R) of the last steps, and the number of values of earlier ones."""
+    rows, columns = ({name: at for at, name in enumerate(dict.fromkeys(names))} for names in (runs, metrics))
+    out = np.full((len(columns), len(rows)), np.nan)
+    last: dict[tuple[str, str], tuple[float, float]] = {}
+    earlier = 0
+    # A row without a step is the oldest.
+    order = np.where(np.isnan(steps), -np.inf, steps).tolist()
+    for run, metric, value, step in zip(runs, metrics, values.tolist(), order, strict=True):
+        known = last.get((run, metric))
+        if known is not None:
+            earlier += step != known[0]
+            if step < known[0]:
+                continue
+            if step == known[0] and value != known[1] and value == value and known[1] == known[1]:
+                raise SwarmError(
+                    f"{raw.where}: run {shown(run)} has two values of {shown(metric)}, {known[1]:.6g} and {value:.6g}"
+                    f"{'' if step == -np.inf else f', at step {step:g}'}; keep one row for each run and metric"
+                )
+            if step == known[0] and value != value:
+                continue
+        last[run, metric] = (step, value)
+        out[columns[metric], rows[run]] = value
+    return out, earlier
+
+
+def _told(raw: Raw, what: str, metrics: list[str]) -> dict[str, str]:
+    """Return the direction or the unit of each metric, from the column of this name."""
+    column = spelled_column(raw, what)
+    if column is None:
+        return {}
+    found: dict[str, str] = {}
+    for metric, cell in zip(metrics, raw.cells(raw.places[column]), strict=True):
+        word = "" if is_missing(cell) else str(cell).strip()
+        if not word:
+            continue
+        if what == "direction" and word not in _DIRECTIONS:
+            raise SwarmError(
+                f'{raw.where}: the direction of {shown(metric)} must be "min" (lower is better), "max" or empty, got {shown(word)}'
+            )
+        if found.setdefault(metric, word) != word:
+            raise SwarmError(
+                f"{raw.where}: the {what} of {shown(metric)} is {shown(found[metric])} in one row and {shown(word)} in another"
+            )
+    return found
+
+
+def _notes(raw: Raw, told: Mapping[str, Mapping[str, str]], earlier: int, runs: list[str]) -> list[str]:
+    parts = [f"{raw.where}: a long table, a row for each run and metric"]
+    parts += [f"{what} of {counted(len(found), 'metric')} from its column" for what, found in told.items() if found]
+    notes = ["; ".join(parts)]
+    if earlier:
+        notes.append(
+            f"{raw.where}: the last step of each metric is used; {counted(earlier, 'value')} of other steps left out"
+        )
+    mark = spelled_column(raw, "mark")
+    cells = [] if mark is None else raw.cells(raw.places[mark])
+    marked = dict.fromkeys(run for run, cell in zip(runs, cells, strict=False) if not is_missing(cell))
+    if marked:
+        notes.append(f"{raw.where}: marked there as diverged, and used: {listing(marked, limit=8)}")
+    return notes
