@@ -150,6 +150,7 @@ COMMANDS = [
     ["info", "demo.npz"],
     ["solve", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--out", "solved.yaml"],
     ["export", "solved.yaml", "--to", "huggingface"],
+    ["collect", "runs", "--out", "collected.csv"],
     ["fit", "demo_ratios.csv", "demo_metrics.csv", "--law", "linear", "--out", "law.json"],
     ["propose", "law.json", "--out", "proposed.yaml"],
     ["design", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--runs", "4", "--out", "runs.csv"],
@@ -159,6 +160,9 @@ COMMANDS = [
 
 
 def test_no_command_connects_starts_a_process_or_unpickles(tmp_path):
+    for run in ("r1", "r2"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "trainer_state.json").write_text('{"log_history": [{"step": 1, "eval_loss": 3}]}')
     code = textwrap.dedent(WATCHED).replace("COMMANDS", repr(COMMANDS))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300

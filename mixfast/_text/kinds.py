@@ -192,13 +192,18 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
         return f"{words}: python -c {quote(f'import numpy, pandas; t = {source}; {saved}')}"
     if kind == "tsv" and to_csv:
         return "save it with commas between the columns"
+    if to_csv and kind == "folder":
+        return f"results of evaluations in a folder become a csv file by: mixfast collect {file} --out metrics.csv"
+    if to_csv and (kind in ("json", "jsonl") or "tfevents" in path.name):
+        return _COLLECT
     return "" if to_csv and kind == "csv" else _USES.get(kind, "")
 
 
+_COLLECT = "results of evaluations and trackers become a csv file by: mixfast collect RUNS --out metrics.csv, with the files or folders of all runs"
 _USES = {
     "csv": "csv files hold proxy runs: mixfast fit RATIOS.csv METRICS.csv, and mixfast propose for a mixture",
     "fit": "fitted laws are read by: mixfast propose LAW",
-    "json": "mixfast export and mixfast reuse start take mixtures; runs in JSON become a csv file with a row for each run",
+    "json": f"mixfast export and mixfast reuse start take mixtures; {_COLLECT}",
     "jsonl": "texts are scored by: mixfast score --experts DIR DIR --texts FILE --out table.npz",
     "npz": "tables of experts are read by: mixfast info TABLE and mixfast solve TABLE",
     "npy": "tables of experts are read by: mixfast info TABLE and mixfast solve TABLE",

@@ -12,6 +12,7 @@ in them come from the library. `show_versions` prints versions and facts for iss
 | table pack, split, ...     | tables of experts                  | one file, or a folder of parts          | `_table`                   |
 | score                      | texts and one model for a domain   | a table of experts                      | `_score`                   |
 | design, next               | limits, or existing runs           | mixtures to train next                  | `_design`, `_next`         |
+| collect                    | files of evaluations and trackers  | the two csv files of fit, a report      | `_collect`                 |
 | fit, compare, propose      | proxy runs, laws                   | laws, their errors, a proposed mixture  | `_swarm`                   |
 | reuse start, add, ...      | a ledger and a change of domains   | plans, runs to train, the next mixture  | `_reuse`, `_reuse_plan`    |
 | report                     | any of these                       | one page of HTML                        | `_report`                  |

@@ -13,7 +13,7 @@ from mixfast.cli._parser import Parser
 
 SHELLS = ("bash", "zsh", "fish")
 # What an argument or an option takes, by its name in the help.
-_FILES = ("FILE", "TABLE", "RATIOS", "METRICS", "LAW", "STATE", "MIXTURE", "POOL", "DIR")
+_FILES = ("FILE", "TABLE", "RATIOS", "METRICS", "RUNS", "LAW", "STATE", "MIXTURE", "POOL", "DIR")
 _FOLDERS = ("FOLDER",)
 
 

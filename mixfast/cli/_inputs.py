@@ -305,12 +305,16 @@ def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixtur
     """
     from mixfast import readers
 
-    named: Any = paths if paths is None or "{" in paths else document(paths, "name: path")
-    found = readers.read(path, paths=named)
+    found = readers.read(path, paths=domain_paths(paths))
     if told and found.format != "mixfast":
         notes = "".join(f"; {words}" for words in found.notes)
         note(f"{path} was read as {found.format}{notes}")
     return found.mixture
+
+
+def domain_paths(paths: str | None) -> Any:
+    """Return the value of ``--mixture-paths`` as `readers.read` takes it: a pattern, or the mapping of a file of ``name: path``."""
+    return paths if paths is None or "{" in paths else document(paths, "name: path")
 
 
 def start(path: str | None, domains: Sequence[str]) -> dict[str, float] | None:

@@ -21,6 +21,7 @@ from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
 from mixfast.readers._olmix_generate import OlmixGeneration as OlmixGeneration
 from mixfast.readers._olmix_generate import olmix_generate
+from mixfast.readers._patterns import covering as covering
 from mixfast.readers._read import FORMATS, Reading, read
 from mixfast.readers._read import format_of as format_of
 from mixfast.readers.results._contents import ResultsError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mixfast._text.audience import either
 from mixfast._text.names import counted, listing
-from mixfast._text.visible import in_lines
+from mixfast._text.visible import in_lines, quote
+from mixfast.readers._patterns import covering
 from mixfast.readers._results_merged import Conflict
 
 
@@ -22,6 +25,8 @@ class CollectReport:
         Files of each format.
     skipped : tuple of (str, str)
         Files, folders and runs that were left out, each with the reason.
+    without_results : tuple of str
+        Folders that were given as runs, or that lie in the only given folder, and hold no files of results.
     left_out : dict of str to tuple of str
         Metrics that were left out, by reason: aggregates, text, bookkeeping, on request.
     conflicts : tuple of Conflict
@@ -45,6 +50,7 @@ class CollectReport:
     files: int
     formats: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
+    without_results: tuple[str, ...] = ()
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -55,18 +61,78 @@ class CollectReport:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
-        lines = [
-            f"{counted(self.runs, 'run')}, {counted(self.metrics, 'metric')}, from {counted(self.files, 'file')} ({formats})"
-        ]
-        lines += [f"skipped: {where}: {reason}" for where, reason in self.skipped[:20]]
-        lines += [f"left out, {reason}: {listing(names)}" for reason, names in self.left_out.items()]
-        lines += [
-            f"conflict: run {one.run}, {one.metric}: {one.kept:.6g} from {one.kept_from} is taken, not {one.dropped:.6g} from {one.dropped_from}"
-            for one in self.conflicts[:20]
-        ]
-        if self.diverged:
-            lines.append(f"far outside the others, kept and marked: {listing(self.diverged)}")
+        return self.text()
+
+    def text(self, limit: int | None = 3) -> str:
+        """Return a summary, and one line for each kind of thing that must be checked.
+
+        Parameters
+        ----------
+        limit : int or None, default 3
+            Names in one line; None for all.
+        """
+        formats = listing((f"{count} {name}" for name, count in self.formats.items()), limit=len(self.formats) or 1)
+        head = f"{counted(self.runs, 'run')}, {counted(self.metrics, 'metric')}, from {counted(self.files, 'file')}: {formats}"
+        return in_lines([head, *self._ways(), *self._left_out(limit), *self._doubts(limit), *self.notes])
+
+    def _ways(self) -> list[str]:
+        """Return one line on who says which way is better."""
+        by = Counter(self.told_by.values())
+        told = [f"{words} ({by[who]})" for who, words in _TOLD.items() if by[who]]
+        told += [f"not known ({len(self.unknown)})"] * bool(self.unknown)
+        return [f"which way is better: {', '.join(told)}"] if told else []
+
+    def _left_out(self, limit: int | None) -> list[str]:
+        """Return one line on numbers that are no metrics, the most frequent reasons first."""
+        reasons = sorted(self.left_out.items(), key=lambda item: -len(item[1]))
+        if limit is None:
+            return [f"left out, {reason}: {_all(names)}" for reason, names in reasons]
+        shown = (f"{reason} ({listing(names, limit=1)})" for reason, names in reasons)
+        return [f"left out: {listing(shown, limit=limit)}"] if reasons else []
+
+    def _doubts(self, limit: int | None) -> Iterator[str]:
+        """Yield one line for each kind of thing that must be checked."""
+        lines = {
+            "not read": [f"{where}: {reason}" for where, reason in self.skipped],
+            "without results": list(self.without_results),
+            "no value in some runs": [
+                f"{name} ({len(runs)})" if limit is not None else f"{name} ({_all(runs)})"
+                for name, runs in self.missing.items()
+            ],
+            "several values, the newest is used": [
+                f"{one.metric} of {one.run} ({one.kept:.6g} in {one.kept_from}, not {one.dropped:.6g} in {one.dropped_from})"
+                for one in self.conflicts
+            ],
+            "far from the other runs, kept and marked": [
+                f"{run} (robust z {z:.0f})" for run, z in self.diverged.items()
+            ],
+            "less is taken as better, but in doubt": [f"{name} {why}" for name, why in self.doubted.items()],
+        }
+        nouns = {"not read": "file", "without results": "folder", "far from the other runs, kept and marked": "run"}
+        for what, items in lines.items():
+            if items:
+                yield f"{what}, {counted(len(items), nouns.get(what, 'metric'))}: {_some(items, limit)}"
         if self.unknown:
-            lines.append(f"which way is better is not known: {listing(self.unknown)}")
-        return in_lines([*lines, *self.notes])
+            yield f"which way is better is not known, {counted(len(self.unknown), 'metric')}: {_some(self.unknown, limit)}"
+            yield f"  say it: {self._how()}"
+
+    def _how(self) -> str:
+        """Return the arguments or options that tell which way is better, to be completed."""
+        found = covering(self.unknown, self.told_by)[:_MOST_PATTERNS]
+        more, less = (" ".join(f"--{way}-is-better {quote(name)}" for name in found) for way in ("more", "less"))
+        return either(f"more={found} or less={found}", f"{more} or {less}")
+
+
+# Who says which way is better, in words.
+_TOLD = {"file": "told by the files", "name": "by the names", "given": "by options"}
+# Patterns shown of metrics whose direction is not known.
+_MOST_PATTERNS = 3
+
+
+def _some(items: Sequence[str], limit: int | None) -> str:
+    return _all(items) if limit is None else listing(items, limit=limit)
+
+
+def _all(items: Iterable[str]) -> str:
+    items = list(items)
+    return listing(items, limit=len(items) or 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast.errors import BackendError
 from mixfast.readers._collect_report import CollectReport
+from mixfast.readers._mixture_files import mixture_files
 from mixfast.readers.results._contents import ResultsError
 from mixfast.swarm import Swarm, write_csv
 
@@ -117,6 +118,30 @@ class Collected(Frozen):
             if options.get(what) is None:
                 options[what] = {name: word for name, word in known.items() if name in set(names)}
         return Swarm.from_frames(ratios, self.wide(), **options)
+
+    def with_mixtures(self, name: str, *, paths: str | Mapping[str, str] | None = None) -> Collected:
+        """Return the same with the mixtures of the runs that have a mixture file of this name.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file in the folder of each run: in that of its results, or in one above it that holds no other run. It may be of any
+            format that `read` knows.
+        paths : str or mapping of str to str, optional
+            Names of the domains in files that have paths, as for `read`.
+
+        Raises
+        ------
+        ResultsError
+            If no run has such a file that can be read.
+        """
+        found = mixture_files({run: self.folders[run] for run in self.runs}, name, paths)
+        report = replace(
+            self.report,
+            skipped=(*self.report.skipped, *((f"mixture of {run}", why) for run, why in found.skipped)),
+            notes=(*self.report.notes, *found.notes),
+        )
+        return replace(self, mixtures={**self.mixtures, **found.mixtures}, report=report)
 
     def to_csv(self, path: Any, *, force: bool = False) -> None:
         """Write the wide table: a row for each run, a column for each metric."""

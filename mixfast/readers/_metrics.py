@@ -99,6 +99,7 @@ def metrics(
         files=len(found),
         formats=dict(formats),
         skipped=tuple(skipped),
+        without_results=search.without_results(roots, found),
         left_out=left_out,
         conflicts=tuple(one for one in conflicts),
         missing={

@@ -156,6 +156,19 @@ class Search:
             else:
                 self._skip(root.path, "neither a file nor a folder")
 
+    def without_results(self, roots: Sequence[Root], found: Sequence[Found]) -> tuple[str, ...]:
+        """Return the given paths without files of results; if only one folder was given, its sub-folders without such files."""
+        named = {where for where, _ in self.skipped}
+        if len(roots) != 1:
+            with_files = {one.root for one in found}
+            empty = [os.fspath(root.path) for at, root in enumerate(roots) if at not in with_files]
+        else:
+            folder = roots[0].path
+            below = {one.path.relative_to(folder).parts[:-1][:1] for one in found} if folder.is_dir() else {()}
+            # Files in the folder itself: it is the run.
+            empty = [] if () in below else [os.fspath(one) for one in _folders_in(folder) if (one.name,) not in below]
+        return tuple(where for where in empty if where not in named)
+
     def _below(self, root: Path) -> Iterator[tuple[Path, tuple[str, ...], float]]:
         """Yield the files below a folder with names of known formats: path, components below the folder, time of the last change."""
         stack: list[tuple[str, ...]] = [()]
@@ -210,6 +223,10 @@ class Search:
 
 def _reason(problem: OSError) -> str:
     return problem.strerror or str(problem)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def _parts(path: Path) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -140,22 +139,7 @@ def _refuse_other_kinds(path: str | os.PathLike[str], what: str) -> None:
     kind = kind_of(path)
     if kind in ("csv", "tsv", "text", "yaml"):
         return
-    message = f"{what} file {other_kind(path, _EXPECTED)}"
-    if kind == "json" and _is_results(path):
-        message += (
-            ". It holds the results of one run of an evaluation (lm-eval): make one csv file with a row for each run, its id in a column "
-            "'run', and a column for each metric"
-        )
-    raise SwarmError(message)
-
-
-def _is_results(path: str | os.PathLike[str]) -> bool:
-    """Return whether lm-eval or lighteval wrote this JSON file, for one model."""
-    try:
-        found = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and isinstance(found.get("results"), dict)
+    raise SwarmError(f"{what} file {other_kind(path, _EXPECTED)}")
 
 
 def _parquet(data: bytes, where: str) -> Frame:
@@ -178,7 +162,7 @@ def _decoded(data: bytes, where: str, path: str | os.PathLike[str] | None) -> st
         at = problem.start
     if at < 0:
         return text
-    if path is not None and kind_of(path) != "binary":
+    if path is not None and (kind_of(path) != "binary" or "tfevents" in Path(path).name):
         raise SwarmError(f"{where.removesuffix(os.fspath(path))}{other_kind(path, _EXPECTED)}")
     line = data[:at].count(b"\n") + 1
     raise SwarmError(f"{where} is not UTF-8 text: byte 0x{data[at]:02x} in line {line}; save it as csv in UTF-8")

@@ -33,6 +33,7 @@ CALLS = [
     ("table", "merge", "half", "half.npz", "--out", "twice"),
     ("design", "--tokens", "tokens.yaml", "--budget", "1000"),
     ("design", "--domains", "a,b", "--runs", "4", "--out", "design.csv"),
+    ("collect", "runs", "--check", "ratios.csv", "--long", "long.csv"),
     ("fit", "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "law.json"),
     ("info", "law.json"),
     ("compare", "ratios.csv", "metrics.csv", "--folds", "3"),
@@ -69,6 +70,10 @@ def folder(tmp_path_factory):
     swarm = Swarm(ratios, values, domains=DOMAINS, metric_names=["a_loss", "b_loss"])
     swarm.to_csv(path / "ratios.csv", path / "metrics.csv")
     fit(swarm, "log_linear", folds=0).save(path / "law.json")
+    for run, loss in zip(swarm.runs, values[:, 0].tolist(), strict=True):
+        (path / "runs" / run).mkdir(parents=True)
+        history = [{"step": 10, "eval_loss": loss, "eval_oddity": -loss if run != "3" else None}]
+        (path / "runs" / run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     group = np.repeat([0, 1], 40)
     ExpertTable.from_loglik(-rng.exponential(size=(80, 3)), domains=DOMAINS, group=group).save(path / "table.npz")
     (path / "tokens.yaml").write_text("web: 500\ncode: 300\nbooks: 400\n")

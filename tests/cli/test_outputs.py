@@ -27,6 +27,9 @@ COMMANDS = {
     "propose": (("propose", "law.json", "--out"), "new.yaml"),
     "design": (("design", "--domains", "web,code,books", "--runs", "4", "--out"), "new.csv"),
     "next": (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--out"), "new.csv"),
+    "collect": (("collect", "runs", "--out"), "new.csv"),
+    "collect long": (("collect", "runs", "--long"), "new.csv"),
+    "collect ratios": (("collect", "runs", "--mixture-file", "m.json", "--ratios"), "new.csv"),
     "report": (("report", "table.npz", "--no-intervals", "--no-ranges", "--out"), "new.html"),
     "export": (("export", "mixture.yaml", "--to", "olmix", "--out"), "new.yaml"),
     "export text": (
@@ -55,13 +58,16 @@ def files(tmp_path_factory):
     mixture = mixfast.Mixture(DOMAINS, [0.5, 0.3, 0.2])
     mixture.save(path / "mixture.yaml")
     Ledger.start(mixture.as_dict(), why="test").save(path / "life.yaml")
+    for run in ("the-first-run", "the-second-run"):
+        (path / "runs" / run).mkdir(parents=True)
+        (path / "runs" / run / "trainer_state.json").write_text('{"log_history": [{"step": 1, "eval_loss": 3}]}')
+        mixture.save(path / "runs" / run / "m.json")
     return path
 
 
 @pytest.fixture(autouse=True)
 def here(files, tmp_path, monkeypatch):
-    for path in files.iterdir():
-        shutil.copy(path, tmp_path)
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
 
@@ -104,7 +110,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_said(run, tmp_path, name):
     ledger = (tmp_path / "life.yaml").read_bytes()
     assert run(*words, out)[0] in (0, 1)
     (tmp_path / "life.yaml").write_bytes(ledger)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30, limits[1]))
     try:
@@ -113,7 +119,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_said(run, tmp_path, name):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert status == 2
     assert err.splitlines()[-1] == f"mixfast: error: {out}: File too large"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_what_a_command_reads_is_not_what_it_writes(run, refused, tmp_path):

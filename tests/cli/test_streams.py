@@ -32,6 +32,10 @@ def folder(tmp_path_factory):
     fit(swarm, "linear", folds=0).save(path / "law.json")
     ExpertTable.from_loglik(-rng.exponential(size=(60, 3)), domains=NAMES).save(path / "table.npz")
     Mixture(NAMES, [0.5, 0.3, 0.2]).save(path / "mixture.yaml")
+    for run in ("r1", "café"):
+        (path / "runs" / run).mkdir(parents=True)
+        history = {"log_history": [{"step": 1, "eval_loss": 3.0}]}
+        (path / "runs" / run / "trainer_state.json").write_text(json.dumps(history))
     return path
 
 
@@ -65,6 +69,7 @@ REPORTS = [
     (["info", "table.npz"], None),
     (["fit", *RUNS, "--law", "linear", "--folds", "0", "--out", "out.json"], "out.json"),
     (["propose", "law.json", "--out", "out.yaml"], "out.yaml"),
+    (["collect", "runs", "--out", "out.csv"], "out.csv"),
     (["design", "--domains", "web,café", "--out", "out.csv"], "out.csv"),
     (["next", *RUNS, "law.json", "--runs", "2", "--out", "out.csv"], "out.csv"),
     (["report", "--mixture", "mixture.yaml", "--out", "out.html"], "out.html"),

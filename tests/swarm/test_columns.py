@@ -446,7 +446,10 @@ def test_other_kinds_of_files_are_named_with_what_to_do(tmp_path):
     (tmp_path / "folder").mkdir()
     for name, said in (
         ("xlsx.csv", "is a spreadsheet .*save its sheet as csv"),
-        ("results.csv", "is a JSON file.*results of one run of an evaluation.*a row for each run"),
+        (
+            "results.csv",
+            "is a JSON file.*a row for each run; results of evaluations and trackers become a csv file by: mixfast collect RUNS",
+        ),
         ("list.csv", "is a JSON file, expected a csv file"),
         ("page.csv", "is an HTML page"),
         ("latin.csv", "not UTF-8 text: byte 0xe9 in line 1; save it as csv in UTF-8"),

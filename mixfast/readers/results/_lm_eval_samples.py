@@ -251,4 +251,5 @@ LM_EVAL_SAMPLES = Format(
     ("samples_*.jsonl",),
     _fits,
     _read,
+    samples=True,
 )

@@ -1,0 +1,50 @@
+"""Few patterns in place of many names, for commands that a message shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from re import sub
+
+# Only a pattern that stands for several names is easier to read than the names.
+_SEVERAL = 2
+
+
+def covering(names: Sequence[str], others: Iterable[str]) -> list[str]:
+    """Return few patterns that match all names and none of the others; names that share no pattern stand for themselves.
+
+    >>> covering(["arc/acc", "piqa/acc", "mmlu"], ["arc/loss"])
+    ['*/acc', 'mmlu']
+    >>> covering(["arc/acc", "piqa/acc"], [])
+    ['*']
+    """
+    left, out, others = list(names), [], list(others)
+    while left:
+        found = Counter(pattern for name in left for pattern in _candidates(name))
+        usable = (
+            pattern
+            for pattern, count in found.most_common()
+            if count >= _SEVERAL and not any(fnmatchcase(name, pattern) for name in others)
+        )
+        best = next(usable, None)
+        if best is None:
+            return out + left
+        out.append(best)
+        left = [name for name in left if not fnmatchcase(name, best)]
+    return out
+
+
+def _candidates(name: str) -> list[str]:
+    """Return the patterns that may stand for a name: all names, and those with the same beginning or end up to a mark."""
+    found = ["*"]
+    for mark in "/_ ":
+        if mark in name:
+            found += [f"*{mark}{_plain(name.rpartition(mark)[2])}", f"{_plain(name.partition(mark)[0])}{mark}*"]
+            found += [f"*{mark}{_plain(name.partition(mark)[2])}", f"{_plain(name.rpartition(mark)[0])}{mark}*"]
+    return list(dict.fromkeys(found))
+
+
+def _plain(text: str) -> str:
+    """Return a pattern that matches the text only."""
+    return sub(r"([*?[])", r"[\1]", text)
