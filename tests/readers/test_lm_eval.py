@@ -211,6 +211,20 @@ def test_bits_per_byte_are_those_of_the_right_choice_without_its_delimiter(tmp_p
     assert contents.notes == ()
 
 
+def test_samples_take_their_model_and_prompts_from_the_results_of_the_same_date(tmp_path):
+    date = "2026-01-02T03-04-05.678"
+    results = {**FILE, "n-shot": {"arc_easy": 5}, "model_name": "mix_3/step20", "date": 1.7e9}
+    (tmp_path / "results_2026-01-01T00-00-00.000.json").write_text(json.dumps(FILE))
+    (tmp_path / f"results_{date}.json").write_text(json.dumps(results))
+    contents = bits(tmp_path, sample())
+    (measure,) = contents.measures
+    assert (measure.told_apart, measure.step) == ("arc_easy|5/bits_per_byte,none", 20)
+    assert contents.fields["model_name"] == "mix_3/step20"
+    assert contents.written == read(results).written
+    (tmp_path / f"results_{date}.json").write_text('{"results": {')
+    assert bits(tmp_path, sample()).measures[0].told_apart == ""
+
+
 def test_bytes_are_those_of_utf_8(tmp_path):
     (measure,) = bits(tmp_path, sample(choices=(" a", " größe"))).measures
     assert measure.value == pytest.approx(2.0 / 7 / math.log(2))

@@ -8,13 +8,12 @@ stands in ``higher_is_better``, by metric without its filter; null where the tas
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
+from mixfast.readers.results._lm_eval_about import model_of, of_task, shots_of, step_of, written
 from mixfast.readers.results._lm_eval_samples import of_samples
 from mixfast.readers.results._source import Source
 
@@ -25,7 +24,6 @@ _SIGNS = frozenset(["higher_is_better", "n-shot", "n-samples", "configs", "versi
 # lm-evaluation-harness writes 999 for it, if it was run to write the answers of a model and nothing else.
 _PLACEHOLDER = "bypass"
 _PERPLEXITIES = {"word_perplexity": "perplexity_per_word", "byte_perplexity": "perplexity_per_byte"}
-_STEP = re.compile(r"(?:global_?)?(?:step|checkpoint|ckpt|iter)[-_]?(\d+)(?:[-_].*)?")
 
 
 def _fits(source: Source) -> bool:
@@ -43,7 +41,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     document = source.document
     measures: list[Measure] = []
     text: set[str] = set()
-    step = _step(document)
+    step = step_of(document)
     for task, metrics in document["results"].items():
         if not isinstance(metrics, dict):
             raise ResultsError(f"the results of {task} must be a mapping of metrics, not {type(metrics).__name__}")
@@ -52,13 +50,13 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     samples = document.get("samples")
     if wanted.samples and isinstance(samples, dict):
         for task, each in samples.items():
-            computed, problem = of_samples(task, each, shots=_shots(document, task), step=step)
+            computed, problem = of_samples(task, each, shots=shots_of(document, task), step=step)
             measures += computed
             notes += [problem] if problem else []
     return Contents(
         measures,
-        fields=_fields(document),
-        written=_written(document.get("date")),
+        fields=model_of(document),
+        written=written(document),
         text=tuple(sorted(text)),
         bookkeeping=tuple(sorted(_ABOUT & {key for metrics in document["results"].values() for key in metrics})),
         notes=tuple(notes),
@@ -69,9 +67,9 @@ def _measures(
     document: Mapping[str, Any], task: str, metrics: Mapping[str, Any], step: int | None, text: set[str]
 ) -> Iterator[Measure]:
     """Yield the metrics of a task or a group; add keys without numbers to ``text``."""
-    directions = _mapping(document, "higher_is_better", task)
+    directions = of_task(document, "higher_is_better", task)
     count = _count(document, task, metrics)
-    shots = _shots(document, task)
+    shots = shots_of(document, task)
     for key, cell in metrics.items():
         metric, comma, chosen = key.partition(",")
         if key in _ABOUT or not key.strip() or _is_spread(metric, comma + chosen, metrics):
@@ -158,24 +156,14 @@ def _kept_groups(document: Mapping[str, Any], measures: Iterable[Measure]) -> li
 def _unit(document: Mapping[str, Any], task: str, metric: str) -> str | None:
     if metric == "bits_per_byte":
         return "bits_per_byte"
-    if metric == "perplexity" and _mapping(document, "configs", task).get("output_type") == "loglikelihood":
+    if metric == "perplexity" and of_task(document, "configs", task).get("output_type") == "loglikelihood":
         # The exponential of the mean over documents of -log p(document).
         return "perplexity_per_document"
     return _PERPLEXITIES.get(metric)
 
 
-def _mapping(document: Mapping[str, Any], key: str, task: str) -> Mapping[str, Any]:
-    found = (document.get(key) or {}).get(task)
-    return found if isinstance(found, dict) else {}
-
-
-def _shots(document: Mapping[str, Any], task: str) -> int | None:
-    shots = (document.get("n-shot") or {}).get(task)
-    return shots if isinstance(shots, int) else None
-
-
 def _count(document: Mapping[str, Any], task: str, metrics: Mapping[str, Any]) -> int | None:
-    count = _mapping(document, "n-samples", task).get("effective", metrics.get("sample_len"))
+    count = of_task(document, "n-samples", task).get("effective", metrics.get("sample_len"))
     return count if isinstance(count, int) else None
 
 
@@ -183,47 +171,11 @@ def _partly_measured(document: Mapping[str, Any]) -> list[str]:
     """Say which tasks were measured on a part of their documents."""
     parts = []
     for task in document["results"]:
-        counts = _mapping(document, "n-samples", task)
+        counts = of_task(document, "n-samples", task)
         effective, original = counts.get("effective"), counts.get("original")
         if isinstance(effective, int) and isinstance(original, int) and effective < original:
             parts.append(f"{task} on {effective} of {original}")
     return [f"measured on a part of the documents (--limit): {listing(parts, limit=3)}"] if parts else []
-
-
-def _fields(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return what may name the run: names of the model, and the arguments that it was loaded with."""
-    config = document.get("config")
-    arguments = _arguments(config.get("model_args") if isinstance(config, dict) else None)
-    named = {key: document.get(key) for key in ("model_name", "model_name_sanitized", "model_source")}
-    named["model_name"] = named["model_name"] or arguments.get("pretrained")
-    return {key: str(value) for key, value in {**arguments, **named}.items() if value not in (None, "")}
-
-
-def _arguments(given: object) -> dict[str, Any]:
-    """Return the arguments of a model, which are a mapping or text such as ``pretrained=a/b,revision=step1000``."""
-    if isinstance(given, dict):
-        return {str(key): value for key, value in given.items() if isinstance(value, (str, int, float))}
-    if not isinstance(given, str):
-        return {}
-    pairs = (part.partition("=") for part in given.split(","))
-    return {key.strip(): value for key, equals, value in pairs if equals}
-
-
-def _step(document: Mapping[str, Any]) -> int | None:
-    """Return the step in the revision of the model or in the last folders of its path, such as ``run_3/checkpoint-500/hf``."""
-    fields = _fields(document)
-    for part in (fields.get("revision", ""), *reversed(re.split(r"[/\\]+", fields.get("model_name", ""))[-2:])):
-        if found := _STEP.fullmatch(part):
-            return int(found[1])
-    return None
-
-
-def _written(date: object) -> str:
-    """Return a time in seconds since 1970 as sortable text; files before version 0.4.2 have none."""
-    try:
-        return datetime.fromtimestamp(float(date), UTC).isoformat(timespec="seconds")  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError, OSError):
-        return ""
 
 
 LM_EVAL = Format(

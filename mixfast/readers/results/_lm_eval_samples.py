@@ -4,6 +4,8 @@ lm-evaluation-harness computes bits per byte only for texts that are scored whol
 of each choice, as text, and the choice itself: bits per byte of a document are -log2 p(right choice) / bytes of the right choice, and the
 metric is the mean over documents, as OLMES and OLMo-core define it. The delimiter before a choice, a space, is not counted.
 
+The numbers of examples in the prompts, the model and its step stand in the file of results with the same date.
+
 The right choice is the target: an index, or the text of a choice. It is checked against the accuracies in the same lines.
 """
 
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
+from mixfast.readers.results._lm_eval_about import beside, model_of, shots_of, step_of, written
 from mixfast.readers.results._source import Source
 
 _DATED = re.compile(r"samples_(.+?)(?:_(\d{4}-\d{2}-\d{2}T[\d.+-]+))?\.jsonl")
@@ -67,11 +70,19 @@ def _fits(source: Source) -> bool:
 def _read(source: Source, wanted: Wanted) -> Contents:
     named = _DATED.fullmatch(source.name)
     task = named[1] if named else source.name.removesuffix(".jsonl")
+    date = (named[2] or "") if named else ""
+    results = beside(source.path, date) if date else {}
     try:
-        measures, problem = of_samples(task, (line for _, line in source.lines()))
+        measures, problem = of_samples(
+            task, (line for _, line in source.lines()), shots=shots_of(results, task), step=step_of(results)
+        )
     except ValueError as damaged:
+        if isinstance(damaged, ResultsError):
+            raise
         raise ResultsError(f"{damaged}; the file is damaged or was not written to its end") from damaged
-    return Contents(measures, written=(named[2] or "") if named else "", notes=(problem,) if problem else ())
+    return Contents(
+        measures, fields=model_of(results), written=written(results) or date, notes=(problem,) if problem else ()
+    )
 
 
 def of_samples(
