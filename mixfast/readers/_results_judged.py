@@ -91,7 +91,7 @@ def directions(
             out.unknown.append(name)
         else:
             out.ways[name], out.by[name] = way, by
-            if by != "given" and (why := in_doubt(column, way, assumed=False)):
+            if by != "given" and (why := in_doubt(column, way, assumed=False, unit=told_unit(name))):
                 out.doubted[name] = why
         found = units.get(name, set())
         unit = next(iter(found)) if len(found) == 1 else told_unit(name)

@@ -18,20 +18,28 @@ CHOSEN = "chosen"
 
 # In lower case, with _ between words.
 _TRACKED = """
-group state status url run_url tags notes user username entity project sweep sweep_id job_type host hostname commit git_commit created
+group state status url run_url experiment_id artifact_uri tags notes user username entity project sweep sweep_id job_type host hostname commit git_commit created
 created_at updated updated_at started finished start_time end_time heartbeat_at relative_time relative_time_(process)
-relative_time_(wall) date time timestamp _timestamp _runtime _step _wandb description
+relative_time_(wall) date time timestamp _timestamp _runtime _step _wandb description createdat updatedat heartbeatat
 """
 # Also after the name of an evaluation or a trainer: train/global_step, eval_samples_per_second.
 _METERS = """
-runtime wall_time walltime wall_clock wall_clock_time duration elapsed elapsed_time total_time loading_time step steps global_step
-iteration iterations epoch epochs gpu_hours gpu_days gpu_count num_gpus n_gpus gpu_type gpus mfu throughput flops total_flops train_flops
-total_flos samples_per_second steps_per_second tokens_per_second tokens_per_sec seed data_seed trainer_seed random_seed model_seed
-learning_rate lr max_lr peak_lr min_lr weight_decay batch_size global_batch_size micro_batch_size warmup warmup_steps model_size n_params
-num_params num_parameters params_count n_layers num_layers n_heads num_heads d_model hidden_size vocab_size seq_len sequence_length
-context_length dropout n_tokens num_tokens total_tokens train_tokens tokens_seen n_tokens_seen num_input_tokens_seen consumed_tokens
-consumed_samples consumed_train_samples grad_norm gradient_norm global_grad_norm total_grad_norm params_norm param_norm loss_scale
-num_zeros iteration_time jit_compilation_time model_preparation_time world_size tflops tps
+runtime wall_time walltime wall_clock wall_clock_time duration elapsed elapsed_time total_time loading_time train_time training_time eval_time
+iteration_time total_evaluation_time_seconds step steps global_step num_steps total_steps train_steps max_steps max_iters save_steps eval_steps
+logging_steps checkpoint_step ckpt_step iteration iterations epoch epochs num_epochs num_train_epochs run_progress gpu_hours gpu_days gpu_count
+num_gpus n_gpus gpu_type gpus gpus_per_node gpu_mem gpu_memory peak_memory max_memory cpu_count logical_cpu_count num_nodes n_nodes world_size
+local_rank num_workers mfu throughput tps tflops petaflops total_petaflops flops total_flops train_flops compute_flops total_flos
+samples_per_second examples_per_second steps_per_second tokens_per_second tokens_per_sec seed seeds random_state learning_rate lr max_lr peak_lr
+min_lr lr_max lr_min lr_decay weight_decay wd momentum beta1 beta2 adam_beta1 adam_beta2 adam_epsilon adam_eps grad_norm total_grad_norm
+gradient_norm params_norm param_norm num_zeros loss_scale grad_clip clip_grad max_grad_norm load_imbalance batch_size global_batch_size
+micro_batch_size global_bs micro_bs gbs mbs per_device_train_batch_size per_device_eval_batch_size batch_tokens tokens_per_batch
+tokens_per_step warmup warmup_steps warmup_ratio warmup_frac model_size model_params n_params num_params num_parameters params_count
+parameter_count total_params active_params num_active_params non_embedding_params n_layer n_layers num_layers num_hidden_layers n_head n_heads
+num_heads num_attention_heads num_key_value_heads num_kv_heads n_embd d_model d_ff ffn_dim head_dim hidden_size intermediate_size vocab_size
+seq_len seqlen max_seq_len sequence_len sequence_length context_length max_position_embeddings block_size rope_theta dropout tokens n_tokens
+num_tokens total_tokens train_tokens tokens_seen n_tokens_seen num_tokens_seen num_input_tokens_seen token_budget
+trainer_seed data_seed model_seed random_seed consumed_samples consumed_tokens consumed_train_samples model_preparation_time
+jit_compilation_time global_grad_norm
 """
 _METER_NAMES = frozenset(_METERS.split())
 BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAMES
@@ -40,12 +48,20 @@ BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAM
 # How pandas names the nameless columns of a file.
 _NAMELESS = "unnamed:"
 _METER_AT_END = re.compile(
-    r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|loading_time|jit_compilation_time"
-    r"|model_preparation_time|gpu_hours)$"
+    r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|(?:loading|preparation|compilation)_time|gpu_hours|seed)$"
 )
+# A unit behind the name, as torchtitan writes it: mfu(%).
+_UNIT = re.compile(r"_?\((?:%|s|ms|tps|gi?b|mi?b|group_\d+)\)$")
+# The first part of the names of settings, as W&B and MLflow export them; and of measurements of the machine or the optimiser.
+_SETTINGS = re.compile(r"(?:config|args|hparams|params|tags|_wandb)[/.]")
+_MACHINE = re.compile(
+    r"(?:train/)?(?:throughput|optim|optimi[sz]er|time_metrics|timers?|memory|hardware|checkpoint|lr_scheduler)/"
+)
+# The same values over another axis, as Megatron writes them.
+_OTHER_AXIS = re.compile(r"_vs_(?:samples|steps|tokens)$")
 # Standard errors of a metric.
 _SPREAD = re.compile(r"(?:^|_)(?:stderr|std_err|std_error|standard_error|standard_deviation|stddev|stdev)(?=_|$)")
-_SPREAD_AT_END = re.compile(r"_(?:std|sem|ci95)$")
+_SPREAD_AT_END = re.compile(r"_(?:std|sem|ci|ci95|(?:ci_)?(?:low|lower|high|upper)(?:_bound)?)$")
 # These also stand for languages: sd is Sindhi, se is Northern Sami.
 _TWO_LETTERS = ("sd", "se", "ci")
 _SPREAD_OR_LANGUAGE = re.compile(r"[_/.](?:sd|se|var|ci)$")
@@ -85,8 +101,10 @@ def is_by_product(name: str, beside: Collection[str] = ()) -> bool:
     [True, True, True, False]
     """
     plain = name.partition(",")[0]
-    last = spelled(re.split(r"[/.]", plain)[-1])
+    last = _UNIT.sub("", spelled(re.split(r"[/.]", plain)[-1]))
     joined = "_".join(words_of(plain.rpartition("/")[2]))
+    if _SETTINGS.match(plain) or _OTHER_AXIS.search(joined) or (_MACHINE.match(plain) and told_direction(name) is None):
+        return True
     if last in _METER_NAMES or _METER_AT_END.search(last) or _SPREAD.search(joined) or _COUNT.search(joined):
         return True
     own = plain.lower()

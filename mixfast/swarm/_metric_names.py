@@ -15,11 +15,11 @@ from mixfast._text.visible import quote
 # More is better for these, at any place in a name.
 _MORE = re.compile(
     r"(?:^|_)(?:"
-    r"accuracy|accuracies|exact_match"
-    r"|(?:pass|maj|cons|hits?|success|acc|em|f1|recall|precision|ndcg(?:_cut)?|mrr|map|best|avg|mean|[pr])@\w+"
+    r"accuracy|accuracies|(?:exact|extractive|numerical)_match"
+    r"|(?:pass|maj\d*|cons|hits?|success|acc|em|f1|recall|precision|ndcg(?:_cut)?|mrr|map|best|any|avg|mean|[pr])@\w+"
     r"|(?:pass|maj|cons|hits?|success|acc|em|f1|recall|precision|ndcg|mrr|map)_at_(?:k|\d+)|pass\^\w+|ndcg_cut_\d+"
     r"|ndcg|mrr|mcc|matthews|mc[123]"
-    r"|(?:sacre)?bleu\d?|rouge(?:_?(?:\d|l|lsum))?|chrf\d*|bertscore|bleurt"
+    r"|(?:sacre|code)?bleu\d?|rouge(?:_?(?:\d|l|lsum))?|chrf\d*|bertscore|bleurt"
     r"|auc|auroc|auprc|aucpr"
     r"|win_?rate|(?:pass|success|solve|hit)_rate"
     r"|log_?(?:probs?|probability|probabilities|likelihoods?|lik)|logps?"
@@ -30,21 +30,35 @@ _MORE = re.compile(
 )
 # The same, but only at the end: elsewhere these words may belong to the name of a task.
 _MORE_AT_END = re.compile(
-    r"(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_per_token|acc_per_byte|acc_bytes|acc_uncond|acc_mutual_info|acc_char|acc_token"
-    r"|em|f1|exact|contains|math_verify|score|scores|recall|precision|map|hits?|elo|kappa|iou|meteor|spearman|pearson)$"
+    r"(?:^|_)(?:acc(?:_norm)?(?:_(?:raw|per_char|per_token|per_byte|bytes|uncond|mutual_info|char|token|all|ambig|disambig))?"
+    r"|em|p?q?em|f1|f_?(?:score|measure)|exact|contains|math_verify|score|scores|recall|precision|map|hits?|elo(?:_rating)?|kappa|iou|meteor"
+    r"|(?:spearman|pearson)(?:r|_corr\w*)?|kendall_?tau(?:_b)?|(?:percent|pct|fraction)_correct|tpr|tnr|true_(?:positive|negative)_rate"
+    r"|ll(?:_per_(?:byte|char|token|word))?)$"
 )
+# The same, but only as the whole of a scope, except for words that say how it was averaged: probability is also a subject of exams.
+_MORE_ALONE = re.compile(
+    r"_?(?:(?:avg|mean|norm|normali[sz]ed|uncond)_)*(?:probs?|probability|probabilities|likelihood)(?:_norm|_per_(?:byte|char|token|word))?$"
+)
+# These words say that there is a number, not of what: another part of the name may be a loss or an error.
+_GENERIC = ("_score", "_scores", "_primary_score")
 # Less is better for these, at any place; they win over the words above.
 _LESS_UNITS = {
     "loss": None, "losses": None, "nll": None, "ce": None, "xent": None, "entropy": None, "crossentropy": None, "nats": None, "bits": None,
     "surprisal": None, "kl": None, "kld": None, "divergence": None,
     "nlogp": "logprob", "nlogprob": "logprob", "neglogprob": "logprob", "neglogp": "logprob",
     "bpb": "bits_per_byte", "bpc": "bits_per_character", "bpt": "bits_per_token",
-    "ppl": "perplexity", "perplexity": "perplexity",
+    "ppl": "perplexity", "perplexity": "perplexity", "perplexities": "perplexity",
     "err": "error", "error": "error", "errors": "error", "wer": "error", "cer": "error", "brier": "error", "ece": "error", "mse": "error",
-    "rmse": "error", "mae": "error", "toxicity": "error", "regret": "error", "ter": "error", "logloss": None,
+    "rmse": "error", "mae": "error", "toxicity": "error", "regret": "error", "ter": "error", "logloss": None, "hallucination": "error",
     "stderr": "error",
     "runtime": "seconds", "seconds": "seconds", "latency": "seconds",
 }  # fmt: skip
+# Less is better for these, at the end only; they win over the words above, too.
+_LESS_AT_END = re.compile(
+    r"(?:^|_)(?:fpr|fnr|false_(?:positive|negative)_rate|(?:fail|failure|miss|violation)_rate|bias(?:_score\w*)?|pct_stereotype)$"
+)
+# Sets of one metric may be numbered: loss0, loss1.
+_NUMBERED = re.compile(r"(loss|nll|bpb|ppl)\d+$")
 # The same, but only at the end.
 _SPREADS = frozenset(["std", "stdev", "stddev"])
 # Words that may follow the deciding word at the end of a name.
@@ -57,14 +71,16 @@ _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "ab
 # lm-eval calls a metric task/metric,filter.
 _FILTER = re.compile(r",[^,/]*$")
 _IN_PARENTHESES = re.compile(r"\(([^()]*)\)\s*$")
-_UNIT_AT_END = re.compile(r"(?:^|_)((?:nats|bits)_(?:per_)?(?:byte|token)|bpb|perplexity|ppl)(?:_corr|_correct)?$")
-_UNIT_NAMES = {
-    "bpb": "bits_per_byte", "ppl": "perplexity", "bits_byte": "bits_per_byte", "bits_token": "bits_per_token", "nats_byte": "nats_per_byte",
-    "nats_token": "nats_per_token",
-}  # fmt: skip
+_UNIT_AT_END = re.compile(
+    r"(?:^|_)(?:(?P<of>nats|bits)_(?:per_)?(?P<per>byte|token|char|character|word)|bpb|(?<!log_)perplexity|(?<!log_)ppl)(?:_corr|_correct)?$"
+)
+_UNIT_NAMES = {"bpb": "bits_per_byte", "ppl": "perplexity"}
 # Losses in nats per token are lower: a uniform guess over a vocabulary of a million tokens has 14.
 _LARGEST_LOSS = 20.0
-_LOGPROB = re.compile(r"^_?log_?(?:p|lik)")
+_LOGPROB = re.compile(r"^_?(?:log_?(?:p|lik)|ll(?:_|$))")
+
+
+_POSITIVE = "has positive values only, as losses and probabilities have and log-probabilities do not"
 
 
 def words_of(name: str) -> list[str]:
@@ -76,12 +92,17 @@ def told_direction(name: str) -> str | None:
     """Return "max" or "min" if the name of a metric tells which way is better, else None.
 
     Text in parentheses at the end, as in OLMo-core's ``eval/downstream/arc (BPB v2)``, is examined first, then the part after
-    the last ``/``, then the whole name: the task of ``error_analysis/acc`` is not an error.
+    the last ``/``, then the whole name: the task of ``error_analysis/acc`` is not an error. A score tells nothing if the rest of the name
+    tells that less is better, as in ``toxicity/score`` and ``arc:bpb/primary_score``.
 
     >>> [told_direction(name) for name in ("arc/choice_logprob", "val_loss", "arc/neg_logprob", "mmlu")]
     ['max', 'min', 'min', None]
     """
-    return next((way for words in _scopes(name) if (way := _decided(words)[0]) is not None), None)
+    scopes = [_decided(words) for words in _scopes(name)]
+    way, word = next((found for found in scopes if found[0] is not None), (None, ""))
+    if word in _GENERIC and (any(other == "min" for other, _ in scopes) or "toxic" in name.lower()):
+        return None
+    return way
 
 
 def told_unit(name: str) -> str | None:
@@ -91,14 +112,18 @@ def told_unit(name: str) -> str | None:
     """
     for words in _scopes(name):
         if found := _UNIT_AT_END.search("_".join(_bare(words))):
-            return _UNIT_NAMES.get(found[1], found[1])
+            if found["of"]:
+                return f"{found['of']}_per_{'character' if found['per'] == 'char' else found['per']}"
+            bare = found[0].strip("_").partition("_")[0]
+            return _UNIT_NAMES.get(bare, bare)
         way, word = _decided(words)
         if way is not None:
             break
     else:
         return None
     if word in _LESS_UNITS:
-        return _LESS_UNITS[word]
+        # A logarithm of a perplexity is a loss in nats.
+        return None if _LESS_UNITS[word] == "perplexity" and "log" in words else _LESS_UNITS[word]
     return "logprob" if _LOGPROB.match(word) else "reward" if word.startswith("_reward") else "score"
 
 
@@ -125,11 +150,15 @@ def _decided(words: Sequence[str]) -> tuple[str | None, str]:
     """Return which way is better, and the deciding word: from _LESS_UNITS, or from the other list with a leading _."""
     if len(words) > 1 and words[-1] in _SPREADS:
         return "min", "stderr"
-    for at, word in enumerate(words):
+    for at, given in enumerate(words):
+        numbered = _NUMBERED.match(given)
+        word = given if numbered is None else numbered[1]
         if word in _LESS_UNITS:
             return ("max" if _is_negated(words, at) else "min"), word
     joined = "_".join(_bare(words))
-    if found := _MORE.search(joined) or _MORE_AT_END.search(joined):
+    if _LESS_AT_END.search(joined):
+        return "min", "error"
+    if found := _MORE.search(joined) or _MORE_AT_END.search(joined) or _MORE_ALONE.match(joined):
         at = joined[: found.start() + 1].count("_")
         return ("min" if _is_negated(words, at) else "max"), "_" + found[0].lstrip("_")
     return None, ""
@@ -142,8 +171,8 @@ def _is_negated(words: Sequence[str], at: int) -> bool:
     return at > 0 and words[at - 1] in _NEGATIONS and (at < 2 or words[at - 2] not in ("false", "true"))
 
 
-def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
-    """Return why "less is better" is in doubt for a metric with these values, or None.
+def in_doubt(values: Vector, way: str, *, assumed: bool, unit: str | None = None) -> str | None:
+    """Return why the direction of a metric with these values is in doubt, or None.
 
     Parameters
     ----------
@@ -152,10 +181,13 @@ def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
     way : "min" or "max"
         The direction that the name tells, or that was assumed because it does not; never given by the user.
     assumed : bool
+    unit : str, optional
     """
     known = values[np.isfinite(values)]
-    if way != "min" or not known.size:
+    if not known.size:
         return None
+    if way == "max":
+        return _POSITIVE if unit == "logprob" and known.min() > 0.0 else None
     if known.min() < 0.0:
         return "has negative values, as log-probabilities and rewards have and losses do not"
     if assumed and known.max() > _LARGEST_LOSS:
@@ -166,7 +198,7 @@ def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
 
 
 def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each reason why more may be better for metrics, with what to do about it."""
+    """Return a sentence for each reason why the other direction may be right for metrics, with what to do about it."""
     out = []
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name, why in reasons.items() if why == reason]
@@ -174,7 +206,7 @@ def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
         up, down = (" ".join(f"--{way}-is-better {quote(name)}" for name in names[:3]) for way in ("more", "less"))
         how = either(f"swarm.better(more={names[:3]}) or swarm.better(less={names[:3]})", f"{up} or {down}")
         out.append(
-            f"less of {shown} is taken as better, but {'it' if len(names) == 1 else 'each'} {reason}: set which way is better when "
-            f"the laws are fitted, {how}."
+            f"{'more' if reason == _POSITIVE else 'less'} of {shown} is taken as better, but {'it' if len(names) == 1 else 'each'} {reason}: set "
+            f"which way is better when the laws are fitted, {how}."
         )
     return out

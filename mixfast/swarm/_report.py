@@ -79,8 +79,8 @@ class SwarmReport:
     assumed_directions : tuple of str
         Metrics with names that do not tell the direction: less is assumed to be better.
     doubted_directions : dict of str to str
-        Metrics to minimise for which more may be better, and why: negative values, or a name that does not tell and values between 0 and 1
-        or above 20.
+        Metrics for which the other direction may be right, and why: to minimise with negative values, or with a name that does not tell and
+        values between 0 and 1 or above 20; log-probabilities with positive values only.
     fits : str
         What can be fitted to this number of runs.
     """
@@ -197,16 +197,17 @@ def report(
     runs: tuple[str, ...],
     chosen: NDArray[np.bool_],
     direction: tuple[str, ...],
+    unit: tuple[str, ...],
     identifiable: Identifiable,
     history: History,
 ) -> SwarmReport:
     """Return the report of a swarm with these fields."""
     lacking = np.isnan(values).sum(axis=0).tolist()
     free = {*history.guessed_directions, *history.assumed_directions}
-    columns = zip(metrics, values.T, direction, strict=True)
+    columns = zip(metrics, values.T, direction, unit, strict=True)
     why = {
-        name: in_doubt(column, way, assumed=name in history.assumed_directions)
-        for name, column, way in columns
+        name: in_doubt(column, way, assumed=name in history.assumed_directions, unit=word)
+        for name, column, way, word in columns
         if name in free
     }
     missing = {name: count for name, count in zip(metrics, lacking, strict=True) if count}

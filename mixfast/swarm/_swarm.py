@@ -325,6 +325,7 @@ class Swarm(Frozen):
             runs=self.runs,
             chosen=self.chosen,
             direction=self.direction,
+            unit=self.unit,
             identifiable=self.identifiable,
             history=self._history,
         )

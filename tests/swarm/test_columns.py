@@ -45,6 +45,10 @@ TRACKED = (
     "_runtime", "_timestamp", "_step", "_wandb", "Runtime", "Created", "User", "Sweep", "State", "Notes", "Tags", "Relative Time",
     "Relative Time (Process)", "GPU hours", "learning_rate", "seed", "train/global_step", "eval_runtime", "eval/samples_per_second",
     "arc/acc_stderr,none", "acc_norm_stderr", "loss_sd", "quiz/example_count", "n_samples", "num_instances", "arc/sample_len", "config.batch_size", "n_layers",
+    "grad_norm", "train/grad_norm", "world-size", "loss-scale", "optim/LR (group 0)", "optim/total grad norm", "throughput/device/TPS", "mfu(%)",
+    "time_metrics/end_to_end(s)", "memory/max_active(GiB)", "lm loss validation vs samples", "trainer_seed", "init_seed", "num_input_tokens_seen",
+    "eval_model_preparation_time", "max_steps", "world_size", "config/loss_weight", "params.beta1", "hparams/lr", "CPU count", "createdAt",
+    "acc_ci_low", "arc/acc_upper", "tokens", "total_params", "experiment_id",
 )  # fmt: skip
 
 
@@ -61,7 +65,25 @@ def test_columns_of_trackers_and_by_products_are_no_metrics_unless_asked_for(nam
 
 @pytest.mark.parametrize(
     "name",
-    ["account_loss", "flores_se", "runtime_errors_quiz/acc", "time_quiz", "state_law_bpb", "Steps to success/acc"],
+    [
+        "account_loss",
+        "flores_se",
+        "runtime_errors_quiz/acc",
+        "time_quiz",
+        "state_law_bpb",
+        "Steps to success/acc",
+        "memory/acc",
+        "tokens_loss",
+        "optim_papers_bpb",
+        "throughput/loss",
+        "seeds_loss",
+        "memory_quiz",
+        "acc_max",
+        "lower_sorbian",
+        "precision",
+        "model/loss",
+        "hardware_bpb",
+    ],
 )
 def test_metrics_are_not_taken_for_columns_of_trackers(name):
     assert read(metrics=named([name], LOSS)).metrics == (name,)

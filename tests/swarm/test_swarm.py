@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mixfast.errors import AlignmentError, MixfastError
-from mixfast.swarm import Swarm, SwarmError
+from mixfast.swarm import Swarm, SwarmError, doubts_of_directions
 
 hypothesis = pytest.importorskip("hypothesis")
 given, st = hypothesis.given, pytest.importorskip("hypothesis.strategies")
@@ -416,7 +416,9 @@ def test_units_and_directions_by_name_and_by_hand():
      "beir/ndcg@10", "ndcg_cut_10", "precision", "macro precision", "mrr", "MRR@10", "map", "retrieval/map", "map@100", "mAP", "hits@1",
      "hits_at_k", "acc@1", "maj@8", "auprc", "AUROC", "reward", "eval/reward_mean", "rewards/accuracies", "pass^8", "success_rate", "chrf",
      "eval/downstream/arc_easy (accuracy v2)", "error_analysis/acc,none", "loss_quiz/exact_match", "arc/acc_val", "neg_loss", "-loss",
-     "neg_mean_squared_error", "neg_log_loss", "quiz/primary_score"],
+     "neg_mean_squared_error", "neg_log_loss", "quiz/primary_score", "arc/prob", "norm_prob", "arc/likelihood,none", "ll", "arc/ll_per_byte",
+     "codebleu", "maj1@8", "quasi_em", "pqem", "acc_norm_token", "arc/acc_per_char", "sts/pearsonr,none", "kendall_tau_b", "fscore", "tpr", "elo_rating",
+     "gsm8k/extractive_match", "longbench/score", "lc_win_rate", "pct_correct", "eval/downstream/arc (length-normalized accuracy v2)"],
 )  # fmt: skip
 def test_names_of_which_more_is_better(name):
     assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("max",)
@@ -428,7 +430,10 @@ def test_names_of_which_more_is_better(name):
      "word_perplexity,none", "soccer", "femme", "bleumonde", "rougemont_nll", "password", "em_dashes", "f1_news", "aucune", "drawin_rate_x", "bitmaps", "map_reduce_code",
      "vaccines", "account", "arc/neg_logprob", "negative_log_likelihood", "nlogp", "nll", "reward_model/loss", "accuracy/quiz_ppl", "bits_per_byte",
      "eval/downstream/arc_easy (BPB v2)", "eval/downstream/acc_quiz (CE loss)", "log_loss", "word_error_rate", "recall_quiz/loss,none",
-     "arc/bits_per_byte_corr", "precision_farming", "acc_std", "token_probability"],
+     "arc/bits_per_byte_corr", "precision_farming", "acc_std", "token_probability", "counting_and_prob", "arc:bpb::olmes/primary_score",
+     "toxicity/score,none", "realtoxicityprompts/score,none", "bbq/amb_bias_score", "fpr", "failure_rate", "hallucination_rate", "pct_stereotype",
+     "loss0", "eval/loss_3", "c4_ppl2", "log_perplexity", "likelihood_diff", "bits_per_character", "lm loss validation ppl", "redpajama_top5",
+     "logits_per_byte_corr", "average_len"],
 )  # fmt: skip
 def test_names_that_do_not_say_so(name):
     assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("min",)
@@ -468,6 +473,42 @@ def test_a_direction_is_in_doubt_by_negative_values_and_by_values_of_scores():
     assert Swarm(
         np.eye(3), values, domains=["x", "y", "z"], metric_names=names, direction="min"
     ).report.doubted_directions == {}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["toxicity/score,none", "arc:bpb::olmes/primary_score", "token_probability", "logits_per_byte_corr"]
+)
+def test_a_name_that_may_mean_either_is_not_taken_as_told(name):
+    swarm = Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name])
+    assert swarm.report.assumed_directions == (name,)
+
+
+def test_a_log_probability_with_positive_values_is_a_doubt():
+    for values, doubted in (([2.5, 2.25], True), ([-2.5, 2.25], False)):
+        swarm = Swarm(np.eye(2), values, domains=["x", "y"], metric_names=["arc/logprob"])
+        assert ("arc/logprob" in swarm.report.doubted_directions) == doubted
+    told = doubts_of_directions(
+        {"arc/logprob": "has positive values only, as losses and probabilities have and log-probabilities do not"}
+    )
+    assert told[0].startswith("more of arc/logprob is taken as better, but it has positive values only")
+    assert swarm.better(more="arc/logprob").report.doubted_directions == {}
+
+
+def test_units_per_anything_are_told():
+    names = ["bits_per_char", "a/bits_per_word", "nats_per_word", "log_ppl", "ppl", "bits/byte", "ll", "neg_ll"]
+    unit = Swarm(np.eye(2), np.ones((2, 8)), domains=["x", "y"], metric_names=names).unit
+    assert unit == (
+        *(
+            "bits_per_character",
+            "bits_per_word",
+            "nats_per_word",
+            "nats",
+            "perplexity",
+            "bits_per_byte",
+            "logprob",
+            "logprob",
+        ),
+    )
 
 
 def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
