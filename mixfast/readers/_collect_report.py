@@ -26,15 +26,17 @@ class CollectReport:
     skipped : tuple of (str, str)
         Files, folders and runs that were left out, each with the reason.
     without_results : tuple of str
-        Folders that were given as runs, or that lie in the only given folder, and hold no files of results.
+        Folders that were given as runs, or that lie in the only given folder, and hold no files of results; and runs without any of the metrics.
     left_out : dict of str to tuple of str
         Metrics that were left out, by reason: aggregates, text, bookkeeping, on request.
     conflicts : tuple of Conflict
         Values of one metric of a run that differ between files.
     missing : dict of str to tuple of str
         Runs without a value, for each metric that lacks some.
+    repeats : tuple of tuple of str
+        Groups of runs with one mixture, if the files hold mixtures.
     diverged : dict of str to float
-        Runs far outside the others, each with its median robust z over metrics.
+        Runs far outside the others, each with the median over metrics of how many robust standard deviations it is worse.
     unknown : tuple of str
         Metrics of which neither file nor name tells which way is better.
     told_by : dict of str to str
@@ -54,6 +56,7 @@ class CollectReport:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    repeats: tuple[tuple[str, ...], ...] = ()
     diverged: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     told_by: Mapping[str, str] = field(default_factory=dict)
@@ -103,12 +106,18 @@ class CollectReport:
                 f"{one.metric} of {one.run} ({one.kept:.6g} in {one.kept_from}, not {one.dropped:.6g} in {one.dropped_from})"
                 for one in self.conflicts
             ],
+            "one mixture for several runs": [_all(group) for group in self.repeats],
             "far from the other runs, kept and marked": [
                 f"{run} (robust z {z:.0f})" for run, z in self.diverged.items()
             ],
             "less is taken as better, but in doubt": [f"{name} {why}" for name, why in self.doubted.items()],
         }
-        nouns = {"not read": "file", "without results": "folder", "far from the other runs, kept and marked": "run"}
+        nouns = {
+            "not read": "file",
+            "without results": "folder",
+            "one mixture for several runs": "mixture",
+            "far from the other runs, kept and marked": "run",
+        }
         for what, items in lines.items():
             if items:
                 yield f"{what}, {counted(len(items), nouns.get(what, 'metric'))}: {_some(items, limit)}"
@@ -130,7 +139,10 @@ _MOST_PATTERNS = 3
 
 
 def _some(items: Sequence[str], limit: int | None) -> str:
-    return _all(items) if limit is None else listing(items, limit=limit)
+    """Return the first few items, which are not shortened: paths and advice must be readable to their end."""
+    if limit is None or len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])} and {len(items) - limit} more ({len(items)} in all)"
 
 
 def _all(items: Iterable[str]) -> str:

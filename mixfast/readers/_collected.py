@@ -154,12 +154,12 @@ class Collected(Frozen):
     def to_long_csv(self, path: Any, *, force: bool = False) -> None:
         """Write the long table: a row for each run and metric."""
         columns = [[_cell(value) for value in _listed(getattr(self, name))] for name in LONG]
-        write_csv(path, LONG, zip(*columns, strict=True), force=force)  # type: ignore[arg-type]
+        write_csv(path, LONG, zip(*columns, strict=True), force=force)
 
     def ratios_to_csv(self, path: Any, *, force: bool = False) -> None:
         """Write the mixtures that the files hold: a row for each run, a column for each domain."""
         columns = self._mixture_columns()
-        write_csv(path, list(columns), zip(*columns.values(), strict=True), force=force)  # type: ignore[arg-type]
+        write_csv(path, list(columns), zip(*columns.values(), strict=True), force=force)
 
     def to_pandas(self) -> Any:
         """Return the long table as a pandas DataFrame.

@@ -19,7 +19,8 @@ def covering(names: Sequence[str], others: Iterable[str]) -> list[str]:
     >>> covering(["arc/acc", "piqa/acc"], [])
     ['*']
     """
-    left, out, others = list(names), [], list(others)
+    left, others = list(names), list(others)
+    out: list[str] = []
     while left:
         found = Counter(pattern for name in left for pattern in _candidates(name))
         usable = (

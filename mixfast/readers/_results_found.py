@@ -226,7 +226,10 @@ def _reason(problem: OSError) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    try:
+        return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    except OSError:  # the search has named it
+        return []
 
 
 def _parts(path: Path) -> tuple[str, ...]:

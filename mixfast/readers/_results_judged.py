@@ -34,6 +34,8 @@ class Directions:
         Metrics of which nothing tells which way is better.
     doubted : dict of str to str
         Metrics to minimise for which more may be better, and why.
+    notes : list of str
+        Contradictions between files and names.
     """
 
     ways: dict[str, str] = field(default_factory=dict)
@@ -41,22 +43,17 @@ class Directions:
     by: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     doubted: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def chosen(names: Sequence[str], wanted: Iterable[str], what: str) -> list[str]:
-    """Return the names that names and patterns match; raise if one matches nothing."""
-    found: dict[str, None] = {}
-    unknown = []
-    for one in [wanted] if isinstance(wanted, str) else wanted:
-        meant = matching(names, one)
-        found.update(dict.fromkeys(meant))
-        if not meant:
-            unknown.append(one)
-    if unknown:
+def pick(names: Sequence[str], wanted: str, known: Sequence[str], what: str) -> list[str]:
+    """Return the names that a name or a pattern matches, or those of ``known`` if there are none; raise if there are none either."""
+    found = matching(names, wanted) or matching(known, wanted)
+    if not found:
         raise ResultsError(
-            f"{what} names metrics that were not found: {misspelt(unknown, names)}; the metrics are: {listing(names)}"
+            f"{what} names a metric that was not found: {misspelt([wanted], known)}; the metrics are: {listing(known)}"
         )
-    return list(found)
+    return found
 
 
 def directions(
@@ -76,13 +73,17 @@ def directions(
     values : (R, J) float64
     """
     out = Directions()
-    up, down = chosen(names, more, "more"), chosen(names, less, "less")
+    up = [name for one in more for name in pick(names, one, names, "more")]
+    down = [name for one in less for name in pick(names, one, names, "less")]
     if both := sorted(set(up) & set(down)):
         raise ResultsError(f"more and less both match {listing(both)}; a metric has one direction")
+    disagree: list[str] = []
     given = {**dict.fromkeys(up, "max"), **dict.fromkeys(down, "min")}
     for name, column in zip(names, values.T, strict=True):
         files = told.get(name, set())
         way, by = given.get(name), "given"
+        if len(files) > 1:
+            disagree.append(name)
         if way is None and len(files) == 1:
             (way,), by = files, "file"
         if way is None:
@@ -94,9 +95,22 @@ def directions(
             if by != "given" and (why := in_doubt(column, way, assumed=False, unit=told_unit(name))):
                 out.doubted[name] = why
         found = units.get(name, set())
-        unit = next(iter(found)) if len(found) == 1 else told_unit(name)
+        if len(found) > 1:
+            raise ResultsError(
+                f"{name} has different units in different files, {listing(sorted(found))}: leave it out (ignore), or collect them apart"
+            )
+        unit = next(iter(found)) if found else told_unit(name)
         if unit is not None:
             out.units[name] = unit
+    against = [
+        name for name in names if out.by.get(name) == "file" and told_direction(name) not in (None, out.ways[name])
+    ]
+    if against:
+        out.notes.append(
+            f"the files and the names of metrics disagree on which way is better, and the files are believed: {listing(against)}"
+        )
+    if disagree:
+        out.notes.append(f"the files disagree on which way is better: {listing(disagree)}")
     return out
 
 

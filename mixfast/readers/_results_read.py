@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing, one_of
 from mixfast.readers._results_found import Found
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
@@ -120,8 +122,10 @@ class Reader:
         source = Source(found.path, found.document)
         form = self._format_of(source)
         try:
+            if form.samples and not self._wanted.samples:
+                raise ResultsError(f"{form.looks}; they are read with {either('samples=True', '--samples')}")
             contents = form.read(source, self._wanted)
-            return self._results(found, form.name, contents)
+            return self._results(found, form.name, contents, source.notes)
         except ResultsError:
             raise
         except (OSError, EOFError, ValueError) as problem:
@@ -140,12 +144,16 @@ class Reader:
             for form in [*named, *(form for form in self.formats if form not in named)]:
                 if form.fits(source):
                     return form
+            raise ResultsError(f"in no known format{_seen(source)}")
+        except ResultsError:
+            raise
         except (OSError, EOFError, ValueError, RecursionError) as problem:
             raise ResultsError(_said(problem)) from problem
-        raise ResultsError(f"in no known format{_seen(source)}")
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
+            raise ResultsError(f"in no known format: {type(problem).__name__}: {_said(problem)}") from problem
 
-    def _results(self, found: Found, form: str, contents: Contents) -> list[Results]:
-        for note in contents.notes:
+    def _results(self, found: Found, form: str, contents: Contents, notes: Sequence[str]) -> list[Results]:
+        for note in (*contents.notes, *notes):
             self.notes.setdefault(note, []).append(str(found.path))
         self.text.update(dict.fromkeys(contents.text))
         self.bookkeeping.update(dict.fromkeys(contents.bookkeeping))
@@ -195,8 +203,6 @@ def same_value(one: float, other: float) -> bool:
 
 
 def _names(form: Format, source: Source) -> bool:
-    from fnmatch import fnmatchcase
-
     return any(fnmatchcase(source.name, pattern.rpartition("/")[2]) for pattern in form.files)
 
 
@@ -212,7 +218,11 @@ def _step_of(found: Found, fields: Mapping[str, str]) -> int | None:
 def _said(problem: BaseException) -> str:
     if isinstance(problem, OSError) and problem.strerror:
         return problem.strerror
-    return str(problem) or type(problem).__name__
+    # Messages of tables begin with the name of the file, which the report names already.
+    return (
+        re.sub(r"^results file .*?(?=: | (?:is|has|holds) )", "the table", str(problem), flags=re.DOTALL)
+        or type(problem).__name__
+    )
 
 
 def _seen(source: Source) -> str:
@@ -229,4 +239,6 @@ def _seen(source: Source) -> str:
             if isinstance(first, Mapping)
             else ": lines of JSON"
         )
-    return {"table": ": a table", "events": ": events of TensorBoard"}.get(source.kind, "")
+    if source.kind == "table":
+        return f": a table with the columns {listing(source.columns, limit=5)}"
+    return {"events": ": events of TensorBoard", "empty": ": the file is empty"}.get(source.kind, "")

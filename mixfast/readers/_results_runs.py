@@ -104,8 +104,10 @@ def disagreement(pieces: Sequence[Piece]) -> str:
             if other.place != piece.place and value == value and before == before and not same_value(value, before):
                 return f"{other.results.where} and {one.where} differ in {metric} ({before:.6g} and {value:.6g}), so they are of several runs"
     if len(models) > 1:
-        (one, first), (two, second), *_ = models.items()
-        return f"{first.results.where} and {second.results.where} are of several models, {shown(one)} and {shown(two)}"
+        (here, first), (there, second), *_ = models.items()
+        return (
+            f"{first.results.where} and {second.results.where} are of several models, {shown(here)} and {shown(there)}"
+        )
     return ""
 
 

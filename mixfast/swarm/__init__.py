@@ -23,12 +23,17 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
 (`read_mixtures`, `write_csv`), the wording of doubts (`doubts_of_directions`), and what names of columns and metrics tell (`told_direction`,
-`told_unit`, `in_doubt`, `is_bookkeeping`, `is_by_product`).
+`told_unit`, `in_doubt`, `is_bookkeeping`, `is_by_product`, `spelled`), and cells and columns of tables (`numbers_of`, `run_id`, `mixtures_within`,
+`block_within`).
 """
 
+from mixfast.swarm._cells import numbers_of as numbers_of
 from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._checks import run_id as run_id
+from mixfast.swarm._columns import ID_NAMES as ID_NAMES
 from mixfast.swarm._columns import is_bookkeeping as is_bookkeeping
 from mixfast.swarm._columns import is_by_product as is_by_product
+from mixfast.swarm._columns import spelled as spelled
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
 from mixfast.swarm._files import read_columns as read_columns
@@ -43,6 +48,8 @@ from mixfast.swarm._names import find_names as find_names
 from mixfast.swarm._rank import Identifiable as Identifiable
 from mixfast.swarm._report import SwarmReport
 from mixfast.swarm._swarm import Swarm
+from mixfast.swarm._within import block_within as block_within
+from mixfast.swarm._within import mixtures_within as mixtures_within
 from mixfast.swarm._write import write_csv as write_csv
 
 __all__ = ["Swarm", "SwarmError", "SwarmReport"]

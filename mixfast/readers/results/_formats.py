@@ -11,6 +11,7 @@ from mixfast.readers.results._marin import MARIN
 from mixfast.readers.results._olmes import OLMES
 from mixfast.readers.results._olmo_core import OLMO_CORE
 from mixfast.readers.results._olmo_eval import OLMO_EVAL
+from mixfast.readers.results._table import TABLE
 from mixfast.readers.results._tensorboard import TENSORBOARD
 from mixfast.readers.results._trainer import TRAINER
 
@@ -27,6 +28,7 @@ FORMATS: dict[str, Format] = {
         MARIN,
         TRAINER,
         TENSORBOARD,
+        TABLE,
     )
 }
 """Every format of results, by its name."""

@@ -1,19 +1,32 @@
-"""A file of results, opened once: which kind it is, and its content as a document, lines or a table."""
+"""A file of results, opened once: which kind it is, and its content as a document, lines or a table.
+
+A damaged file is a ValueError that says what is wrong, without the path; `OSError` passes through.
+"""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from mixfast._text.json import unique
+from mixfast._text.nesting import TOO_DEEP
+from mixfast._text.optional import needed
+from mixfast.swarm import read_columns
+
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _PARQUET = b"PAR1"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _START = 4096
+# Results of one model with a thousand tasks have about 20 MB.
+_LARGEST, _LONGEST_LINE = 1 << 28, 1 << 26
+_CUT_OFF = "; was it written, or copied, to its end?"
 
 
 class Source:
@@ -30,12 +43,15 @@ class Source:
     ----------
     path : Path
     kind : str
-        "json" (one document), "jsonl" (one document in each line), "table" (csv, tsv, parquet), "events" (TensorBoard), or "other".
+        "json" (one document), "jsonl" (one document in each line), "table" (csv, tsv, parquet), "events" (TensorBoard), "empty" or "other".
+    notes : list of str
+        What was wrong with the file, although it could be read.
     """
 
     def __init__(self, path: Path, document: Any = None) -> None:
         self.path = Path(path)
         self._document = document
+        self.notes: list[str] = []
 
     @property
     def name(self) -> str:
@@ -50,10 +66,14 @@ class Source:
         if "tfevents" in self.name:
             return "events"
         with self.open() as handle:
-            start = handle.read(_START)
+            start = self._checked(handle, _START)
         if start.startswith(_PARQUET):
             return "table"
+        if start.startswith(_UTF16):
+            start = start[: len(start) // 2 * 2].decode("utf-16", errors="replace").encode()
         text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if not text:
+            return "empty"
         if not text.startswith((b"{", b"[")):
             return "table" if self.name.lower().endswith((".csv", ".tsv")) else "other"
         first, newline, rest = text.partition(b"\n")
@@ -71,28 +91,79 @@ class Source:
         if start.startswith(_GZIP):
             return gzip.open(handle)  # type: ignore[return-value]
         if start.startswith(_ZSTD):
-            import zstandard
-
+            with needed("a file compressed by zstd", "zstandard", "zstandard", ValueError):
+                import zstandard
             return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(handle, closefd=True))
         return handle
 
     @cached_property
     def document(self) -> Any:
-        """The content of a JSON file; raises ValueError if it is damaged."""
+        """The content of a JSON file; raises ValueError if it is damaged, too large, or repeats a key."""
         if self._document is not None:
             return self._document
         with self.open() as handle:
-            return json.loads(handle.read())
+            data = self._checked(handle, _LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST >> 20} MB, which results in one JSON document need not")
+        return _parsed(data)
 
-    def lines(self) -> Iterator[tuple[int, Any]]:
-        """Yield the number and the document of each line that is not empty; raises ValueError with the number if one is damaged."""
+    def lines(self, *, may_end_early: bool = False) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the document of each line that is not empty.
+
+        Parameters
+        ----------
+        may_end_early : bool
+            Whether the last line may be cut off, as of a file to which a run appends until it is killed. It is left out then, with a note.
+
+        Raises
+        ------
+        ValueError
+            With the number of the line, if one is damaged or too long.
+        """
         with self.open() as handle:
-            for number, line in enumerate(handle, start=1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except ValueError as problem:
-                        raise ValueError(f"line {number}: {problem}") from problem
+            number = 0
+            while line := self._checked(handle, _LONGEST_LINE + 1, line=True):
+                number += 1
+                if len(line) > _LONGEST_LINE:
+                    raise ValueError(f"line {number} has more than {_LONGEST_LINE >> 20} MB")
+                if not line.strip():
+                    continue
+                try:
+                    document = _parsed(line)
+                except ValueError as problem:
+                    if may_end_early and number > 1 and not line.endswith(b"\n"):
+                        self.notes.append("the last line is cut off and was left out")
+                        return
+                    raise ValueError(f"line {number}: {problem}") from problem
+                yield number, document
+
+    @cached_property
+    def columns(self) -> dict[str, Sequence[object]]:
+        """The columns of a table, csv or parquet; raises ValueError if it is malformed."""
+        return read_columns(self.path, "results")
+
+    def _checked(self, handle: IO[bytes], most: int, *, line: bool = False) -> bytes:
+        """Read at most so many bytes, or a line; damaged compression is a ValueError."""
+        try:
+            return handle.readline(most) if line else handle.read(most)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
+            raise ValueError(f"a damaged gzip file: {problem}{_CUT_OFF}") from problem
+        except Exception as problem:
+            if type(problem).__name__ == "ZstdError":
+                raise ValueError(f"a damaged zstd file: {problem}{_CUT_OFF}") from problem
+            raise
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data, object_pairs_hook=unique)
+    except json.JSONDecodeError as problem:
+        whole = len(data.rstrip()) == 0 or problem.pos < len(problem.doc.rstrip())
+        raise ValueError(f"not JSON: {problem}{'' if whole else _CUT_OFF}") from problem
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"not UTF-8 text: {problem}") from problem
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
 
 
 def _is_whole(line: bytes) -> bool:

@@ -1,0 +1,109 @@
+"""Checks of collected values that look right and may not be comparable: steps, numbers of examples, versions, copies of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import counted, listing, shown
+from mixfast.readers._results_merged import Value
+from mixfast.readers._results_runs import Piece
+
+Table = Mapping[str, Mapping[str, Value]]
+
+# Runs with fewer equal metrics may be equal by chance: accuracies have few values.
+_COPIED = 3
+
+
+def steps(table: Table, names: Sequence[str]) -> list[str]:
+    """Return a line on runs that end at another step than most, and one on metrics that lag behind the others in a run."""
+    last: dict[str, int] = {}
+    behind: dict[str, set[str]] = {}
+    for run, row in table.items():
+        found = {name: step for name in names if name in row and (step := row[name].measure.step) is not None}
+        if found:
+            last[run] = max(found.values())
+            for name, step in found.items():
+                if step < last[run]:
+                    behind.setdefault(name, set()).add(run)
+    lines = []
+    if len(set(last.values())) > 1:
+        common = _commonest(last.values())
+        others = [f"{run} ({step})" for run, step in last.items() if step != common]
+        lines.append(
+            f"runs end at different steps, most at {common}: {listing(others)}; their values are hardly comparable unless this is meant"
+        )
+    if behind:
+        shown_names = (f"{name} ({counted(len(runs), 'run')})" for name, runs in behind.items())
+        lines.append(f"measured last before the last step of the run: {listing(shown_names)}")
+    return lines
+
+
+def sizes(table: Table, names: Sequence[str]) -> list[str]:
+    """Return lines on metrics that were measured on other numbers of examples, or with another version of a task, in some runs."""
+    lines = []
+    for what, field in (("numbers of examples", "n"), ("versions of the task", "version")):
+        odd: dict[str, dict[str, object]] = {}
+        for name in names:
+            told = {
+                run: value
+                for run, row in table.items()
+                if name in row and (value := getattr(row[name].measure, field)) not in (None, "")
+            }
+            if len(set(told.values())) > 1:
+                common = _commonest(told.values())
+                odd[name] = {run: value for run, value in told.items() if value != common}
+        if odd:
+            first, runs = next(iter(odd.items()))
+            which = listing((f"{run} ({value})" for run, value in runs.items()), limit=3)
+            lines.append(
+                f"{what} differ between runs: {counted(len(odd), 'metric')}, {listing(odd, limit=3)}; {first} in {which}"
+            )
+    return lines
+
+
+def copies(values: NDArray[np.float64], runs: Sequence[str]) -> list[str]:
+    """Return a line for each group of runs with the same values (R, J) of all metrics."""
+    groups: dict[bytes, list[str]] = {}
+    for run, row in zip(runs, values, strict=True):
+        if np.count_nonzero(~np.isnan(row)) >= _COPIED:
+            groups.setdefault(row.tobytes(), []).append(run)
+    several = [group for group in groups.values() if len(group) > 1]
+    return [
+        f"the same values of all metrics, as if one were a copy of the other: runs {listing(group)}"
+        for group in several[:3]
+    ] + ([f"and {len(several) - 3} more such groups"] if len(several) > 3 else [])
+
+
+def models(groups: Mapping[str, Sequence[Piece]]) -> list[str]:
+    """Return a line for each model that the files of several runs name, if the others name different ones."""
+    of_run: dict[str, str] = {}
+    for run, pieces in groups.items():
+        if named := next((piece.results.model for piece in pieces if piece.results.model), ""):
+            of_run[run] = named
+    owners: dict[str, list[str]] = {}
+    for run, named in of_run.items():
+        owners.setdefault(named, []).append(run)
+    if 2 * len(owners) <= len(of_run):
+        return []
+    return [
+        f"runs {listing(several)} have results of one model, {shown(named)}"
+        for named, several in list(owners.items())
+        if len(several) > 1
+    ][:3]
+
+
+def repeats(mixtures: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    """Return the groups of runs with one mixture."""
+    groups: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for run, mixture in mixtures.items():
+        key = tuple(sorted((name, round(share, 9)) for name, share in mixture.items() if share))
+        groups.setdefault(key, []).append(run)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _commonest(values: object) -> object:
+    return Counter(values).most_common(1)[0][0]  # type: ignore[call-overload]
