@@ -2,15 +2,16 @@
 
 `read` takes the path of a file, recognises its format by its content, and returns a `Reading`: the `Mixture`, the format, and notes on how
 the numbers were converted. A file that fits no format, or several, is refused with a `MixtureError` that lists the formats (`FORMATS`).
-Relative weights are divided by their sum only in formats with relative weights.
+Relative weights are divided by their sum only in formats with relative weights. `token_counts` reads the tokens of each domain from the same
+files.
 
 The readers `olmix`, `olmo_core`, `regmix` and `doremi` call `read` with their format, and return the mixture. All align by name, never
 by position. For the command line, `olmix_config` reads the fit configurations of Olmix: the files of the swarm, what to fit and propose,
 and the limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
 
-Read `_read`, which checks every file; `_forms`, which finds the shares in each format; `_document` (files as documents) and `_places`
-(domains of files with paths). `_mixtures` has one reader for each named format; `_olmix_config` and `_olmix_generate` do not use these
-files.
+Read `_read`, which checks every file; `_forms` and `_token_forms`, which find the shares and the token counts in each format (`_form` has
+what they share); `_document` (files as documents) and `_places` (domains of files with paths). `_mixtures` has one reader for each named
+format; `_olmix_config` and `_olmix_generate` do not use these files.
 """
 
 from mixfast.readers._collect_report import CollectReport
@@ -22,8 +23,9 @@ from mixfast.readers._olmix_config import olmix_config as olmix_config
 from mixfast.readers._olmix_generate import OlmixGeneration as OlmixGeneration
 from mixfast.readers._olmix_generate import olmix_generate
 from mixfast.readers._patterns import covering as covering
-from mixfast.readers._read import FORMATS, Reading, read
+from mixfast.readers._read import FORMATS, Reading, read, token_counts
 from mixfast.readers._read import format_of as format_of
+from mixfast.readers._read import has_paths as has_paths
 from mixfast.readers.results._contents import ResultsError
 
 __all__ = [
@@ -39,4 +41,5 @@ __all__ = [
     "olmo_core",
     "read",
     "regmix",
+    "token_counts",
 ]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mixfast._text.audience import either
+from mixfast._text.kinds import kind_of
 from mixfast._text.names import listing, shown
+from mixfast._text.numbers import count, tokens
 from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import MixfastWarning, MixtureError
 from mixfast.exporters import unknown_format
 from mixfast.mixture import FORMAT, SUM_TOLERANCE, Mixture
 from mixfast.readers._document import any_document, document, text_of
-from mixfast.readers._forms import FORMS, Form, number
+from mixfast.readers._form import Form, number
+from mixfast.readers._forms import FORMS
 from mixfast.readers._places import named_by
+from mixfast.readers._token_forms import are_counts, counts_of_parquet
 
 FORMATS = tuple(FORMS)
 """The formats that `read` knows, named as in `exporters`; ``mixfast`` is the package's own."""
@@ -92,25 +98,104 @@ def read(
     path = Path(path)
     if format is not None and format not in FORMS:
         raise MixtureError(unknown_format(format, FORMS))
-    text = text_of(path)
-    try:
+    with _naming(path):
         if format is not None:
+            text = text_of(path)
             found = any_document(path, text) if format in ("megatron", "python") else document(path)
             return _reading(path, FORMS[format], FORMS[format].find(found, True) or [], text, paths)
-        form, pairs = _recognised(any_document(path, text))
+        text, found = _opened(path)
+        form, pairs = _recognised(found)
         return _reading(path, form, pairs, text, paths)
+
+
+def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | None = None) -> dict[str, int]:
+    """Read the tokens of each domain from a file of any of the `FORMATS`.
+
+    Besides flat files of ``domain: count``, these are nested counts, whose names are joined by colons; ``token_counts`` of an Olmix
+    configuration; ``available_tokens`` of regmixer, and of the cells in ``buckets.parquet`` of marin's swarms; and weights of a loader, if
+    they are token counts.
+
+    Parameters
+    ----------
+    path : path
+    paths : str or mapping of str to str, optional
+        Names the domains of files with paths instead of names, as in `read`.
+
+    Returns
+    -------
+    dict of str to int
+        Tokens by domain.
+
+    Raises
+    ------
+    MixtureError
+        If no format, or more than one, fits; or if the numbers are no whole numbers of tokens, such as shares.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "counts.yaml"
+    >>> _ = file.write_text("dclm: {science: 84.5B, software: 23.9B}\\nwiki: 3.7B")
+    >>> token_counts(file)
+    {'dclm:science': 84500000000, 'dclm:software': 23900000000, 'wiki': 3700000000}
+    """
+    path = Path(path)
+    with _naming(path):
+        _, found = _opened(path)
+        form, pairs = _recognised(found)
+        if form.counts is not None:
+            pairs = form.counts(found, True) or []
+        counted = [_count(form, str(name), value) for name, value in pairs]
+        names = [str(name) for name, _ in pairs]
+        names = named_by(names, paths) if form.places else names
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise MixtureError(f"these domains are named more than once: {listing(twice)}")
+        return dict(zip(names, counted, strict=True))
+
+
+def format_of(path: str | PathLike[str]) -> str | None:
+    """Return the format that `read` recognises, or None if it recognises none or refuses the file."""
+    form = _form_of(Path(path))
+    return None if form is None else form.name
+
+
+def has_paths(path: str | PathLike[str]) -> bool:
+    """Return whether a file has paths instead of the names of domains."""
+    form = _form_of(Path(path))
+    return form is not None and form.places
+
+
+def _form_of(path: Path) -> Form | None:
+    try:
+        return _recognised(_opened(path)[1])[0]
+    except MixtureError:
+        return None
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the path before the messages of errors inside the block."""
+    try:
+        yield
     except MixtureError as problem:
         said = str(problem)
         raise MixtureError(said if said.startswith(str(path)) else f"{path}: {said}") from problem
 
 
-def format_of(path: str | PathLike[str]) -> str | None:
-    """Return the format that `read` recognises, or None if it recognises none or refuses the file."""
-    path = Path(path)
+def _opened(path: Path) -> tuple[str, Any]:
+    """Return the text and the content of a file."""
+    if not path.is_dir() and kind_of(path) == "parquet":
+        return "", counts_of_parquet(path)
+    text = text_of(path)
+    return text, any_document(path, text)
+
+
+def _count(form: Form, name: str, value: Any) -> int:
     try:
-        return _recognised(any_document(path, text_of(path)))[0].name
-    except MixtureError:
-        return None
+        return count(str(value))
+    except ValueError as problem:
+        shares = "" if form.name == "mixfast" else f"; {form.name} has shares there, not token counts"
+        raise MixtureError(f"the tokens of {shown(name)}: {problem}{shares}") from None
 
 
 def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
@@ -156,6 +241,7 @@ def _reading(
 ) -> Reading:
     """Return the mixture of pairs, divided by their sum if the form has relative weights."""
     names, notes = [str(name) for name, _ in pairs], []
+    counted = form.name in ("mixfast", "token-counts") and are_counts([value for _, value in pairs])
     shares = [number(name, share) for name, share in zip(names, (share for _, share in pairs), strict=True)]
     if form.samples:
         if _CONVERTED in text:
@@ -174,7 +260,10 @@ def _reading(
             f"{either('paths', '--mixture-paths')} names the domains of files with paths, and {form.name} has names: leave it out"
         )
     total = exact_sum(shares)
-    if form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:
+    if counted and total > 0.0:
+        notes.append(f"token counts, {tokens(total)} in all; the shares are proportional to them")
+        shares = [share / total for share in shares]
+    elif form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:
         if form.divides == "mended" and abs(total - 1.0) > SUM_TOLERANCE:
             warnings.warn(
                 f"{path}: shares sum to {total:.6g} and were divided by it, as the loader of {form.name} does",
