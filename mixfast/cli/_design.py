@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.names import shown, split_names
-from mixfast._text.numbers import count, number
+from mixfast._text.numbers import number
 from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
@@ -69,7 +69,7 @@ def _minimum(given: str) -> float | tuple[float, float]:
 
 
 def _shares(path: str) -> dict[str, float]:
-    return inputs.numbers(path, number)
+    return inputs.by_domain(path, number)
 
 
 # Options that define the allowed mixtures, as an Olmix configuration does.
@@ -290,7 +290,7 @@ def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     if args.domains is not None:
         domains, owner = tuple(split_names(args.domains)), "--domains"
     elif args.tokens is not None:
-        domains, owner = tuple(inputs.numbers(args.tokens, count)), args.tokens
+        domains, owner = tuple(inputs.tokens(args, told=False)), args.tokens
     elif args.prior not in (None, "uniform"):
         domains, owner = tuple(inputs.prior_shares(args, told=False)), args.prior
     elif existing is not None:

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.numbers import count
 from mixfast._text.outputs import loader_file
 from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
@@ -103,7 +102,7 @@ def _export(args: argparse.Namespace) -> int:
     shared.refuse_without(args, "--force", "--out", "it changes the file that is written")
     for name in ("tokens", "documents"):
         if name in given:
-            given[name] = inputs.numbers(given[name], count)
+            given[name] = inputs.tokens(args, name)
     if "paths" in given:
         given["paths"] = _paths(given["paths"])
     written = exporters.export(_mixture(args), args.to, **given)
@@ -145,4 +144,5 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
                 f"--mixture-paths has no effect: {args.mixture} is a schedule, which already names its domains"
             )
         return inputs.schedule(args.mixture)
+    inputs.check_paths(args)
     return inputs.mixture(args.mixture, args.mixture_paths)

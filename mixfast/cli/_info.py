@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,16 +46,20 @@ def add(commands: shared.Commands) -> None:
     words = "a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), a mixture, or laws; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
     shared.add_table_options(info)
+    shared.add_domain_paths(info)
 
 
 def _info(args: argparse.Namespace) -> int:
     if args.table is None:
         shared.refuse_task(args)
+        inputs.check_paths(args, [])
         show(versions_report())
         documents.answer(args, {"kind": "versions", **versions()})
         return 0
     kind = kind_of(args.table)
-    others = {"csv": _mixtures, "fit": _law, **dict.fromkeys(("json", "text", "yaml"), _mixture)}
+    mixture = partial(_mixture, paths=args.mixture_paths)
+    others: dict[str, Callable[[str], Found]] = {"csv": _mixtures, "fit": _law, **dict.fromkeys(("json", "text", "yaml"), mixture)}
+    inputs.check_paths(args, [args.table] if others.get(kind) is mixture else [])
     if kind in others:
         shared.refuse_task(args)
         report, found = others[kind](args.table)
@@ -113,8 +118,8 @@ def _law(path: str) -> Found:
     return text, {"kind": "laws", **documents.fit_found(law)}
 
 
-def _mixture(path: str) -> Found:
-    mixture = inputs.mixture(path)
+def _mixture(path: str, paths: str | None) -> Found:
+    mixture = inputs.mixture(path, paths)
     order = sorted(mixture, key=lambda name: -mixture[name])
     table = text_table(["domain", "share"], [[name, percent(mixture[name])] for name in order[:MOST_LINES]])
     more = f"\n... and {len(order) - MOST_LINES:,} domains with a smaller share" if len(order) > MOST_LINES else ""

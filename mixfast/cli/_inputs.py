@@ -135,7 +135,17 @@ def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     found = document(path, "name: number", as_text=True)
     if isinstance(found.get("mixture"), dict):
         found = found["mixture"]
+    found = _without_levels(found)
     return {name: _value(f"{path}: {name}", text, parse) for name, text in found.items()}
+
+
+def _without_levels(found: dict[str, Any]) -> dict[str, Any]:
+    """Return nested token counts by names that join the levels with colons; any other document as it is."""
+    if not any(isinstance(value, dict) for value in found.values()):
+        return found
+    from mixfast.readers import nested_counts
+
+    return dict(nested_counts(found) or found)
 
 
 def groups(path: str) -> dict[str, dict[str, float]]:
@@ -196,7 +206,7 @@ def region(
         return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
     if args.budget is None:
         raise InputError("--tokens needs --budget, the tokens of the whole training run, for example --budget 1T")
-    counted = {} if args.tokens is None else numbers(args.tokens, count)
+    counted = {} if args.tokens is None else tokens(args)
     available = dict(known or {}) | {name: tokens for name, tokens in counted.items() if name not in gone}
     same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
     if usual and (epochs is None or isinstance(epochs, dict)):
@@ -213,25 +223,66 @@ def region(
     )
 
 
-def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
-    """Return the shares or counts by domain of the file of ``--prior``; with ``told`` a note names the format of a loader."""
+def by_domain(path: str, parse: Callable[[str], Any], paths: str | None = None, *, told: bool = True) -> dict[str, Any]:
+    """Return shares or token counts by domain of a file in any form; with ``told`` a note names the format of a loader.
+
+    ``parse`` reads the numbers of a flat file. If it is `count`, the token counts of a loader's file are read, else its shares. ``paths`` is
+    the value of ``--mixture-paths``, which has no effect on files with names.
+    """
     from mixfast import readers
 
-    if readers.format_of(args.prior) not in (None, "mixfast"):
-        return mixture(args.prior, args.mixture_paths, told=told).as_dict()
-    if args.mixture_paths is not None and getattr(args, "mixture", None) is None:
-        raise InputError(f"--mixture-paths has no effect: {args.prior} has names of domains, not paths")
-    # A prior is relative, so counts and shares are equivalent.
-    return numbers(args.prior, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
+    form = readers.format_of(path)
+    if form in (None, "mixfast"):
+        return numbers(path, parse)
+    if parse is not count:
+        return mixture(path, paths, told=told).as_dict()
+    if told:
+        note(f"{path} was read as {form}")
+    return readers.token_counts(path, paths=_names(path, paths))
+
+
+def tokens(args: argparse.Namespace, option: str = "tokens", *, told: bool = True) -> dict[str, int]:
+    """Return the counts by domain of the file of ``--tokens``, or of another option."""
+    return by_domain(getattr(args, option), count, args.mixture_paths, told=told)
+
+
+def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
+    """Return the shares or counts by domain of the file of ``--prior``; with ``told`` a note names the format of a loader."""
+    return by_domain(args.prior, _share_or_count, args.mixture_paths, told=told)
+
+
+def _share_or_count(text: str) -> float:
+    """Parse a number of a prior, which is relative, so counts and shares are equivalent."""
+    return float(count(text)) if text[-1:].upper() in POWERS else number(text)
+
+
+# Options that take files which may have paths in place of names.
+_FILES_WITH_PATHS = ("mixture", "prior", "start", "tokens", "documents")
+
+
+def check_paths(args: argparse.Namespace, files: Sequence[str] | None = None) -> None:
+    """Refuse ``--mixture-paths`` if none of the files has paths in place of names; by default those of all options that take such files."""
+    from mixfast import readers
+
+    if args.mixture_paths is None:
+        return
+    if files is None:
+        files = [file for name in _FILES_WITH_PATHS if (file := getattr(args, name, None)) not in (None, "uniform")]
+    if not files:
+        option = "a mixture" if not hasattr(args, "prior") else "--prior FILE"
+        raise InputError(
+            f"--mixture-paths has no effect without {option}: it names the domains of a file that has paths"
+        )
+    if not any(map(readers.has_paths, files)):
+        raise InputError(
+            f"--mixture-paths has no effect: {listing(files)} {'has' if len(files) == 1 else 'have'} names of domains, not paths"
+        )
 
 
 def _prior(args: argparse.Namespace, domains: Sequence[str], owner: str) -> Any:
     given: str | None = args.prior
+    check_paths(args)
     if given in (None, "uniform"):
-        if args.mixture_paths is not None and getattr(args, "mixture", None) is None:
-            raise InputError(
-                "--mixture-paths has no effect without --prior FILE: it names the domains of a file that has paths"
-            )
         return given and dict.fromkeys(domains, 1.0)
     shares = prior_shares(args)
     try:
@@ -305,11 +356,18 @@ def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixtur
     """
     from mixfast import readers
 
-    found = readers.read(path, paths=domain_paths(paths))
-    if told and found.format != "mixfast":
+    found = readers.read(path, paths=_names(path, paths))
+    if told and (found.notes or found.format != "mixfast"):
         notes = "".join(f"; {words}" for words in found.notes)
         note(f"{path} was read as {found.format}{notes}")
     return found.mixture
+
+
+def _names(path: str, paths: str | None) -> Any:
+    """Return `domain_paths`, or None if the file at ``path`` has names, which need no paths."""
+    from mixfast import readers
+
+    return domain_paths(paths) if paths is not None and readers.has_paths(path) else None
 
 
 def domain_paths(paths: str | None) -> Any:
@@ -317,13 +375,13 @@ def domain_paths(paths: str | None) -> Any:
     return paths if paths is None or "{" in paths else document(paths, "name: path")
 
 
-def start(path: str | None, domains: Sequence[str]) -> dict[str, float] | None:
+def start(args: argparse.Namespace, domains: Sequence[str]) -> dict[str, float] | None:
     """Return the shares of the mixture of ``--start``; domains that the file does not name have share 0, as files leave these out."""
-    if path is None:
+    if args.start is None:
         return None
-    shares = mixture(path).as_dict()
+    shares = mixture(args.start, args.mixture_paths).as_dict()
     if not set(shares) <= set(domains):
-        raise AlignmentError.between(path, shares, "the table", domains)
+        raise AlignmentError.between(args.start, shares, "the table", domains)
     return {name: shares.get(name, 0.0) for name in domains}
 
 

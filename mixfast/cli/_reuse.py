@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixfast._text.names import listing
-from mixfast._text.numbers import count, percent
+from mixfast._text.numbers import percent
 from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
@@ -162,8 +162,9 @@ def _start(args: argparse.Namespace) -> int:
         raise InputError(
             f"{args.state} already exists: a ledger is started once, and continued by add, remove, partition and revise"
         )
+    inputs.check_paths(args)
     mixture = inputs.mixture(args.mixture, args.mixture_paths)
-    tokens = None if args.tokens is None else inputs.numbers(args.tokens, count)
+    tokens = None if args.tokens is None else inputs.tokens(args)
     shares = mixture.as_dict()
     if tokens is not None:
         if any(name not in tokens for name in shares):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import join_names, listing, split_names
-from mixfast._text.numbers import count, percent, tokens
+from mixfast._text.numbers import percent, tokens
 from mixfast._text.outputs import MIXTURE, RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
@@ -236,7 +236,7 @@ def _like(given: list[str] | None) -> dict[str, str]:
 def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
     """Return the limits over the new domains; counts, budget and epochs that are not given come from the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
-    given = {} if args.tokens is None else inputs.numbers(args.tokens, count)
+    given = {} if args.tokens is None else inputs.tokens(args, told=False)
     budget = ledger.budget if args.budget is None else args.budget
     if budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
         which = f"the budget in {args.state}, {budget}," if args.budget is None else f"--budget {budget}"

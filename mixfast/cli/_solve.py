@@ -106,7 +106,7 @@ def _solve(args: argparse.Namespace) -> int:
         _refuse_with_loop(args)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
-        start = inputs.start(args.start, table.domains)
+        start = inputs.start(args, table.domains)
         solution = solver.solve(table, where, method=args.method, start=start, **options)
     _detail(solution)
     answer = _measured(solution, args)

@@ -26,6 +26,7 @@ from mixfast.readers._patterns import covering as covering
 from mixfast.readers._read import FORMATS, Reading, read, token_counts
 from mixfast.readers._read import format_of as format_of
 from mixfast.readers._read import has_paths as has_paths
+from mixfast.readers._token_forms import nested_counts as nested_counts
 from mixfast.readers.results._contents import ResultsError
 
 __all__ = [

@@ -24,7 +24,7 @@ from mixfast.readers._form import (
     refuse_stages,
     without_percent,
 )
-from mixfast.readers._token_forms import are_counts, counted, natural, nested
+from mixfast.readers._token_forms import are_counts, counted, natural, nested_counts
 
 # Keys of a domain of Olmix that do not name its parts.
 _PROPERTIES = ("weight", "repetition_factor")
@@ -37,7 +37,7 @@ def _flat(document: Any, sure: bool) -> Pairs | None:
     shares = document.get("mixture", document) if isinstance(document, Mapping) else None
     if not isinstance(shares, Mapping) or not shares:
         return no_form(sure, "names and shares")
-    if shares is document and (found := nested(document)) is not None:
+    if shares is document and (found := nested_counts(document)) is not None:
         return found
     values = list(shares.values())
     if shares is document and not (

@@ -39,7 +39,7 @@ def natural(document: Any, sure: bool) -> Pairs | None:
     return list(leaves(sizes)) if sizes else found
 
 
-def nested(document: Any) -> Pairs | None:
+def nested_counts(document: Any) -> Pairs | None:
     """Return the leaves of a document of nothing but token counts with at least two levels, else None."""
     if not isinstance(document, Mapping) or not any(isinstance(each, Mapping) for each in document.values()):
         return None
