@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.names import shown, split_names
-from mixfast._text.numbers import number
+from mixfast._text.numbers import number, total
 from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
@@ -68,8 +68,16 @@ def _minimum(given: str) -> float | tuple[float, float]:
     return (number(of_source), number(of_topic)) if comma else number(of_source)
 
 
+def _prior_shares(path: str) -> dict[str, float]:
+    found = inputs.by_domain(path, inputs.share_or_count)
+    # Sources that are not named keep their natural shares, so token counts must become shares, too.
+    whole = total(found.values()) if max(found.values()) > 1.0 else 1.0
+    return {name: value / whole for name, value in found.items()}
+
+
 def _shares(path: str) -> dict[str, float]:
-    return inputs.by_domain(path, number)
+    """Read shares that do not sum to 1: those within sources, or of some sources alone. No loader's file has such."""
+    return inputs.numbers(path, number)
 
 
 # Options that define the allowed mixtures, as an Olmix configuration does.
@@ -102,7 +110,7 @@ _SETTINGS = tuple(
         ),
         ("--usage", "TIMES", number, "usage", None, "largest share, as a multiple of the prior share"),
         ("--multiplier", "N", shared.whole(1), "multiplier", "multiplier", "candidates sampled for each run"),
-        ("--source-prior", "FILE", _shares, None, "source_prior", "yaml or json file with the prior shares of sources"),
+        ("--source-prior", "FILE", _prior_shares, None, "source_prior", f"prior shares of sources: {shared.MIXTURES}"),
         ("--topic-prior", "FILE", _shares, None, "topic_prior", "yaml or json file with the prior shares of topics within their source"),
         ("--source-share", "FILE", _shares, None, "source_share", "yaml or json file with fixed shares of sources"),
         ("--topic-share", "FILE", _shares, None, "topic_share", "yaml or json file with fixed shares of topics within their source"),

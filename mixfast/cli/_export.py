@@ -47,10 +47,8 @@ def add(commands: shared.Commands) -> None:
         metavar="FILE|PATTERN",
         help="yaml or json file of name: path (or a list of paths), or a pattern such as /data/{domain}",
     )
-    what.add_argument(
-        "--tokens", metavar="FILE", help="yaml or json file with the tokens of each domain, such as 3.2B, 1e9 or 2_000"
-    )
-    what.add_argument("--documents", metavar="FILE", help="yaml or json file with the documents (rows) of each domain")
+    what.add_argument("--tokens", metavar="FILE", help=f"tokens of each domain: {shared.COUNTS}")
+    what.add_argument("--documents", metavar="FILE", help=f"documents (rows) of each domain: {shared.COUNTS}")
     what.add_argument("--budget", metavar="N", type=shared.budget, help="tokens of the whole training run")
     what.add_argument(
         "--unit",

@@ -43,7 +43,7 @@ examples:
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     info = shared.add_command(commands, "info", _info, "describe a file, or print versions", _EXAMPLES)
-    words = "a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), a mixture, or laws; without a file, versions are printed"
+    words = f"a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), laws, {shared.MIXTURES}; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
     shared.add_table_options(info)
     shared.add_domain_paths(info)
@@ -58,7 +58,11 @@ def _info(args: argparse.Namespace) -> int:
         return 0
     kind = kind_of(args.table)
     mixture = partial(_mixture, paths=args.mixture_paths)
-    others: dict[str, Callable[[str], Found]] = {"csv": _mixtures, "fit": _law, **dict.fromkeys(("json", "text", "yaml"), mixture)}
+    others: dict[str, Callable[[str], Found]] = {
+        "csv": _mixtures,
+        "fit": _law,
+        **dict.fromkeys(("json", "text", "yaml"), mixture),
+    }
     inputs.check_paths(args, [args.table] if others.get(kind) is mixture else [])
     if kind in others:
         shared.refuse_task(args)

@@ -248,10 +248,10 @@ def tokens(args: argparse.Namespace, option: str = "tokens", *, told: bool = Tru
 
 def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
     """Return the shares or counts by domain of the file of ``--prior``; with ``told`` a note names the format of a loader."""
-    return by_domain(args.prior, _share_or_count, args.mixture_paths, told=told)
+    return by_domain(args.prior, share_or_count, args.mixture_paths, told=told)
 
 
-def _share_or_count(text: str) -> float:
+def share_or_count(text: str) -> float:
     """Parse a number of a prior, which is relative, so counts and shares are equivalent."""
     return float(count(text)) if text[-1:].upper() in POWERS else number(text)
 

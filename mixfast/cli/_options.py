@@ -25,6 +25,8 @@ Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 # What --mixture takes.
 MIXTURES = "a mixture of mixfast, or the file of a loader (levanter, megatron, olmix, ...)"
+# What --tokens takes.
+COUNTS = "yaml or json file of name: count, such as 3.2B, 1e9 or 2_000, also nested, or a file of a loader whose weights are token counts"
 LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 
@@ -85,8 +87,7 @@ def add_prior(group: Group) -> None:
     group.add_argument(
         "--prior",
         metavar="FILE",
-        help="prior shares or token counts by domain (yaml, json), the mixture file of a loader, or the word uniform; default: the counts of "
-        "--tokens, else uniform",
+        help=f"prior shares or token counts by domain: {MIXTURES}, or the word uniform; default: the counts of --tokens, else uniform",
     )
     add_domain_paths(group)
 
@@ -219,7 +220,7 @@ def add_supply(group: Group, tokens: str, where: str = "") -> None:
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the limits of a region; its prior is added by `add_prior`."""
     group = parser.add_argument_group("limits")
-    add_supply(group, "tokens of each domain: yaml or json file of name: count, such as 3.2B, 1e9 or 2_000")
+    add_supply(group, f"tokens of each domain: {COUNTS}")
     group.add_argument(
         "--cap",
         metavar="[NAME=]SHARE",

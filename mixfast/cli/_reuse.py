@@ -102,7 +102,7 @@ def _add_start(start: argparse.ArgumentParser) -> None:
     shared.add_domain_paths(start)
     shared.add_supply(
         start,
-        "yaml or json file with the tokens of each domain; domains that the mixture lacks get share 0",
+        f"tokens of each domain: {shared.COUNTS}; domains that the mixture lacks get share 0",
         "; it holds for every mixture of the ledger",
     )
     start.add_argument("--why", metavar="TEXT", default="first mixture", help="reason, recorded in the ledger")

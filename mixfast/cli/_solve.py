@@ -61,7 +61,7 @@ def add(commands: shared.Commands) -> None:
     work.add_argument(
         "--start",
         metavar="MIXTURE",
-        help="mixture to start from, such as an earlier answer: mixture.yaml. If it is still optimal, one sweep of a large table certifies it",
+        help=f"mixture to start from, such as an earlier answer: {shared.MIXTURES}. If it is still optimal, one sweep of a large table certifies it",
     )
     work.add_argument(
         "--method",
