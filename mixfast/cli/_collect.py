@@ -84,7 +84,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mixture-file",
         metavar="NAME",
-        help="file in the folder of each run that holds its mixture: of mixfast, or of a loader; for --ratios",
+        help=f"file in the folder of each run that holds its mixture, for --ratios: {shared.MIXTURES}",
     )
     group.add_argument(
         "--mixture-paths",

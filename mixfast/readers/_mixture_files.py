@@ -67,7 +67,7 @@ def mixture_files(folders: Mapping[str, str], name: str, paths: str | Mapping[st
                 skipped.append((run, str(problem)))
                 continue
             mixtures[run] = found.mixture.as_dict()
-            if found.format != "mixfast":
+            if found.notes or found.format != "mixfast":
                 note = "; ".join([f"read as {found.format}", *found.notes])
                 notes[note] = notes.get(note, 0) + 1
     if not mixtures:

@@ -192,6 +192,19 @@ def exported(run, option, file):
     return status == 0 or err
 
 
+def collect_mixture_file(run, file):
+    for place in range(2):
+        folder = Path(f"runs/run{place}")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.joinpath("metrics.json").write_text(json.dumps({"eval/lm/c4/CE loss": 3.0 + place}))
+        folder.joinpath(file).write_text(Path(file).read_text())
+    words = ("--mixture-file", file, "--ratios", "out.csv", "--force")
+    status, _, err = run("collect", "runs", *words)
+    assert status == 0, err
+    lines = [line.split(",") for line in Path("out.csv").read_text().splitlines()]
+    return dict(zip(lines[0][1:], map(float, lines[1][1:]), strict=True))
+
+
 TAKE_MIXTURES = {
     ("info", "table"): info,
     ("export", "mixture"): export_mixture,
@@ -204,6 +217,7 @@ TAKE_MIXTURES = {
     ("reuse start", "--mixture"): start_mixture,
     ("reuse revise", "--prior"): revised("--prior"),
     ("report", "--mixture"): report_mixture,
+    ("collect", "--mixture-file"): collect_mixture_file,
     ("report", "--prior"): report_prior,
 }
 TAKE_COUNTS = {
