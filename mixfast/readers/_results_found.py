@@ -16,6 +16,8 @@ from mixfast._text.progress import now
 from mixfast.readers.results._contents import Format, ResultsError
 
 _WILD = frozenset("*?[")
+# W&B keeps a link to the folder of its last run beside that folder.
+_OTHER_NAMES = frozenset(["latest-run"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class Search:
                 try:
                     if entry.is_dir():
                         # As usual, names with a leading dot are not looked at.
+                        if entry.name in _OTHER_NAMES and entry.is_symlink():
+                            continue
                         if not entry.name.startswith(".") and self._is_new(entry.stat(), folder / entry.name):
                             folders.append((*tail, entry.name))
                     elif is_known:

@@ -14,6 +14,7 @@ from mixfast.readers.results._olmo_eval import OLMO_EVAL
 from mixfast.readers.results._table import TABLE
 from mixfast.readers.results._tensorboard import TENSORBOARD
 from mixfast.readers.results._trainer import TRAINER
+from mixfast.readers.results._wandb import WANDB
 
 FORMATS: dict[str, Format] = {
     form.name: form
@@ -28,6 +29,7 @@ FORMATS: dict[str, Format] = {
         MARIN,
         TRAINER,
         TENSORBOARD,
+        WANDB,
         TABLE,
     )
 }

@@ -51,10 +51,11 @@ class _Rows:
 
 
 def _fits(source: Source) -> bool:
-    return source.kind == "table" and _id_column(source.columns, "") is not None
+    return source.kind == "table" and id_column(source.columns, "") is not None
 
 
-def _id_column(columns: Mapping[str, object], wanted: str) -> str | None:
+def id_column(columns: Mapping[str, object], wanted: str) -> str | None:
+    """Return the column with the ids of runs: the one asked for, else the first with a usual name; None if there is none."""
     names = {spelled(name): name for name in reversed(list(columns))}
     if wanted:
         return wanted if wanted in columns else names.get(spelled(wanted))
@@ -62,8 +63,12 @@ def _id_column(columns: Mapping[str, object], wanted: str) -> str | None:
 
 
 def _read(source: Source, wanted: Wanted) -> Contents:
-    columns = source.columns
-    own = _id_column(columns, wanted.id)
+    return runs_of(source.columns, wanted)
+
+
+def runs_of(columns: Mapping[str, Sequence[object]], wanted: Wanted) -> Contents:
+    """Return the content of a table of several runs."""
+    own = id_column(columns, wanted.id)
     if own is None:
         what = shown(wanted.id) if wanted.id else "of the ids of runs, such as run"
         raise ResultsError(f"the table has no column {what}; its columns are: {listing(columns)}")

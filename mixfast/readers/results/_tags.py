@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from mixfast.readers.results._contents import Measure
 from mixfast.swarm import is_bookkeeping, is_by_product
 
 NATS = "nats_per_token"
@@ -15,12 +14,15 @@ TRAINING = "measured on the run's own training data, whose mixture differs betwe
 _OF_TRAINING = re.compile(r"^(?:train|training|loss_metrics|lm-loss-training)[/_]|^(?:train |training )?loss$")
 # Hardware, time and the state of the optimiser: parts of a tag before its last.
 _MACHINERY = re.compile(
-    r"(?:^|/)(?:time_metrics|timers?|memory|system|perf|performance|throughput|hardware|gpu|optim|optimizer|grad|gradients?|params)/|^mem-"
+    r"(?:^|/)(?:time_metrics|timers?|memory|system|perf|performance|throughput|hardware|gpu|optim|optimizer|grad|gradients?|params)/"
+    r"|^mem-|^(?:lr|learning_rate)[-/]"
 )
 _IN_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 # Megatron writes each tag twice: "lm loss validation" by step, "lm loss validation vs samples" by samples.
 _AGAINST = re.compile(r" vs (samples|tokens|gigaflos)$")
 _PERPLEXITY = re.compile(r" ppl$")
+# W&B summarises a metric over its steps as asked by define_metric.
+_OVER_STEPS = re.compile(r"\.(min|max|mean|best|first)$")
 # Losses in nats per token: Megatron's with the name of a validation set or without, and torchtitan's.
 _LOSS = re.compile(r"^(?:lm-loss-validation/)?lm loss validation(?!.* ppl)|^validation_metrics/loss$")
 
@@ -65,34 +67,9 @@ def _reason(tag: str, bare: str, against: str, beside: Collection[str]) -> str:
         return TRAINING
     if against and bare in beside:
         return f"repeats {bare} against {against} instead of steps"
+    if (found := _OVER_STEPS.search(tag)) and {tag[: found.start()], f"{tag[: found.start()]}.last"} & {*beside}:
+        return f"the {found[1]} over the steps of {tag[: found.start()]}, not its last value"
     loss = _PERPLEXITY.sub("", bare)
     if loss != bare and loss in beside:
         return f"repeats {loss}: it is its exponential, capped at exp(20)"
     return ""
-
-
-def measures_of(
-    history: Mapping[str, Mapping[int | None, float]], run: str = "", n: int | None = None
-) -> tuple[list[Measure], list[str]]:
-    """Return the measures of a history, and the tags that are no metrics.
-
-    Parameters
-    ----------
-    history : mapping of tag to mapping of step to value
-        In the order of writing. A tag that is left out is returned with its last value only.
-    """
-    measures, bookkeeping = [], []
-    for tag, values in history.items():
-        what = told(tag, history.keys())
-        if what is None:
-            bookkeeping.append(tag)
-            continue
-        points: Iterable[tuple[int | None, float]] = values.items()
-        if what.left_out or what.against:
-            last = max(values, key=lambda step: -1 if step is None else step)
-            points = [(None if what.against else last, values[last])]
-        measures += [
-            Measure(tag, value, run, n=n, unit=what.unit, direction=what.direction, step=step, left_out=what.left_out)
-            for step, value in points
-        ]
-    return measures, bookkeeping

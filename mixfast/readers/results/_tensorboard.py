@@ -8,8 +8,8 @@ from typing import Any
 
 from mixfast._text.optional import needed
 from mixfast.readers.results._contents import Contents, Format, ResultsError, Wanted
+from mixfast.readers.results._history import History, measures_of
 from mixfast.readers.results._source import Source
-from mixfast.readers.results._tags import measures_of
 
 # status of a SessionLog that begins after a restart: later steps written before it are void.
 _STARTED = 1
@@ -23,7 +23,7 @@ def _fits(source: Source) -> bool:
 
 
 def _read(source: Source, wanted: Wanted) -> Contents:
-    history: dict[str, dict[int | None, float]] = {}
+    history: History = {}
     plugins: dict[str, str] = {}
     others: dict[str, None] = {}
     began, size = 0.0, 0

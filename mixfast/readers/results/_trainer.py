@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
+from mixfast.readers.results._history import History, measures_of
 from mixfast.readers.results._source import Source
-from mixfast.readers.results._tags import NATS, measures_of
+from mixfast.readers.results._tags import NATS
 
 # The loss of a Trainer is a mean over tokens in nats; with several validation sets, their names are inside.
 _LOSS = re.compile(r"^eval_(?:.+_)?loss$")
@@ -33,7 +34,7 @@ def _is_results(source: Source) -> bool:
 def _read(source: Source, wanted: Wanted) -> Contents:
     state = source.document
     entries = state.get("log_history", [{key: value for key, value in state.items() if key != "epoch"}])
-    history: dict[str, dict[int | None, float]] = {}
+    history: History = {}
     text: dict[str, None] = {}
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):

@@ -1,0 +1,77 @@
+"""The history of a run: the values of each tag by step, from rows as trackers log them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mixfast.readers.results._contents import Measure
+from mixfast.readers.results._numbers import as_number, as_step
+from mixfast.readers.results._tags import told
+
+# Training steps, the most telling first: W&B's own _step counts calls of log.
+STEPS = ("trainer/global_step", "train/global_step", "global_step", "_step")
+
+# Values by step, by tag, in the order of writing.
+History = dict[str, dict[int | None, float]]
+
+
+def training_step(row: Mapping[str, Any]) -> int | None:
+    """Return the training step of a row, None if it has none."""
+    found = (as_step(row[name]) for name in STEPS if name in row)
+    return next((step for step in found if step is not None), None)
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested dictionaries, as W&B names them: with dots."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from flat(inner, f"{name}.{key}" if name else str(key))
+    elif name:
+        yield name, value
+
+
+def without_media(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was logged without the parts of histograms, tables and images, which have a type."""
+    media = tuple(tag.removesuffix("_type") for tag in row if tag.endswith("._type"))
+    return {tag: value for tag, value in row.items() if not (media and tag.startswith(media))}
+
+
+def add_row(history: History, row: Mapping[str, Any], text: dict[str, None], step: int | None = None) -> None:
+    """Add what was logged in one call; cells that are empty or null were not logged, and names of text are added to ``text``.
+
+    If ``step`` is None, the row tells it.
+    """
+    step = training_step(row) if step is None else step
+    for tag, value in without_media(row).items():
+        if value is None or value == "":
+            continue
+        number = as_number(value)
+        if number is None:
+            text[tag] = None
+        else:
+            history.setdefault(tag, {})[step] = number
+
+
+def measures_of(
+    history: Mapping[str, Mapping[int | None, float]], run: str = "", n: int | None = None
+) -> tuple[list[Measure], list[str]]:
+    """Return the measures of a history, and the tags that are no metrics.
+
+    A tag that is left out is returned with its last value only.
+    """
+    measures, bookkeeping = [], []
+    for tag, values in history.items():
+        what = told(tag, history.keys())
+        if what is None:
+            bookkeeping.append(tag)
+            continue
+        points: Iterable[tuple[int | None, float]] = values.items()
+        if what.left_out or what.against:
+            last = max(values, key=lambda step: -1 if step is None else step)
+            points = [(None if what.against else last, values[last])]
+        measures += [
+            Measure(tag, value, run, n=n, unit=what.unit, direction=what.direction, step=step, left_out=what.left_out)
+            for step, value in points
+        ]
+    return measures, bookkeeping
