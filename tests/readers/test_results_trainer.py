@@ -1,6 +1,7 @@
 """Files of the Trainer of transformers: written by it, and by hand for the traps."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,10 +75,14 @@ def test_the_trainer_writes_one_loss_for_each_validation_set(trained):
     assert not contents.notes
 
 
-def test_the_state_of_a_checkpoint_says_that_training_goes_on(trained):
+def test_a_run_that_stopped_early_is_named_and_an_earlier_checkpoint_is_not(trained, tmp_path):
     contents = read(trained / "checkpoint-2/trainer_state.json")
     assert {one.step for one in contents.measures} == {2}
-    assert contents.notes == ("training has reached step 2 of 4",)
+    assert not contents.notes
+    shutil.copytree(
+        trained / "checkpoint-2", tmp_path / "checkpoint-2", ignore=shutil.ignore_patterns("*.safetensors", "*.pt")
+    )
+    assert read(tmp_path / "checkpoint-2/trainer_state.json").notes == ("training has reached step 2 of 4",)
 
 
 def test_the_results_of_evaluate_are_read_with_their_number_of_examples(trained):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
@@ -14,6 +15,7 @@ from mixfast.readers.results._tags import NATS
 
 # The loss of a Trainer is a mean over tokens in nats; with several validation sets, their names are inside.
 _LOSS = re.compile(r"^eval_(?:.+_)?loss$")
+_CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 _SAMPLES = "eval_samples"
 
 
@@ -49,7 +51,9 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     history.pop(_SAMPLES, None)
     measures, bookkeeping = measures_of(history, n=samples if isinstance(samples, int) else None)
     measures = [replace(one, unit=NATS, direction="min") if _LOSS.match(one.metric) else one for one in measures]
-    return Contents(measures, text=tuple(text), bookkeeping=tuple(bookkeeping), notes=_notes(state, measures))
+    return Contents(
+        measures, text=tuple(text), bookkeeping=tuple(bookkeeping), notes=_notes(source.path, state, measures)
+    )
 
 
 def _step(entry: Mapping[str, Any]) -> int | None:
@@ -57,11 +61,11 @@ def _step(entry: Mapping[str, Any]) -> int | None:
     return int(step) if isinstance(step, (int, float)) else None
 
 
-def _notes(state: Mapping[str, Any], measures: list[Measure]) -> tuple[str, ...]:
+def _notes(path: Path, state: Mapping[str, Any], measures: list[Measure]) -> tuple[str, ...]:
     """Return whether training ended early, and whether the last evaluation is not the best one."""
     notes = []
     done, planned = state.get("global_step"), state.get("max_steps")
-    if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned:
+    if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned and not _is_followed(path):
         notes.append(f"training has reached step {done} of {planned}")
     best, at = state.get("best_metric"), state.get("best_global_step")
     if isinstance(best, (int, float)) and isinstance(at, int):
@@ -71,6 +75,16 @@ def _notes(state: Mapping[str, Any], measures: list[Measure]) -> tuple[str, ...]
                 f"the best {same[0].metric}, {best:g}, is of step {at}; the last, of step {last}, is used: --step {at} takes the best"
             )
     return tuple(notes)
+
+
+def _is_followed(path: Path) -> bool:
+    """Return whether this is the state of a checkpoint, and training went on."""
+    own = _CHECKPOINT.match(path.parent.name)
+    if own is None:
+        return False
+    run = path.parent.parent
+    others = (_CHECKPOINT.match(one.parent.name) for one in run.glob(f"checkpoint-*/{path.name}"))
+    return (run / path.name).exists() or any(int(one[1]) > int(own[1]) for one in others if one)
 
 
 TRAINER = Format(
