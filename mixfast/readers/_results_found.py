@@ -168,7 +168,15 @@ class Search:
             folder = roots[0].path
             below = {one.path.relative_to(folder).parts[:-1][:1] for one in found} if folder.is_dir() else {()}
             # Files in the folder itself: it is the run.
-            empty = [] if () in below else [os.fspath(one) for one in _folders_in(folder) if (one.name,) not in below]
+            empty = (
+                []
+                if () in below
+                else [
+                    os.fspath(one)
+                    for one in _folders_in(folder)
+                    if (one.name,) not in below and not _is_other_name(one)
+                ]
+            )
         return tuple(where for where in empty if where not in named)
 
     def _below(self, root: Path) -> Iterator[tuple[Path, tuple[str, ...], float]]:
@@ -185,9 +193,11 @@ class Search:
                 try:
                     if entry.is_dir():
                         # As usual, names with a leading dot are not looked at.
-                        if entry.name in _OTHER_NAMES and entry.is_symlink():
-                            continue
-                        if not entry.name.startswith(".") and self._is_new(entry.stat(), folder / entry.name):
+                        if (
+                            not entry.name.startswith(".")
+                            and not _is_other_name(entry)
+                            and self._is_new(entry.stat(), folder / entry.name)
+                        ):
                             folders.append((*tail, entry.name))
                     elif is_known:
                         told = entry.stat()
@@ -223,6 +233,10 @@ class Search:
 
     def _skip(self, path: Path, reason: str) -> None:
         self.skipped.append((os.fspath(path), reason))
+
+
+def _is_other_name(entry: os.DirEntry[str] | Path) -> bool:
+    return entry.name in _OTHER_NAMES and entry.is_symlink()
 
 
 def _reason(problem: OSError) -> str:

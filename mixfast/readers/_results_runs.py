@@ -19,6 +19,8 @@ from mixfast.readers._results_read import Results, same_value, stem_of
 from mixfast.readers.results._contents import ResultsError
 
 Parts = tuple[str, ...]
+# Folders that W&B names: date, time and id.
+_OF_WANDB = re.compile(r"^(?:offline-)?run-\d{8}_\d{6}-\w+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,22 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
             f"each folder with results is a run of its own, because {why}; if {'/'.join(key[-2:])} is one run: "
             + either("id='{run}/*' with its folder", f"--id {quote('/'.join((*key[-2:-1], '{run}', '*')))}")
         )
-    names = names_of(list(groups))
+    names = _own_names(groups, out) or names_of(list(groups))
     return [(names[key], piece) for key, pieces in groups.items() for piece in pieces]
+
+
+def _own_names(groups: Mapping[Parts, Sequence[Piece]], out: Grouping) -> dict[Parts, str]:
+    """Return the names that runs have in W&B, if it named all folders; empty otherwise, and if two runs have one name."""
+    names = {}
+    for key, pieces in groups.items():
+        own = {piece.results.fields.get("name", "") for piece in pieces} - {""}
+        if len(own) != 1 or not key or not _OF_WANDB.match(key[-1]):
+            return {}
+        (names[key],) = own
+    if len(set(names.values())) < len(groups):
+        return {}
+    out.notes.append("the folders are named by W&B, so runs have the names that they have there")
+    return names
 
 
 def _starts(files: Sequence[Results], roots: int) -> dict[str, int]:
