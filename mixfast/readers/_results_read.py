@@ -85,6 +85,11 @@ def stem_of(name: str) -> str:
     return _STEP.sub("", _DATE.sub("", plain)).strip("-_. ") or plain
 
 
+def is_step(name: str) -> bool:
+    """Return whether a folder is named by nothing but a training step, as checkpoint-100 and step500 are."""
+    return not _STEP.sub("", name).strip("-_. ")
+
+
 class Reader:
     """Reads files of results in known formats.
 

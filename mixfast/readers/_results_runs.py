@@ -15,7 +15,7 @@ from pathlib import Path
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import quote
-from mixfast.readers._results_read import Results, same_value, stem_of
+from mixfast.readers._results_read import Results, is_step, same_value, stem_of
 from mixfast.readers.results._contents import ResultsError
 
 Parts = tuple[str, ...]
@@ -172,13 +172,16 @@ def _starts(files: Sequence[Results], roots: int) -> dict[str, int]:
     is_file = {one.found.root: one.found.is_given for one in files}
     singles = {one.found.parts[:-1] for one in files if is_file[one.found.root]}
     in_root = any(not is_file[one.found.root] and len(one.found.parts) == one.found.base + 1 for one in files)
+    below = [one.found.parts[one.found.base] for one in files if not is_file[one.found.root]]
+    # A folder with results, or with nothing but checkpoints, is one run.
+    is_run = in_root or all(map(is_step, below))
     starts = {}
     for one in files:
         if is_file[one.found.root]:
             # Several files of one folder are several runs; files of several folders are a run for each folder.
             starts[one.where] = one.found.base + (len(singles) == 1 and roots > 1)
         else:
-            starts[one.where] = one.found.base + (roots == 1 and not in_root)
+            starts[one.where] = one.found.base + (roots == 1 and not is_run)
     return starts
 
 

@@ -107,6 +107,15 @@ def test_checkpoints_are_one_run_and_the_last_counts(tmp_path):
     assert not collected.report.conflicts
 
 
+def test_a_folder_with_nothing_but_checkpoints_is_one_run(tmp_path):
+    trainer(tmp_path / "r" / "checkpoint-10" / "trainer_state.json", 3.0)
+    trainer(tmp_path / "r" / "checkpoint-20" / "trainer_state.json", 3.0, 2.5)
+    assert metrics(tmp_path / "r").wide() == {"run": ["r"], "eval_loss": [2.5]}
+    # What differs at one step is not of one run.
+    trainer(tmp_path / "r" / "checkpoint-30" / "trainer_state.json", 4.0)
+    assert len(metrics(tmp_path / "r").runs) == 3
+
+
 def test_folders_of_steps_tell_the_step_of_results_without_one(tmp_path):
     for run, shift in (("a", 0.0), ("b", 0.1)):
         for step in (500, 1000):
