@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast._text.names import counted, listing
 from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
@@ -195,9 +197,8 @@ def _compared(args: argparse.Namespace, found: Collected) -> SwarmReport:
     try:
         return found.swarm(args.check).report
     except SwarmError as problem:
-        if "no run in common" not in str(problem):
-            raise
-        raise InputError(f"--check {args.check}: {problem}; --id names the runs as in {args.check}") from problem
+        hint = f"; --id names the runs as in {args.check}" if "no run in common" in str(problem) else ""
+        raise InputError(f"--check {args.check}: {problem}{hint}") from problem
 
 
 def _sides(args: argparse.Namespace, checked: SwarmReport) -> list[str]:
@@ -227,29 +228,42 @@ def _dropped(checked: SwarmReport, reasons: tuple[str, ...]) -> list[str]:
 
 
 def _write(args: argparse.Namespace, found: Collected) -> list[str]:
-    """Write the tables that were asked for; return their paths."""
-    written = []
-    tables = ((args.out, found.to_csv), (args.long, found.to_long_csv), (args.ratios, found.ratios_to_csv))
-    for path, write in tables:
+    """Write the tables that were asked for, all or none; return their paths."""
+    domains = {name for shares in found.mixtures.values() for name in shares}
+    tables = (
+        (args.out, found.to_csv, f"{counted(len(found.runs), 'run')}, {counted(len(found.metrics), 'metric')}"),
+        (args.long, found.to_long_csv, f"{counted(len(found), 'value')} with directions and units"),
+        (
+            args.ratios,
+            found.ratios_to_csv,
+            f"mixtures of {counted(len(found.mixtures), 'run')}, {counted(len(domains), 'domain')}",
+        ),
+    )
+    texts: dict[str, str] = {}
+    for path, write, _ in tables:
         if path is not None:
-            write(path, force=args.force)
-            written.append(path)
-    if written:
-        say(f"wrote {', '.join(written)}")
-    return written
+            write(text := io.StringIO(newline=""))
+            texts[path] = text.getvalue()
+    write_together(texts)
+    if texts:
+        say(*(f"wrote {path}: {what}" for path, _, what in tables if path is not None))
+    return list(texts)
 
 
 def _next(args: argparse.Namespace, found: Collected) -> str:
     """Return the command to run next: `mixfast fit` on the tables, with the directions that a csv file of metrics cannot hold."""
+    from mixfast.swarm import is_bookkeeping, is_by_product
+
     if args.out is None and args.long is None:
         return f"mixfast {' '.join(map(quote, args.argv))} --out metrics.csv"
     ratios = args.ratios or args.check
-    options = _directions(found)
+    # `fit` leaves columns with such names out, unless they are asked for.
+    is_asked = any(is_bookkeeping(name) or is_by_product(name, found.metrics) for name in found.metrics)
+    directions = _directions(found)
     # The long table holds the directions.
-    table, options = (args.out, options) if args.long is None or (args.out and not options) else (args.long, [])
-    return " ".join(
-        ["mixfast fit", "RATIOS" if ratios is None else quote(ratios), quote(table), *options, "--out law.json"]
-    )
+    table, directions = (args.long, []) if args.out is None or (args.long and directions) else (args.out, directions)
+    words = ["mixfast fit", "RATIOS" if ratios is None else quote(ratios), quote(table)]
+    return " ".join([*words, *["--metric '*'"] * is_asked, *directions, "--out law.json"])
 
 
 def _directions(found: Collected) -> list[str]:

@@ -25,6 +25,8 @@ from mixfast.readers._form import Form, number
 from mixfast.readers._forms import FORMS
 from mixfast.readers._places import named_by
 from mixfast.readers._token_forms import are_counts, counts_of_parquet
+from mixfast.readers.results._formats import FORMATS as RESULTS
+from mixfast.readers.results._source import Source
 
 FORMATS = tuple(FORMS)
 """The formats that `read` knows, named as in `exporters`; ``mixfast`` is the package's own."""
@@ -34,6 +36,8 @@ _OURS = {
     "mixfast-reuse": "it is a ledger; mixfast reuse show LEDGER --out mixture.yaml writes its present mixture",
     "mixfast-schedule": "it is a schedule of several mixtures, which mixfast export takes",
 }
+_NO_FORM = "no known format of a mixture"
+_COLLECT = "mixfast collect RUNS --out metrics.csv makes the csv file of metrics, with the files or folders of all runs"
 # A note in exports with numbers that are not shares of tokens.
 _CONVERTED = "note: shares of tokens became shares of documents"
 
@@ -179,7 +183,18 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except MixtureError as problem:
         said = str(problem)
+        if _NO_FORM in said and (form := _results_format(path)):
+            said = f"it holds results of a run ({form}), no mixture; {_COLLECT}"
         raise MixtureError(said if said.startswith(str(path)) else f"{path}: {said}") from problem
+
+
+def _results_format(path: Path) -> str | None:
+    """Return the format of a file that holds results of evaluations; None if it holds none, or is damaged."""
+    source = Source(path)
+    try:
+        return next((form.name for form in RESULTS.values() if form.fits(source)), None)
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _opened(path: Path) -> tuple[str, Any]:
@@ -217,7 +232,7 @@ def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
     if not fitting:
         keys = f"; its keys are {listing(given)}" if given else ""
         known = "; ".join(f"{form.name} ({form.looks})" for form in FORMS.values())
-        raise MixtureError(f"no known format of a mixture{keys}. Mixtures are read in the formats: {known}")
+        raise MixtureError(f"{_NO_FORM}{keys}. Mixtures are read in the formats: {known}")
     if len(fitting) > 1:
         raise MixtureError(
             f"it fits several formats, {' and '.join(form.name for form, _ in fitting)}; keep one mixture in the file"

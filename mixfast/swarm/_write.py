@@ -66,9 +66,8 @@ def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[obj
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table of runs as csv; raise if a spreadsheet would compute a name."""
     rows = list(rows)
-    # Of the cells, only ids of runs are text.
-    names = [*header, *(row[0] for row in rows if isinstance(row[0], str))]
-    if formulas := [name for name in map(str, names) if _FORMULA.search(name) and not is_number(name)]:
+    texts = dict.fromkeys([*header, *(cell for row in rows for cell in row if isinstance(cell, str))])
+    if formulas := [name for name in texts if _FORMULA.search(name) and not is_number(name)]:
         raise SwarmError(
             f"a spreadsheet that opens a csv file would compute these names: {listing(map(repr, formulas))}; rename them, so that "
             "none begins with =, +, -, @ or a tab, also after a semicolon"

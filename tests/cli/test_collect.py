@@ -304,3 +304,19 @@ def test_every_option_of_collect_is_tried_here():
     # Options of every command are tried in test_json_output.py.
     options = [option for option in options if option not in ("--quiet", "--help", "--domains")]
     assert not [option for option in options if option.startswith("--") and f'"{option}"' not in source]
+
+
+def test_a_metric_that_fit_leaves_out_by_its_name_is_asked_for_in_the_next_command(good):
+    for run, row in zip(RUNS, shares().tolist(), strict=True):
+        found = {"quiz": {"acc": 0.1 + row[0], "latency_std": 5.0 + row[1]}}
+        write(Path("own", run, "results_2026-11-20T10-00-00.json"), results(found))
+    said = good("collect", "own", "--check", "ratios.csv", "--out", "m.csv")
+    assert "2 metrics" in good(*next_of(said), "--law", "linear")
+
+
+def test_all_files_are_written_or_none(refused):
+    """A name that a spreadsheet computes is refused in the last table; the first is not written either."""
+    write(Path("=1", "r", "trainer_state.json"), {"log_history": [{"step": 9, "eval_loss": 3.0}]})
+    said = refused("collect", "=1", "--out", "m.csv", "--long", "long.csv")
+    assert "a spreadsheet that opens a csv file would compute these names: '=1/r/trainer_state.json'" in said
+    assert not Path("m.csv").exists()

@@ -124,6 +124,39 @@ def test_designs_are_written_or_refused_but_never_printed(call, folder):
     )
 
 
+def test_collected_results(call, folder):
+    """Names of runs come from folders, names of metrics from files; a spreadsheet computes neither."""
+    safe = METRICS[0].replace("\n", " ")
+    for run, value in ((RUN.replace("/", ""), 3.0), ("other", 2.9), ("broken", "x"), ("odd", -1.0)):
+        place = folder / "runs" / run
+        place.mkdir(parents=True)
+        content = {
+            "results": {METRICS[1]: {f"{safe},none": value, f"odd {METRICS[0]},none": 1.0}},
+            "n-shot": {METRICS[1]: 0},
+        }
+        (place / "results_2026-11-20T10-00-00.json").write_text(json.dumps(content) if value != "x" else '{"\\x1b\n')
+        if value == -1.0:
+            (place / "results_2026-11-19T10-00-00.json").write_text(json.dumps(content).replace("-1.0", "-2.0"))
+    said = call("collect", folder / "runs", "--out", "collected.csv", "--verbose")
+    assert r"r\x1b[1A\nFAKE" in said or r"n\u202e" in said
+    with (folder / "collected.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 4
+    call("collect", folder / "runs", "--json")
+    call("collect", folder / "runs", "--id", f"{{run}}\x1b\n{FAKE}", status=2)
+    call("collect", folder / "runs", "--metric", f"no\x1b\n{FAKE}", status=2)
+    call("collect", folder / "runs", "--format", f"no\x1b\n{FAKE}", status=2)
+    call("collect", folder / f"no\x1b\n{FAKE}", status=2)
+    call("collect", folder / "runs", "--mixture-file", f"no\x1b\n{FAKE}", "--ratios", "r.csv", status=2)
+    call("collect", folder / "runs", "--check", "ratios.csv", status=2)
+    (folder / "runs" / "=1+1").mkdir()
+    other = folder / "runs" / "other" / "results_2026-11-20T10-00-00.json"
+    (folder / "runs" / "=1+1" / other.name).write_bytes(other.read_bytes())
+    assert "a spreadsheet that opens a csv file would compute" in call(
+        "collect", folder / "runs", "--out", "computed.csv", status=2
+    )
+    assert not (folder / "computed.csv").exists()
+
+
 def test_the_life_of_a_mixture(call, folder):
     call("reuse", "start", "life.yaml", "--mixture", "mixture.yaml", "--tokens", "counts.yaml", "--budget", "2B",
          "--why", f"why\x1b[1m\n{FAKE}")  # fmt: skip

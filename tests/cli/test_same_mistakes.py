@@ -131,3 +131,17 @@ def test_a_file_that_is_not_there_or_empty_is_named(refused, name):
     assert "empty.json" in said
     assert re.search(r"\bempty\b(?!\.json)", said), said
     assert "folder" in line("folder")
+
+
+def test_results_of_a_run_in_place_of_another_file_name_the_command_that_collects_them(refused, folder):
+    (folder / "results.json").write_text('{"results": {"arc": {"acc,none": 0.5}}, "n-shot": {"arc": 0}}')
+    (folder / "events.out.tfevents.1").write_bytes(b"\x18\x00\x00\x00\xa3\x7f")
+    for words in (
+        ("fit", "ratios.csv", "results.json"),
+        ("fit", "ratios.csv", "events.out.tfevents.1"),
+        ("info", "results.json"),
+        ("export", "results.json", "--to", "olmix"),
+        ("solve", "results.json"),
+    ):
+        assert "mixfast collect RUNS --out metrics.csv" in refused(*words)
+    assert "mixfast collect folder --out metrics.csv" in refused("fit", "ratios.csv", "folder")
