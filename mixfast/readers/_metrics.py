@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -281,7 +282,7 @@ def _selected(
     for row in table.values():
         for name, one in row.items():
             names = others if one.measure.left_out else plain
-            names[name] = names.get(name, False) or bool(np.isfinite(one.measure.value))
+            names[name] = names.get(name, False) or math.isfinite(one.measure.value)
     known = [*plain, *(name for name in others if name not in plain)]
     kept = list(plain)
     if metric is not None:
@@ -305,8 +306,10 @@ def _nothing(state: _State, reader: Reader, left_out: Mapping[str, tuple[str, ..
         parts[0] += f" with known names, of {state.seen} that were looked at"
     parts += [f"left out, {why}: {listing(names, limit=3)}" for why, names in reasons.items()]
     if state.skipped:
-        parts.append(f"skipped: {listing((f'{where}: {why}' for where, why in state.skipped), limit=3)}")
+        # Not shortened: paths must be readable to their end.
+        shown = "; ".join(f"{where}: {why}" for where, why in state.skipped[:3])
+        parts.append(f"not read: {shown}{f' and {len(state.skipped) - 3} more' if len(state.skipped) > 3 else ''}")
     known = "; ".join(
         f"{form.name} ({', '.join(form.files) or 'files given by name'}: {form.looks})" for form in RESULTS.values()
     )
-    return f"{'; '.join(parts)}. Results are read in the formats: {known}"
+    return f"{'; '.join(parts)}; results are read in the formats: {known}"

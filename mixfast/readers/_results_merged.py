@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mixfast.readers._results_read import Key, Results, same_value
 from mixfast.readers._results_runs import Piece
 from mixfast.readers.results._contents import Measure
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A measure of a run, and the file that it is from."""
 
     measure: Measure
@@ -40,6 +40,9 @@ class Conflict:
 
 def merged(run: str, pieces: Sequence[Piece]) -> tuple[dict[Key, Value], list[Conflict]]:
     """Return the values of a run, and the conflicts."""
+    if len(pieces) == 1:
+        results = pieces[0].results
+        return {key: Value(measure, results) for key, measure in results.measures.items()}, []
     values: dict[Key, Value] = {}
     conflicts: dict[Key, Conflict] = {}
     for piece in pieces:

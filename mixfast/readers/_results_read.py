@@ -18,7 +18,8 @@ from mixfast.readers.results._source import Source
 # Histories of so many metrics are kept, to see whether two files are of one run.
 _COMPARED, _STEPS_COMPARED = 4, 256
 _STEP = re.compile(
-    r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt|iter|iteration)s?[-_=]?(\d+)(?![\d.]*[a-z])", re.IGNORECASE
+    r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt|iteration|iter(?=_\d{7}))s?[-_=]?(\d+)(?![\d.]*[a-z])",
+    re.IGNORECASE,
 )
 _DATE = re.compile(r"(?:19|20)\d\d-?[01]\d-?[0-3]\d(?:[T_-]?[0-2]\d[-:]?[0-5]\d(?:[-:]?[0-5]\d(?:\.\d+)?)?)?")
 # Fields that name the model which was evaluated.

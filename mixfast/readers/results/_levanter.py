@@ -39,7 +39,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     text: dict[str, None] = {}
     bookkeeping: dict[str, None] = {}
     errors: dict[tuple[str, int | None], float] = {}
-    entries = source.lines() if source.kind == "jsonl" else iter([(1, source.document)])
+    entries = source.lines(may_end_early=True) if source.kind == "jsonl" else iter([(1, source.document)])
     for number, entry in entries:
         step, found = _evaluation(entry, number)
         for name, value in found.items():

@@ -70,6 +70,7 @@ def _measures(
     directions = of_task(document, "higher_is_better", task)
     count = _count(document, task, metrics)
     shots = shots_of(document, task)
+    version = (document.get("versions") or {}).get(task)
     for key, cell in metrics.items():
         metric, comma, chosen = key.partition(",")
         if key in _ABOUT or not key.strip() or _is_spread(metric, comma + chosen, metrics):
@@ -90,6 +91,7 @@ def _measures(
             step=step,
             left_out=_reason(document, task, key),
             told_apart="" if shots is None else f"{task}|{shots}/{key}",
+            version="" if version is None else str(version),
         )
 
 
@@ -99,6 +101,8 @@ def _is_spread(metric: str, filtered: str, metrics: Mapping[str, Any]) -> bool:
 
 def _number(cell: object) -> float | None:
     """Return a number, NaN for a metric without a value, and None for other text."""
+    if type(cell) is float:
+        return cell
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in ("n/a", "nan", "")):
         return math.nan
     if isinstance(cell, (str, bool, Mapping, list, tuple)):

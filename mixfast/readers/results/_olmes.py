@@ -65,7 +65,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
 def _tasks(source: Source) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the number and the object of each task of any of the three files."""
     if source.kind == "jsonl":
-        found: Any = source.lines()
+        found: Any = source.lines(may_end_early=True)
     else:
         document = source.document
         entries = document.get("tasks", [document]) if isinstance(document, Mapping) else document

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing, matching, misspelt, shown
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
 from mixfast.readers.results._source import Source
@@ -51,7 +52,7 @@ class _Rows:
 
 
 def _fits(source: Source) -> bool:
-    return source.kind == "table" and id_column(source.columns, "") is not None
+    return source.kind == "table"
 
 
 def id_column(columns: Mapping[str, object], wanted: str) -> str | None:
@@ -70,7 +71,11 @@ def runs_of(columns: Mapping[str, Sequence[object]], wanted: Wanted) -> Contents
     """Return the content of a table of several runs."""
     own = id_column(columns, wanted.id)
     if own is None:
-        what = shown(wanted.id) if wanted.id else "of the ids of runs, such as run"
+        what = (
+            shown(wanted.id)
+            if wanted.id
+            else f"of the ids of runs, such as run ({either('id=NAME', '--id NAME')} says which it is)"
+        )
         raise ResultsError(f"the table has no column {what}; its columns are: {listing(columns)}")
     names = {spelled(name): name for name in reversed(list(columns))}
     runs = ["" if cell is None or cell != cell else run_id(cell) for cell in columns[own]]

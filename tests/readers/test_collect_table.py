@@ -1,0 +1,111 @@
+"""Tables of several runs: wide and long, with shares, standard errors and steps among the columns."""
+
+import math
+
+import pytest
+
+from mixfast.readers import ResultsError, metrics
+
+WIDE = """\
+run,w_web,w_code,seed,arc_acc,arc_acc_stderr,loss,comment
+a,0.2,0.8,1,0.31,0.01,2.5,good
+b,0.7,0.3,1,0.35,0.02,2.4,bad
+c,0.5,0.5,2,,,2.6,fine
+"""
+
+
+def table(tmp_path, text, name="table.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_wide_table_brings_runs_metrics_errors_and_mixtures(tmp_path):
+    collected = metrics(table(tmp_path, WIDE), domains="w_*")
+    assert collected.runs == ("a", "b", "c")
+    assert collected.metrics == ("arc_acc", "loss")
+    assert dict(collected.mixtures)["b"] == {"w_web": 0.7, "w_code": 0.3}
+    assert collected.stderr[:1].tolist() == [0.01]
+    assert collected.report.missing == {"arc_acc": ("c",)}
+    assert collected.report.left_out["text"] == ("comment",)
+    assert set(collected.report.left_out["bookkeeping"]) == {"seed", "arc_acc_stderr"}
+    assert collected.swarm().domains == ("w_web", "w_code")
+
+
+def test_columns_that_sum_to_1_are_no_metrics(tmp_path):
+    collected = metrics(table(tmp_path, WIDE))
+    assert collected.metrics == ("arc_acc", "loss")
+    assert any("taken as the mixture" in note for note in collected.report.notes)
+
+
+def test_mixtures_of_several_phases_are_no_metrics(tmp_path):
+    text = "run,p0_web,p0_code,p1_web,p1_code,loss\na,0.2,0.8,0.5,0.5,2\nb,0.3,0.7,0.1,0.9,2.1\nc,0.6,0.4,0.2,0.8,2.2\n"
+    collected = metrics(table(tmp_path, text))
+    assert collected.metrics == ("loss",)
+    assert not collected.mixtures
+    assert any("2 mixtures for each run" in note for note in collected.report.notes)
+
+
+def test_the_last_step_of_a_history_counts(tmp_path):
+    text = "run,step,loss\na,10,3\na,20,2\nb,10,3.5\nb,20,2.5\n"
+    assert metrics(table(tmp_path, text)).wide() == {"run": ["a", "b"], "loss": [2.0, 2.5]}
+    assert metrics(table(tmp_path, text), step=10).wide()["loss"] == [3.0, 3.5]
+
+
+def test_rows_of_one_run_without_a_step_are_refused(tmp_path):
+    with pytest.raises(ResultsError, match="more than one row of one run"):
+        metrics(table(tmp_path, "run,loss\na,3\na,2\n"))
+
+
+def test_a_long_table_is_read(tmp_path):
+    text = "run,metric,value,direction,unit\na,x,1,max,score\na,y,2,,\nb,x,3,max,score\n"
+    collected = metrics(table(tmp_path, text))
+    assert collected.directions == {"x": "max"}
+    assert collected.units["x"] == "score"
+    assert collected.wide()["x"] == [1.0, 3.0]
+    assert math.isnan(collected.wide()["y"][1])
+    with pytest.raises(ResultsError, match="must hold min or max, got up"):
+        metrics(table(tmp_path, "run,metric,value,direction\na,x,1,up\n"))
+
+
+def test_two_tables_that_contradict_each_other_are_not_merged(tmp_path):
+    """Runs of two swarms are often numbered from 0."""
+    one = table(tmp_path, "run,loss\n0,3\n1,2\n", "one.csv")
+    two = table(tmp_path, "run,loss\n0,3.5\n1,2.5\n", "two.csv")
+    with pytest.raises(ResultsError, match=r"one.csv.* and .*two.csv differ in loss \(3 and 3.5\)"):
+        metrics([one, two])
+
+
+def test_two_tables_with_other_metrics_are_joined(tmp_path):
+    one = table(tmp_path, "run,loss\na,3\nb,2\n", "one.csv")
+    two = table(tmp_path, "run,acc\nb,0.5\na,0.6\n", "two.csv")
+    assert metrics([one, two]).wide() == {"run": ["a", "b"], "loss": [3.0, 2.0], "acc": [0.6, 0.5]}
+
+
+def test_the_column_of_ids_can_be_named(tmp_path):
+    path = table(tmp_path, "model,loss\nx,3\ny,2\n")
+    assert metrics(path, id="model").runs == ("x", "y")
+    with pytest.raises(ResultsError, match=r"no column of the ids of runs, such as run.*its columns are: model, loss"):
+        metrics(path)
+
+
+def test_numbers_that_are_no_numbers_are_refused_by_name(tmp_path):
+    with pytest.raises(ResultsError, match=r"column 'loss' must hold numbers, but run 'b' has '2,5.1'"):
+        metrics(table(tmp_path, 'run,loss\na,3\nb,"2,5.1"\n'))
+
+
+def test_different_units_of_one_metric_are_refused(tmp_path):
+    text = "run,metric,value,unit\na,x,1,bits_per_byte\nb,x,3,nats_per_token\n"
+    with pytest.raises(ResultsError, match="x has different units in different files, bits_per_byte, nats_per_token"):
+        metrics(table(tmp_path, text))
+
+
+def test_parquet_tables_are_read(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "table.parquet"
+    parquet.write_table(pyarrow.table({"run": ["a", "b"], "loss": [3.0, None], "acc": [1, 2]}), path)
+    collected = metrics(path)
+    assert collected.wide()["loss"][0] == 3.0
+    assert math.isnan(collected.wide()["loss"][1])
+    assert collected.report.missing == {"loss": ("b",)}
