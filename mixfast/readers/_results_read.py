@@ -107,7 +107,9 @@ class Reader:
             raise ResultsError(f"format {one_of(form, FORMATS)}")
         self.formats = [FORMATS[form]] if form is not None else list(FORMATS.values())
         self._forced = form is not None
-        self._wanted, self._step, self._left_out = wanted, step, left_out
+        # Who asks for a format of samples wants them.
+        self._wanted = replace(wanted, samples=wanted.samples or (self._forced and self.formats[0].samples))
+        self._step, self._left_out = step, left_out
         self.notes: dict[str, list[str]] = {}
         self.text: dict[str, None] = {}
         self.bookkeeping: dict[str, None] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mixfast import readers
 from mixfast.readers.results._contents import Wanted
 from mixfast.readers.results._formats import FORMATS
 from mixfast.readers.results._source import Source
@@ -135,3 +136,26 @@ def test_the_mapping_that_simple_evaluate_returns_gives_what_the_files_give(writ
         name: value for task in ("zoo_cats", "zoo_dogs", "sides", "last_word") for name, value in values(of_samples(written, task)).items()
     }  # fmt: skip
     assert held == files
+
+
+def test_collecting_the_folder_tells_the_two_numbers_of_examples_apart(written):
+    collected = readers.metrics(written / "out", samples=True)
+    names = {name for name in collected.metrics if name.startswith("zoo_cats")}
+    assert names == {
+        f"zoo_cats|{shots}/{metric},none" for shots in (0, 2) for metric in ("acc", "acc_norm", "bits_per_byte")
+    }
+    assert "zoo_dogs/acc,none" in collected.metrics
+    assert set(collected.step) == {20}
+    assert "zoo_cats on 9 of 10" in str(collected.report)
+
+
+def test_collecting_what_simple_evaluate_returned_needs_no_file(written):
+    returned = pickle.loads((written / "returned.pickle").read_bytes())
+    collected = readers.metrics({"mix_3": returned}, ignore="*acc*")
+    assert (collected.runs, collected.metrics[0]) == (("mix_3",), "last_word/perplexity,none")
+    assert collected.directions["prose/bits_per_byte,none"] == "min"
+
+
+def test_asking_for_the_format_of_samples_reads_them(written):
+    collected = readers.metrics(written / "out", format="lm-eval-samples", metric="sides/*")
+    assert collected.metrics == ("sides/bits_per_byte,none",)
