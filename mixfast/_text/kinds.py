@@ -177,8 +177,17 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
     if kind in ("gzip", "zstd", "bzip2", "xz"):
         command = {"gzip": "gunzip --keep", "zstd": "unzstd", "bzip2": "bunzip2 --keep", "xz": "unxz --keep"}[kind]
         return f"decompress it: {command} {file}"
+    if kind == "zip" and to_csv:
+        return f"unpack it: unzip {file}"
     if kind in ("xlsx", "xls"):
-        return "save its sheet as csv in the spreadsheet program"
+        target = path.with_suffix(".csv") if path.suffix != ".csv" else path.with_name(f"{path.stem}-sheet.csv")
+        code = (
+            f"import pandas; pandas.read_excel({json.dumps(str(path))}).to_csv({json.dumps(str(target))}, index=False)"
+        )
+        return (
+            f"save its sheet as csv in the spreadsheet program, or with pandas and {'openpyxl' if kind == 'xlsx' else 'xlrd'}: "
+            f"python -c {quote(code)}"
+        )
     if kind in ("parquet", "arrow"):
         words = "if its columns are the log-likelihoods of one expert each, write it as npz"
         if kind == "parquet" and not to_csv:

@@ -265,6 +265,7 @@ def add_columns(parser: Group) -> None:
     )
     parser.add_argument(
         "--metric",
+        "--metrics",
         metavar="NAME",
         action="append",
         help="metric to use; all other columns are ignored (repeatable; * matches several)",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixfast._text.kinds import kind_of, other_kind
-from mixfast._text.optional import needed
-from mixfast._text.packed import gunzip
+from mixfast._text.packed import gunzip, unzstd
 from mixfast.errors import ScoreError
 
 ENDINGS = (".gz", ".zst")
@@ -27,24 +26,4 @@ def read_bytes(file: Path) -> bytes:
             f"{file} is empty" if kind == "empty" else other_kind(file, f"a {wanted} file, as its name says")
         )
     packed = file.read_bytes()
-    return gunzip(packed, file, ScoreError) if wanted == "gzip" else _unzstd(file, packed)
-
-
-def _unzstd(file: Path, packed: bytes) -> bytes:
-    with needed(f"{file}: reading zstd", "zstandard", "mixfast[io]", ScoreError):
-        import zstandard
-
-    pieces = []
-    try:
-        while packed:
-            # A file may hold several frames, one after the other.
-            frame = zstandard.ZstdDecompressor().decompressobj()
-            pieces.append(frame.decompress(packed))
-            if not frame.eof:
-                raise ScoreError(
-                    f"{file} is a damaged zstd file: it ends inside a frame; was it written or copied completely?"
-                )
-            packed = frame.unused_data
-    except zstandard.ZstdError as problem:
-        raise ScoreError(f"{file} is a damaged zstd file: {problem}; was it written or copied completely?") from None
-    return b"".join(pieces)
+    return gunzip(packed, file, ScoreError) if wanted == "gzip" else unzstd(packed, file, ScoreError)

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
-from mixfast._text.packed import gunzip
+from mixfast._text.packed import gunzip, unzstd
 from mixfast.swarm._cells import is_number
 from mixfast.swarm._checks import SwarmError, refuse_repeated
 from mixfast.swarm._columns import ID_NAMES, spelled
@@ -28,6 +28,7 @@ Frame = Any
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 _GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # First characters of text files that are not tables of runs.
@@ -90,7 +91,7 @@ def same(one: Source, other: Source) -> bool:
 
 
 def read_csv(source: Source, what: str) -> Raw:
-    """Read a table with a header: columns between commas, semicolons or tabs, also compressed by gzip, or a parquet file.
+    """Read a table with a header: columns between commas, semicolons or tabs, also compressed by gzip or zstd, or a parquet file.
 
     ``what`` names file objects in messages.
     """
@@ -108,6 +109,9 @@ def read_csv(source: Source, what: str) -> Raw:
         if text.startswith(_GZIP):
             path = None
             text = gunzip(text, where, SwarmError)
+        elif text.startswith(_ZSTD):
+            path = None
+            text = unzstd(text, where, SwarmError)
         if text.startswith(_PARQUET):
             return replace(read_frame(_parquet(text, where), what), where=where)
         text = _decoded(text, where, path)

@@ -150,7 +150,7 @@ class Swarm(Frozen):
         Parameters
         ----------
         ratios : path or open file
-            UTF-8 (or UTF-16 with its mark) with a header; columns between commas, tabs or semicolons, also compressed by gzip; or a parquet
+            UTF-8 (or UTF-16 with its mark) with a header; columns between commas, tabs or semicolons, also compressed (gzip, zstd); or a parquet
             file. Every column that is not bookkeeping is a domain, or a metric.
         metrics : path or open file, optional
             If it is left out, or the same file, ``ratios`` holds both: ``domains`` says which columns are shares, and the others are metrics.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -440,7 +441,7 @@ def test_amounts_are_divided_when_asked():
 # Formats.
 
 
-def test_gzip_tabs_utf16_and_parquet_are_read(tmp_path):
+def test_gzip_zstd_tabs_utf16_and_parquet_are_read(tmp_path):
     metrics = table(loss=LOSS)
     (tmp_path / "r.csv.gz").write_bytes(gzip.compress(RATIOS.encode()))
     (tmp_path / "m.tsv").write_text(metrics.replace(",", "\t"))
@@ -455,19 +456,35 @@ def test_gzip_tabs_utf16_and_parquet_are_read(tmp_path):
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(RATIOS.encode())[:-9])
     with pytest.raises(SwarmError, match=r"cut\.csv\.gz is a damaged gzip file"):
         Swarm.from_csv(tmp_path / "cut.csv.gz", tmp_path / "m.tsv")
+    zstandard = pytest.importorskip("zstandard")
+    packed = zstandard.compress(RATIOS.encode())
+    (tmp_path / "r.csv.zst").write_bytes(packed)
+    assert same_numbers(Swarm.from_csv(tmp_path / "r.csv.zst", tmp_path / "m.tsv"))
+    (tmp_path / "cut.csv.zst").write_bytes(packed[:-9])
+    with pytest.raises(SwarmError, match=r"cut\.csv\.zst is a damaged zstd file"):
+        Swarm.from_csv(tmp_path / "cut.csv.zst", tmp_path / "m.tsv")
 
 
 def test_other_kinds_of_files_are_named_with_what_to_do(tmp_path):
     with zipfile.ZipFile(tmp_path / "xlsx.csv", "w") as archive:
         archive.writestr("[Content_Types].xml", "<x/>")
         archive.writestr("xl/workbook.xml", "<x/>" * 999)
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+        archive.writestr("metrics.csv", "run,loss\n")
+    (tmp_path / "table.csv.bz2").write_bytes(bz2.compress(b"run,loss\n"))
     (tmp_path / "results.csv").write_text(json.dumps({"results": {"arc": {"acc,none": 0.5}}, "versions": {}}))
     (tmp_path / "list.csv").write_text(json.dumps([{"run": "a"}]))
     (tmp_path / "page.csv").write_text("<!doctype html><html></html>")
     (tmp_path / "latin.csv").write_bytes("run,café\n".encode("latin-1"))
     (tmp_path / "folder").mkdir()
     for name, said in (
-        ("xlsx.csv", "is a spreadsheet .*save its sheet as csv"),
+        (
+            "xlsx.csv",
+            r"is a spreadsheet .*save its sheet as csv.*with pandas and openpyxl: python -c 'import pandas; pandas.read_excel\(.*xlsx.csv\"\)"
+            r".to_csv\(.*xlsx-sheet.csv\", index=False\)'",
+        ),
+        ("pack.zip", r"is a zip archive.*unpack it: unzip .*pack\.zip"),
+        ("table.csv.bz2", r"is a bzip2 file.*bunzip2 --keep .*table\.csv\.bz2"),
         (
             "results.csv",
             "is a JSON file.*a row for each run; results of evaluations and trackers become a csv file by: mixfast collect RUNS",
