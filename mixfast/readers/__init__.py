@@ -1,5 +1,6 @@
-"""Read mixtures from the files of other projects: one function, `read`, reads every file with shares that `exporters` writes.
+"""Read what other projects write: mixtures (`read`), and the metrics of runs (`metrics`).
 
+`read` reads every file with shares that `exporters` writes.
 `read` takes the path of a file, recognises its format by its content, and returns a `Reading`: the `Mixture`, the format, and notes on how
 the numbers were converted. A file that fits no format, or several, is refused with a `MixtureError` that lists the formats (`FORMATS`).
 Relative weights are divided by their sum only in formats with relative weights. `token_counts` reads the tokens of each domain from the same
@@ -9,9 +10,15 @@ The readers `olmix`, `olmo_core`, `regmix` and `doremi` call `read` with their f
 by position. For the command line, `olmix_config` reads the fit configurations of Olmix: the files of the swarm, what to fit and propose,
 and the limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
 
-Read `_read`, which checks every file; `_forms` and `_token_forms`, which find the shares and the token counts in each format (`_form` has
+`metrics` collects what evaluations and trackers write about runs: it finds the files, tells which belong to one run, and returns a `Collected`: a long
+table, the wide one, the swarm, and a `CollectReport` of what was kept, left out and doubted. `ResultsError` says why nothing can be collected.
+
+Read `_read`, which checks every file of a mixture; `_forms` and `_token_forms`, which find the shares and the token counts in each format (`_form` has
 what they share); `_document` (files as documents) and `_places` (domains of files with paths). `_mixtures` has one reader for each named
-format; `_olmix_config` and `_olmix_generate` do not use these files.
+format; `_olmix_config` and `_olmix_generate` do not use these files. For metrics read `_metrics`, which calls in this order: `_results_found` (the
+files), `_results_read` (one file), `_results_runs` (which files are of one run, and its name), `_results_merged` (one value for each
+metric), `_results_judged` (which way is better, diverged runs), `_results_checks` (values that may not be comparable); then `_collected` and
+`_collect_report`. Each format is a file in `results`.
 """
 
 from mixfast.readers._collect_report import CollectReport

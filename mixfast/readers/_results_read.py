@@ -16,7 +16,7 @@ from mixfast.readers.results._formats import FORMATS
 from mixfast.readers.results._source import Source
 
 # Histories of so many metrics are kept, to see whether two files are of one run.
-_COMPARED, _STEPS_COMPARED = 4, 256
+_COMPARED, _STEPS_COMPARED = 4, 64
 _STEP = re.compile(
     r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt|iteration|iter(?=_\d{7}))s?[-_=]?(\d+)(?![\d.]*[a-z])",
     re.IGNORECASE,
