@@ -284,3 +284,9 @@ def test_names_are_the_differing_parts():
     assert list(names_of([("d", "r1"), ("d", "r1", "x")]).values()) == ["r1", "x"]
     assert list(names_of([("d", "s1", "k", "r1"), ("d", "s2", "k", "r2")]).values()) == ["s1/r1", "s2/r2"]
     assert list(names_of([("d", "only")]).values()) == ["only"]
+
+
+def test_runs_that_are_named_by_numbers_are_no_checkpoints(tmp_path):
+    for at in range(3):
+        lm_eval(tmp_path / f"iter{at}" / "results.json", 0.1 * at)
+    assert metrics(tmp_path).runs == ("iter0", "iter1", "iter2")

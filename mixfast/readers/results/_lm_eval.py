@@ -71,6 +71,7 @@ def _measures(
     count = _count(document, task, metrics)
     shots = shots_of(document, task)
     version = (document.get("versions") or {}).get(task)
+    is_group = task in (document.get("groups") or {}) or bool(_children(document, task))
     for key, cell in metrics.items():
         metric, comma, chosen = key.partition(",")
         if key in _ABOUT or not key.strip() or _is_spread(metric, comma + chosen, metrics):
@@ -89,7 +90,7 @@ def _measures(
             unit=_unit(document, task, metric),
             direction=("max" if better else "min") if isinstance(better, bool) else None,
             step=step,
-            left_out=_reason(document, task, key),
+            left_out=_reason(document, task, key, is_group=is_group),
             told_apart="" if shots is None else f"{task}|{shots}/{key}",
             version="" if version is None else str(version),
         )
@@ -113,11 +114,10 @@ def _number(cell: object) -> float | None:
         return None
 
 
-def _reason(document: Mapping[str, Any], task: str, key: str) -> str:
+def _reason(document: Mapping[str, Any], task: str, key: str, *, is_group: bool) -> str:
     """Return why a metric is left out; empty if it is kept."""
     if key.partition(",")[0] == _PLACEHOLDER:
         return "placeholder of a run that only wrote answers"
-    is_group = task in (document.get("groups") or {}) or bool(_children(document, task))
     if not is_group:
         return ""
     parts = [leaf for leaf in _leaves(document, task) if key in document["results"].get(leaf, ())]
