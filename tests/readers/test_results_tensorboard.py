@@ -82,6 +82,25 @@ def test_megatron_writes_every_loss_twice_and_only_steps_are_kept(tmp_path):
     assert all((one.unit, one.direction) == ("nats_per_token", "min") for one in contents.measures if not one.left_out)
 
 
+def test_the_test_set_of_megatron_has_the_tag_of_its_validation_set(tmp_path):
+    contents = read(
+        write(
+            tmp_path,
+            [("lm loss validation", 3.0, 10), ("lm loss validation", 2.5, 20), ("lm loss validation", 2.0, 20)],
+        )
+    )
+    assert kept(contents) == {("lm loss validation", 10): 3.0, ("lm loss validation", 20): 2.0}
+    (note,) = contents.notes
+    assert note.startswith("lm loss validation has several values at step 20, and the last is used")
+
+
+def test_validation_sets_of_nemo_have_names_and_their_mean_is_left_out(tmp_path):
+    tags = ("lm loss validation web", "lm loss validation code", "lm loss validation (aggregated)")
+    contents = read(write(tmp_path, [(tag, 3.0, 10) for tag in tags]))
+    assert {metric for metric, _ in kept(contents)} == {*tags[:2]}
+    assert [one.left_out for one in contents.measures if one.left_out] == ["mean over the validation sets"]
+
+
 def test_samples_are_no_steps_if_only_they_were_written(tmp_path):
     contents = read(
         write(tmp_path, [("lm loss validation vs samples", 3.0, 256), ("lm loss validation vs samples", 2.0, 512)])

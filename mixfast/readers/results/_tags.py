@@ -21,6 +21,8 @@ _IN_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 # Megatron writes each tag twice: "lm loss validation" by step, "lm loss validation vs samples" by samples.
 _AGAINST = re.compile(r" vs (samples|tokens|gigaflos)$")
 _PERPLEXITY = re.compile(r" ppl$")
+# What NeMo's Megatron Bridge writes beside the losses of several validation sets.
+_AGGREGATE = re.compile(r" validation\b.*\(aggregated\)")
 # W&B summarises a metric over its steps as asked by define_metric.
 _OVER_STEPS = re.compile(r"\.(min|max|mean|best|first)$")
 # Losses in nats per token: Megatron's with the name of a validation set or without, and torchtitan's.
@@ -63,6 +65,8 @@ def told(tag: str, beside: Collection[str] = ()) -> Told | None:
 
 
 def _reason(tag: str, bare: str, against: str, beside: Collection[str]) -> str:
+    if _AGGREGATE.search(tag):
+        return "mean over the validation sets"
     if _OF_TRAINING.search(tag) or any(one.startswith(f"{bare} validation") for one in beside):
         return TRAINING
     if against and bare in beside:

@@ -26,6 +26,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     history: History = {}
     plugins: dict[str, str] = {}
     others: dict[str, None] = {}
+    twice: dict[str, int] = {}
     began, size = 0.0, 0
     for length, event in _events(source):
         size += length
@@ -40,16 +41,25 @@ def _read(source: Source, wanted: Wanted) -> Contents:
             number = _number(value) if plugin in ("", "scalars") else None
             if number is None:
                 others[value.tag] = None
-            else:
-                history.setdefault(_name(source, value.tag), {})[event.step] = number
+                continue
+            values = history.setdefault(_name(source, value.tag), {})
+            if values.get(event.step, number) != number == number:
+                twice.setdefault(value.tag, event.step)
+            values[event.step] = number
     measures, bookkeeping = measures_of({tag: values for tag, values in history.items() if values})
-    rest = source.path.stat().st_size - size
+    notes = [
+        f"{one.metric} has several values at step {one.step}, and the last is used: Megatron writes the test set under the name of the validation set"
+        for one in measures
+        if not one.left_out and twice.get(one.metric) == one.step
+    ]
+    if rest := source.path.stat().st_size - size:
+        notes.append(_CUT.format(rest=rest))
     return Contents(
         measures,
         written=datetime.fromtimestamp(began, UTC).isoformat() if began else "",
         text=tuple(others),
         bookkeeping=tuple(bookkeeping),
-        notes=(_CUT.format(rest=rest),) if rest else (),
+        notes=tuple(notes),
     )
 
 
