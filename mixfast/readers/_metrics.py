@@ -145,7 +145,7 @@ def _read_all(paths: Paths, reader: Reader, id: str | None) -> _State:
     )
     values: dict[str, dict[Key, Value]] = {}
     for run, pieces in groups.runs.items():
-        values[run], conflicts = merged(run, pieces)
+        values[run], conflicts = merged(run, pieces, at_step=reader.step is not None)
         state.conflicts += conflicts
     state.table = _renamed(values)
     state.lacking = search.without_results(roots, found)
@@ -291,7 +291,15 @@ def _selected(
     empty = [name for name in kept if name not in ignored and not (plain.get(name) or others.get(name))]
     out = {"on request": tuple(name for name in kept if name in ignored), "no run has a value": tuple(empty)}
     kept = [name for name in kept if name not in ignored and name not in set(empty)]
+    # Versions of a tool give one name to several quantities, such as log-likelihoods and bits per byte.
+    out["its unit differs between files"] = tuple(name for name in kept if len(_units(table, name)) > 1)
+    kept = [name for name in kept if name not in set(out["its unit differs between files"])]
     return kept, {why: names for why, names in out.items() if names}
+
+
+def _units(table: Mapping[str, Mapping[str, Value]], name: str) -> set[str]:
+    found = (row[name].measure.unit for row in table.values() if name in row)
+    return {unit for unit in found if unit is not None}
 
 
 def _nothing(state: _State, reader: Reader, left_out: Mapping[str, tuple[str, ...]]) -> str:

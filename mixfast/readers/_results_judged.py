@@ -95,10 +95,6 @@ def directions(
             if by != "given" and (why := in_doubt(column, way, assumed=False, unit=told_unit(name))):
                 out.doubted[name] = why
         found = units.get(name, set())
-        if len(found) > 1:
-            raise ResultsError(
-                f"{name} has different units in different files, {listing(sorted(found))}: leave it out (ignore), or collect them apart"
-            )
         unit = next(iter(found)) if found else told_unit(name)
         if unit is not None:
             out.units[name] = unit

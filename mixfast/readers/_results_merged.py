@@ -38,8 +38,8 @@ class Conflict:
     dropped_from: str
 
 
-def merged(run: str, pieces: Sequence[Piece]) -> tuple[dict[Key, Value], list[Conflict]]:
-    """Return the values of a run, and the conflicts."""
+def merged(run: str, pieces: Sequence[Piece], *, at_step: bool = False) -> tuple[dict[Key, Value], list[Conflict]]:
+    """Return the values of a run, and the conflicts; with ``at_step``, values with a step are those of the step that was asked for."""
     if len(pieces) == 1:
         results = pieces[0].results
         return {key: Value(measure, results) for key, measure in results.measures.items()}, []
@@ -52,9 +52,9 @@ def merged(run: str, pieces: Sequence[Piece]) -> tuple[dict[Key, Value], list[Co
             if old is None:
                 values[key] = new
                 continue
-            kept, dropped = (new, old) if _is_better(new, old) else (old, new)
+            kept, dropped = (new, old) if _is_better(new, old, at_step) else (old, new)
             values[key] = kept
-            if _conflict(kept.measure, dropped.measure):
+            if not _is_final(new, old) and not _is_final(old, new) and _conflict(kept.measure, dropped.measure):
                 conflicts[key] = Conflict(
                     run, key[0], kept.measure.value, dropped.measure.value, kept.source.where, dropped.source.where
                 )
@@ -67,13 +67,25 @@ def _conflict(one: Measure, other: Measure) -> bool:
     return not steps_differ and not missing and not same_value(one.value, other.value)
 
 
-def _is_better(new: Value, old: Value) -> bool:
+def _is_final(one: Value, other: Value) -> bool:
+    """Whether a value is that at the end of training: its file has no step, and another of its format in the same folder has one."""
+    return (
+        one.measure.step is None
+        and other.measure.step is not None
+        and one.source.form == other.source.form
+        and one.source.found.parts[:-1] == other.source.found.parts[:-1]
+    )
+
+
+def _is_better(new: Value, old: Value, at_step: bool) -> bool:
     """Whether a value replaces another one of the same run and metric."""
     one, other = new.measure, old.measure
     if one.step is not None and other.step is not None and one.step != other.step:
         return one.step > other.step
     if (one.value != one.value) != (other.value != other.value):
         return one.value == one.value
+    if _is_final(new, old) or _is_final(old, new):
+        return _is_final(new, old) is not at_step
     # Of equal values, the one that tells more.
     if same_value(one.value, other.value):
         return (one.step is not None, one.stderr is not None, one.n is not None) > (

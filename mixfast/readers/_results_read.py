@@ -109,7 +109,7 @@ class Reader:
         self._forced = form is not None
         # Who asks for a format of samples wants them.
         self._wanted = replace(wanted, samples=wanted.samples or (self._forced and self.formats[0].samples))
-        self._step, self._left_out = step, left_out
+        self.step, self._left_out = step, left_out
         self.notes: dict[str, list[str]] = {}
         self.text: dict[str, None] = {}
         self.bookkeeping: dict[str, None] = {}
@@ -184,7 +184,7 @@ class Reader:
                     steps = early.setdefault(one.run, {})
                     if len(steps) < _COMPARED * _STEPS_COMPARED:
                         steps[one.metric, one.step] = one.value
-            if self._step is not None and one.step is not None and one.step != self._step:
+            if self.step is not None and one.step is not None and one.step != self.step:
                 continue
             key = (one.metric, one.told_apart)
             before = kept.get(key)
