@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mixfast._text.names import listing, shown
-from mixfast._text.numbers import POWERS, count
+from mixfast._text.numbers import count
 from mixfast.errors import MixtureError
 
 Pairs = list[tuple[str, Any]]
@@ -112,12 +113,9 @@ def is_number(given: Any) -> bool:
 def number(name: str, given: Any) -> float:
     """Return a share or a token count as a number; ``20%`` is 0.2, ``3B`` is 3e9."""
     bare = without_percent(given)
-    if isinstance(bare, str) and bare.strip()[-1:].upper() in POWERS:
-        try:
-            return float(count(bare))
-        except ValueError as problem:
-            raise MixtureError(f"the share of {shown(name)}: {problem}") from None
     if not is_number(bare):
+        with suppress(ValueError):
+            return float(count(str(given)))
         raise MixtureError(f"the share of {shown(name)} must be a number, got {shown(given)}")
     return float(bare) / (1.0 if bare is given else 100.0)
 

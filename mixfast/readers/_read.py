@@ -149,7 +149,13 @@ def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | 
         form, pairs = _recognised(found)
         if form.counts is not None:
             pairs = form.counts(found, True) or []
-        counted = [_count(form, str(name), value) for name, value in pairs]
+        elif form.name != "mixfast" and not are_counts([value for _, value in pairs]):
+            name, value = pairs[0]
+            raise MixtureError(
+                f"it has shares or weights ({form.name}), such as {shown(value)} for {shown(name)}, and token counts are needed: give a file of "
+                "the number of tokens of each domain"
+            )
+        counted = [_count(str(name), value) for name, value in pairs]
         names = [str(name) for name, _ in pairs]
         names = named_by(names, paths) if form.places else names
         if twice := [name for name, times in Counter(names).items() if times > 1]:
@@ -205,12 +211,11 @@ def _opened(path: Path) -> tuple[str, Any]:
     return text, any_document(path, text)
 
 
-def _count(form: Form, name: str, value: Any) -> int:
+def _count(name: str, value: Any) -> int:
     try:
         return count(str(value))
     except ValueError as problem:
-        shares = "" if form.name == "mixfast" else f"; {form.name} has shares there, not token counts"
-        raise MixtureError(f"the tokens of {shown(name)}: {problem}{shares}") from None
+        raise MixtureError(f"the tokens of {shown(name)}: {problem}") from None
 
 
 def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
