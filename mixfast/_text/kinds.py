@@ -180,9 +180,9 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
     if kind == "zip" and to_csv:
         return f"unpack it: unzip {file}"
     if kind in ("xlsx", "xls"):
-        target = path.with_suffix(".csv") if path.suffix != ".csv" else path.with_name(f"{path.stem}-sheet.csv")
+        written = path.with_suffix(".csv") if path.suffix != ".csv" else path.with_name(f"{path.stem}-sheet.csv")
         code = (
-            f"import pandas; pandas.read_excel({json.dumps(str(path))}).to_csv({json.dumps(str(target))}, index=False)"
+            f"import pandas; pandas.read_excel({json.dumps(str(path))}).to_csv({json.dumps(str(written))}, index=False)"
         )
         return (
             f"save its sheet as csv in the spreadsheet program, or with pandas and {'openpyxl' if kind == 'xlsx' else 'xlrd'}: "

@@ -201,9 +201,15 @@ def _parsed(text: str, where: str) -> Raw:
 
 
 def read_frame(frame: Frame, what: str) -> Raw:
-    """Return the columns of a pandas, polars or pyarrow table, of a mapping, or of an object that exports Arrow streams."""
-    if hasattr(frame, "collect") and not isinstance(frame, Mapping):
+    """Return the columns of a pandas, polars or pyarrow table, of a mapping, of rows, or of an object that exports Arrow streams."""
+    if isinstance(frame, Mapping) and frame and all(isinstance(row, Mapping) for row in frame.values()):
+        frame = _columns_of([{"run": run, **row} for run, row in frame.items()])
+    elif isinstance(frame, (list, tuple)) and frame and all(isinstance(row, Mapping) for row in frame):
+        frame = _columns_of(frame)
+    elif hasattr(frame, "collect") and not isinstance(frame, Mapping):
         frame = frame.collect()  # lazy
+    elif hasattr(frame, "to_frame") and hasattr(frame, "index"):
+        frame = frame.to_frame()  # a column of pandas with row labels
     columns: list[Any]
     label = None
     if isinstance(frame, Mapping):
@@ -220,8 +226,8 @@ def read_frame(frame: Frame, what: str) -> Raw:
         return read_frame(_arrow(frame, what), what)
     else:
         raise SwarmError(
-            f"{what} must be a data frame (pandas, polars, pyarrow) or a mapping of column to cells, "
-            f"got {type(frame).__name__}"
+            f"{what} must be a data frame (pandas, polars, pyarrow), a mapping of column to cells, a mapping of run to its numbers by name, or a "
+            f"list of rows, got {type(frame).__name__}"
         )
     if wrong := [repr(name) for name in names if not isinstance(name, str)]:
         raise SwarmError(f"{what}: names of columns must be strings, got {listing(wrong)}")
@@ -234,6 +240,11 @@ def read_frame(frame: Frame, what: str) -> Raw:
     if rows == 0:
         raise SwarmError(f"{what} has columns but no runs")
     return Raw(what, tuple(names), rows, lambda position: _plain(columns[position]), label=label)
+
+
+def _columns_of(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    """Return the columns of rows; a name that a row lacks is a missing cell."""
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
 def _add_index(frame: Frame, names: list[Any], columns: list[Any]) -> str | None:

@@ -219,7 +219,9 @@ class Swarm(Frozen):
 
         Parameters
         ----------
-        ratios, metrics : pandas, polars or pyarrow table, mapping of column to cells, or Arrow stream
+        ratios, metrics : pandas, polars or pyarrow table, mapping of column to cells, mapping of run to mapping, list of mappings, or Arrow stream
+            A mapping of run to mapping holds the numbers of each run by name, as ``{"r1": {"web": 0.2, "code": 0.8}}``; a list has one mapping
+            for each run, with its id. A Series of pandas is one column.
             The row labels of pandas count as a column, unless they only number the rows; without a name it is called "index". If they
             have a name, they hold the ids when no other column does.
         id, domains, metric_names, chosen, ignore, normalise, direction, unit : optional

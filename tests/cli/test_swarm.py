@@ -312,6 +312,23 @@ def test_every_command_that_reads_runs_takes_one_table(good, run, files):
     assert "wrote page.html" in good("report", table, *chosen, "--law-kind", "linear", "--out", "page.html")
 
 
+def test_a_long_table_and_metrics_by_the_other_name_of_the_option_are_taken(good, files):
+    (files / "few.csv").write_text("run,web,code\na,0.2,0.8\nb,0.5,0.5\nc,0.9,0.1\nd,0.4,0.6\n")
+    rows = [
+        f"{run},{name},{value}"
+        for run in "abcd"
+        for name, value in (("mmlu", ord(run) / 200), ("c4_loss", ord(run) / 40))
+    ]
+    (files / "long.csv").write_text(
+        "run,metric,value,direction\n" + "".join(f"{row},{'max' if 'mmlu' in row else ''}\n" for row in rows)
+    )
+    told = good("fit", "few.csv", "long.csv", "--law", "linear", "--folds", "0")
+    assert "4 runs, 2 domains, 2 metrics" in told
+    assert "more is better: mmlu; less is better: the other" in told
+    for option in ("--metric", "--metrics"):
+        assert "1 metric\n" in good("fit", "few.csv", "long.csv", "--law", "linear", "--folds", "0", option, "*_loss")
+
+
 def test_counts_of_tokens_are_divided_and_it_is_said(good, refused, files):
     rows = (files / "ratios.csv").read_text().splitlines()
     counted = [

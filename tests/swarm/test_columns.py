@@ -230,6 +230,34 @@ def test_labels_of_pandas_rows_hold_the_ids_whatever_they_are_called():
     assert Swarm.from_frames(counted, domains="mix.*").runs == tuple(map(str, range(12)))
 
 
+def test_objects_that_people_hold_are_read():
+    runs = [f"r{i}" for i in range(12)]
+    shares = {run: {"web": web, "maths": maths} for run, web, maths in zip(runs, *W.T.tolist(), strict=True)}
+    losses = [{"run": run, "loss": loss} for run, loss in zip(runs, LOSS.tolist(), strict=True)]
+    assert same_numbers(Swarm.from_frames(shares, losses[::-1]))
+    assert same_numbers(Swarm.from_frames([{"run": run, **row} for run, row in shares.items()], losses))
+    together = {run: {**row, "loss": one["loss"]} for (run, row), one in zip(shares.items(), losses, strict=True)}
+    assert same_numbers(Swarm.from_frames(together, domains=["web", "maths"]))
+    del shares["r3"]["web"]
+    with pytest.raises(SwarmError, match="shares must be finite numbers, got run 'r3': web=nan"):
+        Swarm.from_frames(shares, losses)
+    with pytest.raises(SwarmError, match="a mapping of run to its numbers by name, or a list of rows, got int"):
+        Swarm.from_frames(shares, 3)
+
+
+def test_a_named_series_of_pandas_is_one_metric():
+    pandas = pytest.importorskip("pandas")
+    index = pandas.Index([f"r{i}" for i in range(12)], name="run")
+    ratios = pandas.DataFrame(W, index=index, columns=["web", "maths"])
+    assert same_numbers(Swarm.from_frames(ratios, pandas.Series(LOSS, index=index, name="loss")))
+    # The ids may be labels in one table and a column of the other.
+    beside = pandas.DataFrame({"run": index[::-1], "loss": LOSS[::-1]})
+    assert same_numbers(Swarm.from_frames(ratios, beside))
+    assert same_numbers(Swarm.from_frames(ratios.rename_axis("trial"), beside))
+    with pytest.raises(SwarmError, match="names of columns must be strings, got 0"):
+        Swarm.from_frames(ratios, pandas.Series(LOSS, index=index))
+
+
 # One table in both roles, and shares given as metrics.
 
 WIDE = named(
