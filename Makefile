@@ -1,7 +1,8 @@
 # Every target works on a bare clone: it makes .venv, installs its packages and builds the core, once.
 #
 #   make demo       the full workflow on the embedded sample
-#   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 skips torch and triton
+#   make test       the test suite, in two processes; ARGS="tests/region -x" picks, WORKERS=4 uses more processes, WORKERS=0 only
+#                   this one (for --pdb), KERNELS=0 skips torch and triton
 #   make test-oldest  the suite with the oldest versions of all dependencies that pyproject.toml allows, in a copy of the checkout
 #   make docs       the documentation, into build/docs: open build/docs/index.html
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` fixes what can be fixed automatically
@@ -10,21 +11,29 @@
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make cross      the compiled core for 64-bit Arm and macOS, tested on this processor and an emulated Arm
 #   make wheels     the sdist and the wheels into dist/, tried in new environments that have no compiler
+#   make ready      only install what all targets of .ci/run need; -j2 builds the core beside the downloads
 
 PYTHON ?= python3
 KERNELS ?= 1
 ARGS ?=
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 # cython-lint starts pycodestyle from PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported. pip would compile every module of all packages, which takes 50 s.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The C files of csrc itself are generated from the .pyx files.
 PYX_FILES := $(wildcard csrc/*.pyx)
 PXI_FILES := $(wildcard csrc/shared/*.pxi)
 C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
+PACKAGE_FILES := $(shell find mixfast kernels \( -name '*.py' -o -name '*.pyi' -o -path 'mixfast/data/*' \) -type f)
 C_TEST := tests/engine/native/check.c
+
+# The processes share the tests of one run: neighbours stay together, so that fixtures of a module are seldom made twice, and a process
+# that has finished takes half of what is left to another.
+SPREAD := --numprocesses $(WORKERS) --dist worksteal
 
 ifeq ($(KERNELS),0)
 KERNEL_STAMP :=
@@ -32,7 +41,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test test-oldest docs lint format bench bench-compare sanitize cross wheels clean
+.PHONY: ready demo test test-oldest docs lint format bench bench-compare sanitize sanitized-core cross wheels clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -41,30 +50,41 @@ $(VENV)/.stamp-venv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Editable: Python files are used in place; the core is rebuilt when one of its files is newer. Only run-time packages are installed.
-$(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) | $(VENV)/.stamp-venv
+# What builds the core and what it needs at run time.
+$(VENV)/.stamp-base: constraints.txt | $(VENV)/.stamp-venv
 	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy PyYAML
+	@touch $@
+
+# Editable: Python files are used in place; the core is rebuilt when one of its files is newer. Only run-time packages are installed.
+$(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) $(VENV)/.stamp-base
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Before every package that could install another torch. A torch built for CUDA brings its own triton.
-$(VENV)/.stamp-kernels: constraints.txt | $(VENV)/.stamp-venv
+$(VENV)/.stamp-kernels: constraints.txt | $(VENV)/.stamp-base
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) "$$(grep '^triton==' constraints.txt)"
 	@touch $@
 
 # Install the packages of one extra of pyproject.toml without building mixfast again.
-$(VENV)/.stamp-%: constraints.txt pyproject.toml | $(VENV)/.stamp-venv $(KERNEL_STAMP)
+$(VENV)/.stamp-%: constraints.txt pyproject.toml | $(VENV)/.stamp-base $(KERNEL_STAMP)
 	$(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 		print(*extras["$*"], sep="\n")' > $(VENV)/$*.txt
 	$(PIP) --constraint constraints.txt --requirement $(VENV)/$*.txt
 	@touch $@
 
+# One pip at a time writes into the environment, except that the core, which installs no other package, builds meanwhile.
+$(VENV)/.stamp-docs: | $(VENV)/.stamp-dev
+
+ready: $(VENV)/.stamp-core $(VENV)/.stamp-docs
+	$(MAKE) $(VENV)/.stamp-cross
+	$(MAKE) $(VENV)/.stamp-audit
+
 demo: $(VENV)/.stamp-core
 	$(BIN)/mixfast demo
 
 test: $(VENV)/.stamp-core $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # The first release of each version that an extra names (`scipy>=1.11` is scipy 1.11.x), except for torch and
 # packages that need it: old torch wheels for CPUs are not on PyPI. The tests run in a copy, which leaves the build of this folder alone.
@@ -127,12 +147,18 @@ SANITIZED := $(CURDIR)/build/sanitize/site
 WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
 	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_pages.py
 
-sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+# pip installs every file of the package anew, so one changed Python file rebuilds the core as well.
+$(SANITIZED)/.stamp: pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) $(PACKAGE_FILES) $(VENV)/.stamp-base
 	rm -rf build/sanitize
 	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) .
+	@touch $@
+
+sanitized-core: $(SANITIZED)/.stamp
+
+sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(SANITIZED)/.stamp
 	cd tests && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED) MIXFAST_EXPECT=$(SANITIZED) \
-		$(CURDIR)/$(BIN)/python -m pytest -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
+		$(CURDIR)/$(BIN)/python -m pytest $(SPREAD) -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
 		$(WITH_CORE) $(ARGS)
 
 # ziglang from PyPI brings a C compiler and the C headers of other systems. Each file of the core is compiled for each target,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
+
 # Triton reads this once, when it is first imported, which any test may cause. Without a GPU its kernels are interpreted.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -18,6 +20,15 @@ if not Path("/dev/nvidiactl").exists():
 for _number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else lambda number, frame: None)
+
+# Idle threads of OpenMP and OpenBLAS sleep instead of spinning. Read when the libraries are loaded. Where other processes need the
+# processors, spinning made tests with torch take four times the processor time, and fits of laws twice.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+# Two processes that compile a loop for different types at the same time may mix up the files of Numba's cache.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / os.environ["PYTEST_XDIST_WORKER"]))
 
 # A command that fails in a separate process shows its traceback.
 os.environ.setdefault("MIXFAST_TRACEBACK", "1")
@@ -40,8 +51,6 @@ _PYTHON = re.compile(
     r"|max_epochs|target_tokens|own|earlier)=(?!\.)[\w\[{'\"(]|mixfast\.(?:fit|propose|solve|design|laws|solver|readers|reuse|region)\b"
     r"|max_epochs|(?<!constraints\.)target_tokens|more_is_better|less_is_better)"
 )
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -100,6 +109,11 @@ def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return f"{line}\n"
 
     return call
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name gzip data without its content, which holds the time: processes that share the tests need the same names."""
+    return "gzip" if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,6 +4,7 @@ MIXFAST_DIST names a folder that holds an sdist of this source tree and wheels, 
 built here.
 """
 
+import fcntl
 import os
 import platform
 import subprocess
@@ -63,9 +64,15 @@ def dist(tmp_path_factory):
         return Path(given).resolve()
     pytest.importorskip("build", reason="building a wheel needs the package build: pip install 'mixfast[dev]'")
     pytest.importorskip("Cython", reason="building a wheel needs Cython: pip install 'mixfast[dev]'")
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
-    return folder
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # of all processes of this run: what one has built the others take
+    with (place / "dist.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "dist").exists():
+            run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "building", ROOT, cwd=place)
+            (place / "building").rename(place / "dist")
+    return place / "dist"
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from mixfast import Mixture, MixtureSampler, MixtureSchedule, errors, loaders
 
 torch = pytest.importorskip("torch")
 DataLoader = torch.utils.data.DataLoader
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 SIZES = {"web": 23, "code": 7, "books": 40}
 MIXTURE = Mixture(list(SIZES), [0.5, 0.3, 0.2])
@@ -452,9 +455,14 @@ def test_killed_loaders_lose_and_repeat_nothing(stateful_states):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_two_hundred_kills():
-    kill_resume = pytest.importorskip("benchmarks.studies.kill_resume")
-    assert kill_resume.run(200) == 0
+    pytest.importorskip("benchmarks.studies.kill_resume")
+    # Forks of a new process take half the time of forks of this one, which holds all packages that the suite has imported.
+    command = [sys.executable, "-m", "benchmarks.studies", "kill_resume"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.partition(" kills in ")[0]) >= 200
 
 
 # --------------------------------------------------------------------------------------------------------------- refused
