@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mixfast._text.audience import either
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted
 from mixfast._text.visible import in_lines, quote
 from mixfast.readers._patterns import covering
 from mixfast.readers._results_merged import Conflict
@@ -39,8 +39,10 @@ class CollectReport:
         Runs far outside the others, each with the median over metrics of how many robust standard deviations it is worse.
     unknown : tuple of str
         Metrics of which neither file nor name tells which way is better.
+    directions : dict of str to str
+        "max" or "min" for the others: which way is better.
     told_by : dict of str to str
-        For the others, who tells it: "given", "file" or "name".
+        Who tells each of these directions: "given", "file" or "name".
     doubted : dict of str to str
         Metrics to minimise for which more may be better, and why.
     notes : tuple of str
@@ -59,6 +61,7 @@ class CollectReport:
     repeats: tuple[tuple[str, ...], ...] = ()
     diverged: Mapping[str, float] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
     told_by: Mapping[str, str] = field(default_factory=dict)
     doubted: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -74,77 +77,107 @@ class CollectReport:
         limit : int or None, default 3
             Names in one line; None for all.
         """
-        formats = listing((f"{count} {name}" for name, count in self.formats.items()), limit=len(self.formats) or 1)
+        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
         head = f"{counted(self.runs, 'run')}, {counted(self.metrics, 'metric')}, from {counted(self.files, 'file')}: {formats}"
-        return in_lines([head, *self._ways(), *self._left_out(limit), *self._doubts(limit), *self.notes])
+        return in_lines([head, *self._ways(limit), *self._left_out(limit), *self._doubts(limit), *self.notes])
 
-    def _ways(self) -> list[str]:
-        """Return one line on who says which way is better."""
-        by = Counter(self.told_by.values())
-        told = [f"{words} ({by[who]})" for who, words in _TOLD.items() if by[who]]
-        told += [f"not known ({len(self.unknown)})"] * bool(self.unknown)
-        return [f"which way is better: {', '.join(told)}"] if told else []
+    def _ways(self, limit: int | None) -> Iterator[str]:
+        """Yield a line for each way that is better and who says so."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for name, way in self.directions.items():
+            groups.setdefault((way, self.told_by[name]), []).append(name)
+        for way, words in _WAYS.items():
+            for who, by in _TOLD.items():
+                if names := groups.get((way, who)):
+                    yield f"{words} is better, {by}, {counted(len(names), 'metric')}: {_some(names, limit)}"
 
     def _left_out(self, limit: int | None) -> list[str]:
         """Return one line on numbers that are no metrics, the most frequent reasons first."""
-        reasons = sorted(self.left_out.items(), key=lambda item: -len(item[1]))
+        kinds: dict[str, dict[str, None]] = {}
+        for reason, names in self.left_out.items():
+            # Each aggregate has its own parts.
+            kind = _AGGREGATE if limit is not None and reason.startswith(_AGGREGATE) else reason
+            kinds.setdefault(kind, {}).update(dict.fromkeys(names))
+        reasons = sorted(kinds.items(), key=lambda item: -len(item[1]))
         if limit is None:
-            return [f"left out, {reason}: {_all(names)}" for reason, names in reasons]
-        shown = (f"{reason} ({listing(names, limit=1)})" for reason, names in reasons)
-        return [f"left out: {listing(shown, limit=limit)}"] if reasons else []
+            return [f"left out, {reason}: {', '.join(names)}" for reason, names in reasons]
+        shown = [f"{reason}: {_some(list(names), limit)}" for reason, names in reasons]
+        return [f"left out, {_some(shown, limit, '; ')}"] if reasons else []
 
     def _doubts(self, limit: int | None) -> Iterator[str]:
         """Yield one line for each kind of thing that must be checked."""
-        lines = {
-            "not read": [f"{where}: {reason}" for where, reason in self.skipped],
-            "without results": list(self.without_results),
-            "no value in some runs": [
-                f"{name} ({len(runs)})" if limit is not None else f"{name} ({_all(runs)})"
-                for name, runs in self.missing.items()
-            ],
-            "several values, the newest is used": [
-                f"{one.metric} of {one.run} ({one.kept:.6g} in {one.kept_from}, not {one.dropped:.6g} in {one.dropped_from})"
-                for one in self.conflicts
-            ],
-            "one mixture for several runs": [_all(group) for group in self.repeats],
-            "far from the other runs, kept and marked": [
-                f"{run} (robust z {z:.0f})" for run, z in self.diverged.items()
-            ],
-            "less is taken as better, but in doubt": [f"{name} {why}" for name, why in self.doubted.items()],
-        }
-        nouns = {
-            "not read": "file",
-            "without results": "folder",
-            "one mixture for several runs": "mixture",
-            "far from the other runs, kept and marked": "run",
-        }
-        for what, items in lines.items():
-            if items:
-                yield f"{what}, {counted(len(items), nouns.get(what, 'metric'))}: {_some(items, limit)}"
+        yield from self._skipped(limit)
+        if self.without_results:
+            yield f"without results, {counted(len(self.without_results), 'folder')}: {_some(self.without_results, limit)}"
+        if self.missing:
+            most = sorted(self.missing.items(), key=lambda item: -len(item[1]))
+            lacking = [f"{name} ({_some(runs, limit and 0)})" for name, runs in most]
+            yield f"no value in some runs, {counted(len(lacking), 'metric')}: {_some(lacking, limit)}"
+        yield from self._conflicts(limit)
+        if self.repeats:
+            groups = [_some(group, limit) for group in self.repeats]
+            yield f"one mixture for several runs, {counted(len(groups), 'mixture')}: {_some(groups, limit, '; ')}"
+        if self.diverged:
+            far = [f"{run} ({score:.0f})" for run, score in self.diverged.items()]
+            yield f"far from the other runs in robust standard deviations, kept and marked, {counted(len(far), 'run')}: {_some(far, limit)}"
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.doubted.items():
+            reasons.setdefault(why, []).append(name)
+        for why, names in reasons.items():
+            yield f"less is taken as better, but each {why}, {counted(len(names), 'metric')}: {_some(names, limit)}"
         if self.unknown:
-            yield f"which way is better is not known, {counted(len(self.unknown), 'metric')}: {_some(self.unknown, limit)}"
-            yield f"  say it: {self._how()}"
+            yield (
+                f"which way is better is not known, {counted(len(self.unknown), 'metric')}: {_some(self.unknown, limit)}; {self._how()} says it, "
+                "otherwise less is taken as better when laws are fitted"
+            )
+
+    def _skipped(self, limit: int | None) -> Iterator[str]:
+        """Yield a line for each reason why files were not read; reasons that differ only in numbers are one."""
+        reasons: dict[str, tuple[str, list[str]]] = {}
+        for where, reason in self.skipped:
+            alike = re.sub(r"\d+", "#", reason) if limit is not None else reason
+            reasons.setdefault(alike, (reason, []))[1].append(where)
+        groups = list(reasons.values())
+        for reason, places in groups[:_MOST_REASONS] if limit is not None else groups:
+            yield f"not read, {counted(len(places), 'file')}, {reason}: {_some(places, limit)}"
+        if limit is not None and len(groups) > _MOST_REASONS:
+            rest = sum(len(places) for _, places in groups[_MOST_REASONS:])
+            yield f"not read, for {counted(len(groups) - _MOST_REASONS, 'other reason')}: {rest} more"
+
+    def _conflicts(self, limit: int | None) -> Iterator[str]:
+        """Yield a line on values that differ between files, with the files of the first; without a limit a line for each."""
+        if not self.conflicts:
+            return
+        shown = self.conflicts if limit is None else self.conflicts[:1]
+        told = [
+            f"{one.metric} of {one.run} is {one.kept:.6g} in {one.kept_from} and was {one.dropped:.6g} in {one.dropped_from}"
+            for one in shown
+        ]
+        rest = [f"{one.metric} of {one.run}" for one in self.conflicts[len(shown) :]]
+        also = f"; also {_some(rest, limit)}" if rest else ""
+        yield f"several values, the newest is used, {counted(len(self.conflicts), 'value')}: {'; '.join(told)}{also}"
 
     def _how(self) -> str:
-        """Return the arguments or options that tell which way is better, to be completed."""
+        """Return the arguments or options that tell which way is better, to choose from."""
         found = covering(self.unknown, self.told_by)[:_MOST_PATTERNS]
         more, less = (" ".join(f"--{way}-is-better {quote(name)}" for name in found) for way in ("more", "less"))
         return either(f"more={found} or less={found}", f"{more} or {less}")
 
 
+_AGGREGATE = "aggregate"
+_WAYS = {"max": "more", "min": "less"}
 # Who says which way is better, in words.
-_TOLD = {"file": "told by the files", "name": "by the names", "given": "by options"}
+_TOLD = {"file": "by the files", "name": "by the names", "given": "as given"}
 # Patterns shown of metrics whose direction is not known.
 _MOST_PATTERNS = 3
 
 
-def _some(items: Sequence[str], limit: int | None) -> str:
+# Reasons for which files are not read, each in its own line.
+_MOST_REASONS = 4
+
+
+def _some(items: Sequence[str], limit: int | None, between: str = ", ") -> str:
     """Return the first few items, which are not shortened: paths and advice must be readable to their end."""
     if limit is None or len(items) <= limit:
-        return ", ".join(items)
-    return f"{', '.join(items[:limit])} and {len(items) - limit} more ({len(items)} in all)"
-
-
-def _all(items: Iterable[str]) -> str:
-    items = list(items)
-    return listing(items, limit=len(items) or 1)
+        return between.join(items)
+    return f"{between.join(items[:limit])} and {len(items) - limit} more" if limit else str(len(items))

@@ -205,6 +205,7 @@ def _built(
         repeats=tuple(checks.repeats(mixtures)),
         diverged=far,
         unknown=tuple(ways.unknown),
+        directions=dict(ways.ways),
         told_by=dict(ways.by),
         doubted=dict(ways.doubted),
         notes=tuple(notes),

@@ -255,6 +255,19 @@ def test_mixtures_with_paths_are_named_by_a_pattern(good):
     assert list(rows("r.csv")[0]) == ["run", *DOMAINS]
 
 
+def test_one_table_of_a_tracker_gives_both_files(good):
+    header = ["Name", "State", *(f"mix.{name}" for name in DOMAINS), "eval/loss", "eval/acc", "_runtime"]
+    lines = [
+        [run, "finished", *map(repr, row), repr(3.0 + row[0]), repr(0.1 + row[1]), "17"]
+        for run, row in zip(RUNS, shares().tolist(), strict=True)
+    ]
+    write(Path("export.csv"), "\n".join(map(",".join, [header, *lines])) + "\n")
+    said = good("collect", "export.csv", "--domains", "mix.*", "--out", "m.csv", "--ratios", "r.csv")
+    assert list(rows("m.csv")[0]) == ["run", "eval/loss", "eval/acc"]
+    assert list(rows("r.csv")[0]) == ["run", *(f"mix.{name}" for name in DOMAINS)]
+    good(*next_of(said), "--law", "linear")
+
+
 def test_check_names_runs_on_one_side_only_and_repeats(good, refused):
     lines = Path("ratios.csv").read_text().splitlines()
     twin = lines[1].replace("p0,", "twin,")
@@ -302,7 +315,7 @@ def test_every_option_of_collect_is_tried_here():
     parser = build_parser()
     options = [option for action in parser.below["collect"].arguments for option in action.option_strings]
     # Options of every command are tried in test_json_output.py.
-    options = [option for option in options if option not in ("--quiet", "--help", "--domains")]
+    options = [option for option in options if option not in ("--quiet", "--help")]
     assert not [option for option in options if option.startswith("--") and f'"{option}"' not in source]
 
 
