@@ -7,6 +7,7 @@ from pathlib import Path
 import mixfast
 from mixfast import exporters, readers
 from mixfast.cli._main import build_parser
+from mixfast.readers.results._formats import FORMATS as results_formats
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 ROOMS = ["mixfast", *(f"mixfast.{room}" for room in mixfast._ROOMS)]
@@ -44,6 +45,13 @@ def test_every_loader_is_named():
     read, _, written = page.partition("## What is written")
     assert {name for name in readers.FORMATS if f"`{name}`" not in read} == set()
     assert {name for name in exporters.FORMATS if f"`{name}`" not in written} == set()
+
+
+def test_every_format_of_results_and_its_files_are_named():
+    page = (REFERENCE / "files" / "results.md").read_text(encoding="utf-8")
+    for form in results_formats.values():
+        assert f"| `{form.name}` |" in page
+        assert [name for name in form.files if f"`{name}`" not in page] == []
 
 
 def test_every_room_has_a_page_in_the_reference():
