@@ -24,8 +24,11 @@ def kind_of_amounts(values: Matrix) -> str | None:
     """Return what all rows (R, K) hold, `PERCENTAGES` or `COUNTS`; None if they hold shares, or do not agree."""
     if values.shape[1] < 2 or not len(values) or not np.isfinite(values).all() or (values < 0.0).any():
         return None
-    percentages, counts = _percentages(values), _counts(values)
-    return PERCENTAGES if percentages.all() else COUNTS if counts.all() else None
+    if _percentages(values).all():
+        # Shares beside a column of 99 are no percentages.
+        beside = sum_to_one(values.sum(axis=1)[:, None] - values).all(axis=0)
+        return None if beside.any() else PERCENTAGES
+    return COUNTS if _counts(values).all() else None
 
 
 def is_mixture(values: Matrix) -> bool:

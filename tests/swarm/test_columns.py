@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mixfast.errors import AlignmentError
-from mixfast.swarm import Swarm, SwarmError
+from mixfast.errors import AlignmentError, MixfastWarning
+from mixfast.swarm import Swarm, SwarmError, read_mixtures
 
 RNG = np.random.default_rng(0)
 W = RNG.dirichlet(np.ones(2), 12).round(3)
@@ -439,6 +439,18 @@ def test_a_column_beside_counts_that_may_be_no_domain_is_named(names, columns, s
         read(beside)
     assert same_numbers(read(beside, ignore=names))
     assert same_numbers(read(beside, domains=["web", "maths"]))
+
+
+def test_shares_beside_a_setting_of_99_are_no_percentages():
+    with pytest.raises(SwarmError, match="'fleet' is 99 in every run, and without it all rows sum to 1"):
+        read(named(["web", "maths", "fleet"], *W.T, [99] * 12))
+
+
+def test_a_file_of_mixtures_alone_warns_of_its_conversion():
+    for amounts, said in ((COUNTS, "read as counts of tokens"), (100 * W.T, "read as percentages")):
+        with pytest.warns(MixfastWarning, match=said):
+            found = read_mixtures(io.StringIO(named(["web", "maths"], *amounts)))[2]
+        np.testing.assert_allclose(found, W, atol=1e-15)
 
 
 def test_two_phases_of_counts_are_not_taken_for_one_mixture():
