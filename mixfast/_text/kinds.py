@@ -194,10 +194,10 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
             return f"{words}: mixfast table pack {file} --out {quote(str(path.with_suffix('.npz')))}"
         read = "read_parquet" if kind == "parquet" else "read_feather"
         source = f"pandas.{read}({json.dumps(str(path))})"
-        target = json.dumps(str(path.with_suffix(".csv" if to_csv else ".npz")))
+        made = json.dumps(str(path.with_suffix(".csv" if to_csv else ".npz")))
         if to_csv:
-            return f"write it as csv: python -c {quote(f'import pandas; {source}.to_csv({target}, index=False)')}"
-        saved = f"numpy.savez({target}, loglik=t.to_numpy(), domains=list(t.columns))"
+            return f"write it as csv: python -c {quote(f'import pandas; {source}.to_csv({made}, index=False)')}"
+        saved = f"numpy.savez({made}, loglik=t.to_numpy(), domains=list(t.columns))"
         return f"{words}: python -c {quote(f'import numpy, pandas; t = {source}; {saved}')}"
     if kind == "tsv" and to_csv:
         return "save it with commas between the columns"
