@@ -180,6 +180,7 @@ def _built(
         *state.groups.notes,
         *(f"{note}: {listing(files, limit=3)}" for note, files in reader.notes.items()),
         *([f"infinite values, taken as missing: {listing(infinite)}"] if infinite else []),
+        *checks.unread(kept),
         *checks.steps(state.table, kept),
         *checks.sizes(state.table, kept),
         *checks.copies(matrix, runs),

@@ -8,14 +8,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast.readers._results_merged import Value
 from mixfast.readers._results_runs import Piece
+from mixfast.swarm import is_bookkeeping, is_by_product
 
 Table = Mapping[str, Mapping[str, Value]]
 
 # Runs with fewer equal metrics may be equal by chance: accuracies have few values.
 _COPIED = 3
+
+
+def unread(names: Sequence[str]) -> list[str]:
+    """Return a line on metrics that are left out again when their csv file is read, because of their names."""
+    lost = [name for name in names if is_bookkeeping(name) or is_by_product(name, names)]
+    if not lost:
+        return []
+    how = either("metric_names=[NAME]", "--metric NAME")
+    return [
+        f"by their names these look like columns of a tracker, and are read from the csv file only if asked for ({how}): {listing(lost)}"
+    ]
 
 
 def steps(table: Table, names: Sequence[str]) -> list[str]:

@@ -169,6 +169,7 @@ class Reader:
         early: dict[str, dict[tuple[str, int], float]] = {}
         followed: dict[str, set[str]] = {}
         told = None if contents.mixtures else _step_of(found, contents.fields)
+        stepless = False
         for one in contents.measures:
             if one.left_out:
                 self.left_out.setdefault(one.left_out, {})[one.metric] = None
@@ -184,12 +185,17 @@ class Reader:
                     steps = early.setdefault(one.run, {})
                     if len(steps) < _COMPARED * _STEPS_COMPARED:
                         steps[one.metric, one.step] = one.value
-            if self.step is not None and one.step is not None and one.step != self.step:
-                continue
+            if self.step is not None and one.step != self.step:
+                if one.step is not None:
+                    continue
+                stepless = True
             key = (one.metric, one.told_apart)
             before = kept.get(key)
             if before is None or before.step is None or (one.step is not None and one.step >= before.step):
                 kept[key] = one
+        if stepless:
+            note = f"no training step is told, so the values are kept although those of step {self.step} were asked for"
+            self.notes.setdefault(note, []).append(str(found.path))
         return [
             Results(
                 found,

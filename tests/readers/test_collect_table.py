@@ -94,10 +94,11 @@ def test_numbers_that_are_no_numbers_are_refused_by_name(tmp_path):
         metrics(table(tmp_path, 'run,loss\na,3\nb,"2,5.1"\n'))
 
 
-def test_different_units_of_one_metric_are_refused(tmp_path):
-    text = "run,metric,value,unit\na,x,1,bits_per_byte\nb,x,3,nats_per_token\n"
-    with pytest.raises(ResultsError, match="x has different units in different files, bits_per_byte, nats_per_token"):
-        metrics(table(tmp_path, text))
+def test_a_metric_with_different_units_in_different_runs_is_left_out(tmp_path):
+    text = "run,metric,value,unit\na,x,1,bits_per_byte\na,y,1,\nb,x,3,nats_per_token\nb,y,2,\n"
+    collected = metrics(table(tmp_path, text))
+    assert collected.metrics == ("y",)
+    assert collected.report.left_out["its unit differs between files"] == ("x",)
 
 
 def test_parquet_tables_are_read(tmp_path):

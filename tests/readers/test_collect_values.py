@@ -254,3 +254,13 @@ def test_long_and_wide_tables_are_equal(tmp_path):
     assert list(frame["run"]) == ["a", "a", "b"]
     assert len(collected) == 3
     assert "2 runs" in repr(collected)
+
+
+def test_values_without_a_step_are_named_if_a_step_was_asked_for(tmp_path):
+    collected = swarm(tmp_path, {"a": {"arc/acc": 0.1}, "b": {"arc/acc": 0.2}}, step=10)
+    assert any("those of step 10 were asked for" in note for note in collected.report.notes)
+
+
+def test_metrics_whose_columns_are_left_out_again_are_named(tmp_path):
+    collected = swarm(tmp_path, {"a": {"arc/acc": 0.1, "arc/runtime": 3.0}, "b": {"arc/acc": 0.2, "arc/runtime": 4.0}})
+    assert any("only if asked for" in note and "arc/runtime,none" in note for note in collected.report.notes)
