@@ -44,12 +44,16 @@ def script(parser: Any, shell: str) -> str:
 
 
 def _describe(parser: Parser, file: Any, folder: Any) -> None:
-    """Say which values are files or folders, and which words ``export --to`` takes."""
+    """Say which values are files or folders, and which words ``export --to`` and ``collect --format`` take."""
     for action in parser.arguments:
         if action.dest == "to":
             from mixfast.exporters import FORMATS
 
             action.choices = tuple(FORMATS)
+        if action.dest == "format" and action.choices is None:
+            from mixfast.readers import RESULT_FORMATS
+
+            action.choices = RESULT_FORMATS
         kinds = _kinds(action.metavar)
         if any(kind in _FILES for kind in kinds):
             action.complete = file  # type: ignore[attr-defined]

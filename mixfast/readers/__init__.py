@@ -35,6 +35,7 @@ from mixfast.readers._read import format_of as format_of
 from mixfast.readers._read import has_paths as has_paths
 from mixfast.readers._token_forms import nested_counts as nested_counts
 from mixfast.readers.results._contents import ResultsError
+from mixfast.readers.results._formats import RESULT_FORMATS as RESULT_FORMATS
 
 __all__ = [
     "FORMATS",

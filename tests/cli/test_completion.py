@@ -49,6 +49,8 @@ def test_bash_completes_commands_options_words_and_files(completed):
     assert completed("mixfast", "reuse", "pa") == ["partition"]
     assert completed("mixfast", "solve", "table.npz", "--method", "ne") == ["newton"]
     assert completed("mixfast", "solve", "table.npz", "--tokens", "coun") == ["counts.yaml"]
+    assert completed("mixfast", "collect", "runs", "--format", "lm-eval-s") == ["lm-eval-samples"]
+    assert completed("mixfast", "collect", "coun") == ["counts.yaml"]
     assert completed("mixfast", "export", "m.yaml", "--to", "mega") == [
         name for name in FORMATS if name.startswith("mega")
     ]

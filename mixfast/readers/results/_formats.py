@@ -34,3 +34,6 @@ FORMATS: dict[str, Format] = {
     )
 }
 """Every format of results, by its name."""
+
+RESULT_FORMATS = tuple(FORMATS)
+"""Their names, for the completion of command lines."""
