@@ -127,13 +127,15 @@ class Search:
         self._names = [pattern for pattern in patterns if "/" not in pattern]
         self._tails = [pattern for pattern in patterns if "/" in pattern]
         self._visited: dict[tuple[int, int], Path] = {}
+        # Links, which are followed last: what they lead to belongs to the folder where it lies.
+        self._links: list[tuple[int, Path, tuple[str, ...]]] = []
         self.skipped: list[tuple[str, str]] = []
         self.seen = 0
 
     def files(self, roots: Sequence[Root]) -> Iterator[Found]:
         """Yield the files of all roots: those given, and those in folders that have a name of a known format."""
         given: list[tuple[int, Root, os.stat_result | None]] = []
-        for at, root in enumerate(roots):
+        for at, root in sorted(enumerate(roots), key=lambda one: one[1].document is None and one[1].path.is_symlink()):
             told = None
             if root.document is None:
                 try:
@@ -145,18 +147,23 @@ class Search:
                 if not self._is_new(told, root.path):
                     continue
             given.append((at, root, told))
-        for at, root, told in given:
+        for at, root, told in sorted(given, key=lambda one: one[0]):
             if told is None:
                 yield Found(root.path, at, (root.run or "",), 0, root.run, root.document)
             elif stat.S_ISDIR(told.st_mode):
                 base = _parts(root.path)
-                for path, tail, changed in self._below(root.path):
+                for path, tail, changed in self._below(at, root.path, [()]):
                     yield Found(path, at, base + tail, len(base), root.run, changed=changed)
             elif stat.S_ISREG(told.st_mode):
                 parts = _parts(root.path)
                 yield Found(root.path, at, parts, len(parts) - 1, root.run, changed=told.st_mtime, is_given=True)
             else:
                 self._skip(root.path, "neither a file nor a folder")
+        # Links inside what links lead to are added on the way.
+        for at, path, tail in self._links:
+            root, base = roots[at], _parts(roots[at].path)
+            for found, below, changed in self._linked(at, path, tail):
+                yield Found(found, at, base + below, len(base), root.run, changed=changed)
 
     def without_results(self, roots: Sequence[Root], found: Sequence[Found]) -> tuple[str, ...]:
         """Return the given paths without files of results; if only one folder was given, its sub-folders without such files."""
@@ -179,9 +186,10 @@ class Search:
             )
         return tuple(where for where in empty if where not in named)
 
-    def _below(self, root: Path) -> Iterator[tuple[Path, tuple[str, ...], float]]:
-        """Yield the files below a folder with names of known formats: path, components below the folder, time of the last change."""
-        stack: list[tuple[str, ...]] = [()]
+    def _below(
+        self, at: int, root: Path, stack: list[tuple[str, ...]]
+    ) -> Iterator[tuple[Path, tuple[str, ...], float]]:
+        """Yield the files below folders of a root with names of known formats: path, components below the root, time of the last change."""
         while stack:
             tail = stack.pop()
             folder = root.joinpath(*tail)
@@ -191,22 +199,39 @@ class Search:
                 self.seen += 1
                 is_known = self._is_known(entry.name, tail)
                 try:
-                    if entry.is_dir():
-                        # As usual, names with a leading dot are not looked at.
-                        if (
-                            not entry.name.startswith(".")
-                            and not _is_other_name(entry)
-                            and self._is_new(entry.stat(), folder / entry.name)
-                        ):
+                    # As usual, names with a leading dot are not looked at.
+                    if is_folder := entry.is_dir():
+                        if entry.name.startswith(".") or _is_other_name(entry):
+                            continue
+                    elif not is_known:
+                        continue
+                    if entry.is_symlink():
+                        self._links.append((at, root, (*tail, entry.name)))
+                    elif is_folder:
+                        if self._is_new(entry.stat(), folder / entry.name):
                             folders.append((*tail, entry.name))
-                    elif is_known:
-                        told = entry.stat()
-                        if stat.S_ISREG(told.st_mode) and self._is_new(told, folder / entry.name):
-                            yield folder / entry.name, (*tail, entry.name), told.st_mtime
+                    else:
+                        yield from self._file(folder / entry.name, (*tail, entry.name))
                 except OSError as problem:
                     if is_known:
                         self._skip(folder / entry.name, _reason(problem))
             stack += reversed(folders)
+
+    def _linked(self, at: int, root: Path, tail: tuple[str, ...]) -> Iterator[tuple[Path, tuple[str, ...], float]]:
+        path = root.joinpath(*tail)
+        try:
+            told = path.stat()
+            if not stat.S_ISDIR(told.st_mode):
+                yield from self._file(path, tail)
+            elif self._is_new(told, path):
+                yield from self._below(at, root, [tail])
+        except OSError as problem:
+            self._skip(path, _reason(problem))
+
+    def _file(self, path: Path, tail: tuple[str, ...]) -> Iterator[tuple[Path, tuple[str, ...], float]]:
+        told = path.stat()
+        if stat.S_ISREG(told.st_mode) and self._is_new(told, path):
+            yield path, tail, told.st_mtime
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:

@@ -81,7 +81,14 @@ def stem_of(name: str) -> str:
 
     >>> stem_of("results_2026-11-02T10-11-12.123456.json"), stem_of("metrics_step1000.json"), stem_of("run1.json.gz")
     ('results', 'metrics', 'run1')
+
+    Each start of a run writes an event file of TensorBoard with a time, a host and a process of its own.
+
+    >>> stem_of("events.out.tfevents.1764000000.host.71.0")
+    'events.out.tfevents'
     """
+    if (found := name.find("tfevents")) >= 0:
+        return name[: found + len("tfevents")]
     plain = re.sub(r"\.(?:gz|zst|jsonl?|ndjson|csv|tsv|parquet)\b", "", name)
     return _STEP.sub("", _DATE.sub("", plain)).strip("-_. ") or plain
 

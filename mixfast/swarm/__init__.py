@@ -24,9 +24,10 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
 (`read_mixtures`, `write_csv`), the wording of doubts (`doubts_of_directions`), and what names of columns and metrics tell (`told_direction`,
 `told_unit`, `in_doubt`, `is_bookkeeping`, `is_by_product`, `spelled`), and cells and columns of tables (`numbers_of`, `run_id`, `mixtures_within`,
-`block_within`).
+`block_within`, `in_shares`).
 """
 
+from mixfast.swarm._amounts import in_shares as in_shares
 from mixfast.swarm._cells import numbers_of as numbers_of
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._checks import run_id as run_id

@@ -41,6 +41,8 @@ _MORE_ALONE = re.compile(
 )
 # These words say that there is a number, not of what: another part of the name may be a loss or an error.
 _GENERIC = ("_score", "_scores", "_primary_score")
+# At the end these say what the number is, whatever the task before them is called: eval_error_detection_accuracy.
+_MORE_FOR_SURE = re.compile(r"(?:accuracy|acc|acc_norm|f1|exact_match|auroc|auc)$")
 # Less is better for these, at any place; they win over the words above.
 _LESS_UNITS = {
     "loss": None, "losses": None, "nll": None, "ce": None, "xent": None, "entropy": None, "crossentropy": None, "nats": None, "bits": None,
@@ -150,12 +152,15 @@ def _decided(words: Sequence[str]) -> tuple[str | None, str]:
     """Return which way is better, and the deciding word: from _LESS_UNITS, or from the other list with a leading _."""
     if len(words) > 1 and words[-1] in _SPREADS:
         return "min", "stderr"
+    joined = "_".join(_bare(words))
+    if (sure := _MORE_FOR_SURE.search(joined)) and joined[: sure.start()].endswith("_"):
+        at = joined[: sure.start()].count("_")
+        return ("min" if _is_negated(words, at) else "max"), "_" + sure[0]
     for at, given in enumerate(words):
         numbered = _NUMBERED.match(given)
         word = given if numbered is None else numbered[1]
         if word in _LESS_UNITS:
             return ("max" if _is_negated(words, at) else "min"), word
-    joined = "_".join(_bare(words))
     if _LESS_AT_END.search(joined):
         return "min", "error"
     if found := _MORE.search(joined) or _MORE_AT_END.search(joined) or _MORE_ALONE.match(joined):

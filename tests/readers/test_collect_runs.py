@@ -290,3 +290,21 @@ def test_runs_that_are_named_by_numbers_are_no_checkpoints(tmp_path):
     for at in range(3):
         lm_eval(tmp_path / f"iter{at}" / "results.json", 0.1 * at)
     assert metrics(tmp_path).runs == ("iter0", "iter1", "iter2")
+
+
+def test_what_a_link_leads_to_belongs_to_the_run_where_it_lies(tmp_path):
+    for at, run in enumerate("abc"):
+        trainer(tmp_path / "runs" / run / "trainer_state.json", 3.0 - at)
+    (tmp_path / "runs" / "a" / "started_from").symlink_to(tmp_path / "runs" / "c")
+    (tmp_path / "runs" / "_best").symlink_to(tmp_path / "runs" / "b")
+    expected = {"a": 3.0, "b": 2.0, "c": 1.0}
+    assert column(metrics(tmp_path / "runs"), "eval_loss") == expected
+    assert column(metrics(str(tmp_path / "runs" / "*")), "eval_loss") == expected
+
+
+def test_a_folder_of_links_is_read(tmp_path):
+    for at, run in enumerate("ab"):
+        trainer(tmp_path / "far" / run / "trainer_state.json", 3.0 - at)
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        (tmp_path / "runs" / f"run_{run}").symlink_to(tmp_path / "far" / run)
+    assert column(metrics(tmp_path / "runs"), "eval_loss") == {"run_a": 3.0, "run_b": 2.0}

@@ -110,3 +110,39 @@ def test_parquet_tables_are_read(tmp_path):
     assert collected.wide()["loss"][0] == 3.0
     assert math.isnan(collected.wide()["loss"][1])
     assert collected.report.missing == {"loss": ("b",)}
+
+
+def test_commas_between_thousands_are_refused(tmp_path):
+    with pytest.raises(
+        ResultsError,
+        match="column 'acc': run 'a' has '1,234', and its comma may be a decimal comma or separate thousands",
+    ):
+        metrics(table(tmp_path, 'run,acc\na,"1,234"\nb,"2,345"\n'))
+
+
+def test_decimal_commas_are_read_and_said(tmp_path):
+    semicolons = metrics(table(tmp_path, "run;loss\na;1,234\nb;2,345\n"))
+    assert semicolons.wide()["loss"] == [1.234, 2.345]
+    assert "decimal commas read as points: loss" in str(semicolons.report)
+    beside = metrics(table(tmp_path, 'run,loss,acc\na,"1,234","0,12"\nb,"2,345","0,5"\n'))
+    assert beside.wide()["loss"] == [1.234, 2.345]
+
+
+def test_percent_signs_are_said(tmp_path):
+    collected = metrics(table(tmp_path, "run,acc\na,45%\nb,46%\n"))
+    assert collected.wide()["acc"] == [0.45, 0.46]
+    assert "percent signs read, their cells divided by 100: acc" in str(collected.report)
+
+
+@pytest.mark.parametrize("domains", [None, "w_*"])
+def test_percentages_without_sign_are_the_mixture_and_no_metrics(tmp_path, domains):
+    path = table(tmp_path, "run,w_a,w_b,loss\na,40,60,3\nb,30,70,2\nc,55,45,1\n")
+    collected = metrics(path, domains=domains)
+    assert collected.metrics == ("loss",)
+    assert dict(collected.mixtures["a"]) == {"w_a": 0.4, "w_b": 0.6}
+    assert "100" in str(collected.report)
+
+
+def test_counts_of_domains_that_were_asked_for_are_divided_by_their_sum(tmp_path):
+    path = table(tmp_path, "run,w_a,w_b,loss\na,1000,3000,3\nb,2000,2000,2\n")
+    assert dict(metrics(path, domains="w_*").mixtures["a"]) == {"w_a": 0.25, "w_b": 0.75}

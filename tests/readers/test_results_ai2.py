@@ -285,8 +285,16 @@ class TestLevanter:
     def test_of_a_step_that_was_repeated_after_a_restart_the_later_line_holds(self, tmp_path):
         lines = [{"step": 10, "eval/loss": 3.0}, {"step": 20, "eval/loss": 2.9}, {"step": 10, "eval/loss": 3.2}]
         found = read(written(tmp_path, "eval_metrics.jsonl", lines), "levanter")
-        assert {measure.step: measure.value for measure in found.measures} == {10: 3.2, 20: 2.9}
+        # The value of step 20 is of the training that the restart threw away.
+        assert {measure.step: measure.value for measure in found.measures} == {10: 3.2}
         assert any(note.startswith("1 step is in the file twice") for note in found.notes)
+        assert any(note.startswith("training was restarted before step 20") for note in found.notes)
+
+    def test_steps_that_are_reached_again_after_a_restart_have_the_later_values(self, tmp_path):
+        lines = [{"step": step, "eval/loss": loss} for step, loss in ((10, 3.0), (20, 2.9), (10, 3.1), (20, 2.8))]
+        found = read(written(tmp_path, "eval_metrics.jsonl", lines), "levanter")
+        assert {measure.step: measure.value for measure in found.measures} == {10: 3.1, 20: 2.8}
+        assert not any(note.startswith("training was restarted") for note in found.notes)
 
     def test_the_summary_of_the_tracker_is_read(self, tmp_path):
         summary = {

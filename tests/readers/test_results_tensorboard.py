@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from mixfast.readers import metrics
 from mixfast.readers.results._contents import Contents, ResultsError, Wanted
 from mixfast.readers.results._source import Source
 from mixfast.readers.results._tags import TRAINING
@@ -170,3 +171,14 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_file_loader", None)
     with pytest.raises(ResultsError, match=r"pip install 'mixfast\[tensorboard\]'"):
         read(path)
+
+
+def test_files_of_one_folder_are_starts_of_one_run_even_if_they_repeat_steps_with_other_values(tmp_path):
+    for run, last in (("a", 0.25), ("b", 0.75)):
+        for start, steps in enumerate(([(10, 4.0), (20, 3.0)], [(20, 2.0), (30, last)])):
+            with torch_writer.SummaryWriter(str(tmp_path / run), filename_suffix=f".{start}") as writer:
+                for step, value in steps:
+                    writer.add_scalar("eval/loss", value, step)
+    collected = metrics(tmp_path)
+    assert collected.wide() == {"run": ["a", "b"], "eval/loss": [0.25, 0.75]}
+    assert not collected.report.skipped

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mixfast.errors import AlignmentError, MixfastError
-from mixfast.swarm import Swarm, SwarmError, doubts_of_directions
+from mixfast.swarm import Swarm, SwarmError, doubts_of_directions, told_direction
 
 hypothesis = pytest.importorskip("hypothesis")
 given, st = hypothesis.given, pytest.importorskip("hypothesis.strategies")
@@ -835,3 +835,14 @@ def test_ids_of_runs_are_found_however_they_are_spelled(tmp_path, here, there):
     found = Swarm.from_csv(tmp_path / "r.csv", tmp_path / "m.csv")
     assert (found.runs, found.domains, found.metrics) == (("a", "b", "c"), ("web", "code"), ("loss",))
     assert found.values[:, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("eval_error_detection_accuracy", "max"), ("eval_t_loss_f1", "max"), ("loss_of_context/acc_norm,none", "max"),
+        ("neg_accuracy", "min"), ("accuracy_error", "min"), ("f1_loss", "min"),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_name_tells_an_accuracy_whatever_the_task_is_called(name, way):
+    assert told_direction(name) == way

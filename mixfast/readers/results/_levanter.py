@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mixfast._text.names import listing
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
 from mixfast.readers.results._numbers import as_number, as_step
 from mixfast.readers.results._source import Source
@@ -33,7 +34,9 @@ def _is_evaluated(name: str) -> bool:
 
 
 def _read(source: Source, wanted: Wanted) -> Contents:
-    # After a restart steps repeat: of two lines for one step the later holds.
+    # After a restart steps repeat: of two lines for one step the later holds, and what was beyond the step of the restart is void.
+    reached = -1
+    void: set[int] = set()
     latest: dict[tuple[str, int | None], float] = {}
     repeated: set[int] = set()
     text: dict[str, None] = {}
@@ -42,6 +45,11 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     entries = source.lines(may_end_early=True) if source.kind == "jsonl" else iter([(1, source.document)])
     for number, entry in entries:
         step, found = _evaluation(entry, number)
+        if step is not None and step < reached:
+            beyond = {at for _, at in latest if at is not None and at > step}
+            latest = {key: value for key, value in latest.items() if key[1] not in beyond}
+            void |= beyond
+        reached = reached if step is None else step
         for name, value in found.items():
             if name in ("step", "_step") or not _is_evaluated(name) or name.endswith(_TIMES):
                 bookkeeping[name] = None
@@ -73,6 +81,11 @@ def _read(source: Source, wanted: Wanted) -> Contents:
         notes.append(
             f"{len(repeated)} step{'s are' if len(repeated) > 1 else ' is'} in the file twice with other values, as after a restart: the later "
             "line was taken"
+        )
+    if void := void - {step for _, step in latest if step is not None}:
+        notes.append(
+            f"training was restarted before {'steps' if len(void) > 1 else 'step'} {listing(map(str, sorted(void)))}, which it has not reached "
+            "again: their values are left out"
         )
     return Contents(measures, text=tuple(text), bookkeeping=tuple(bookkeeping), notes=tuple(notes))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mixfast.readers.results._source import Source
 from mixfast.swarm import (
     ID_NAMES,
     block_within,
+    in_shares,
     is_bookkeeping,
     is_by_product,
     mixtures_within,
@@ -27,16 +28,33 @@ from mixfast.swarm import (
 
 _STEPS = ("step", "global_step", "trainer/global_step", "_step", "iteration", "train/global_step")
 _LONG = ("metric", "value")
+_HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The ids and steps of the rows of a table."""
+    """The ids and steps of the rows of a table, and how the cells of its columns are written.
+
+    Attributes
+    ----------
+    columns : mapping of str to sequence
+    names : mapping of str to str
+        The columns by their spelling.
+    runs : sequence of str
+    steps : sequence of int or None
+    decimal_commas : bool
+        Whether a comma is known to stand before decimals, and not between thousands.
+    percent, commas : dict of str to None
+        Columns that were read with percent signs, or with decimal commas.
+    """
 
     columns: Mapping[str, Sequence[object]]
     names: Mapping[str, str]
     runs: Sequence[str]
     steps: Sequence[int | None]
+    decimal_commas: bool = False
+    percent: dict[str, None] = field(default_factory=dict)
+    commas: dict[str, None] = field(default_factory=dict)
 
     def numbers(self, name: str) -> NDArray[np.float64] | None:
         """Return the numbers of a column, None for text."""
@@ -48,7 +66,28 @@ class _Rows:
             raise ResultsError(
                 f"column {shown(name)} must hold numbers, but run {shown(self.runs[row])} has {shown(cell)}"
             )
+        if found.comma is not None:
+            row, cell = found.comma
+            if found.points or (found.thousands and not self.decimal_commas):
+                raise ResultsError(
+                    f"column {shown(name)}: run {shown(self.runs[row])} has {shown(cell)}, and its comma may be a decimal comma or separate "
+                    "thousands; write it with a decimal point, or without separators"
+                )
+            self.commas[name] = None
+        if found.percent:
+            self.percent[name] = None
         return found.values
+
+    def notes(self, names: Container[str]) -> list[str]:
+        """Return how those of the columns are read whose cells are no plain numbers."""
+        out = []
+        for what, found in (
+            ("percent signs read, their cells divided by 100", self.percent),
+            ("decimal commas read as points", self.commas),
+        ):
+            if of := [name for name in found if name in names]:
+                out.append(f"{what}: {listing(of, limit=3)}")
+        return out
 
 
 def _fits(source: Source) -> bool:
@@ -64,11 +103,13 @@ def id_column(columns: Mapping[str, object], wanted: str) -> str | None:
 
 
 def _read(source: Source, wanted: Wanted) -> Contents:
-    return runs_of(source.columns, wanted)
+    with source.open() as handle:
+        header = handle.readline(_HEADER)
+    return runs_of(source.columns, wanted, decimal_commas=b";" in header and b"," not in header)
 
 
-def runs_of(columns: Mapping[str, Sequence[object]], wanted: Wanted) -> Contents:
-    """Return the content of a table of several runs."""
+def runs_of(columns: Mapping[str, Sequence[object]], wanted: Wanted, *, decimal_commas: bool = False) -> Contents:
+    """Return the content of a table of several runs; with ``decimal_commas``, cells such as 1,234 are no thousands."""
     own = id_column(columns, wanted.id)
     if own is None:
         what = (
@@ -83,7 +124,10 @@ def runs_of(columns: Mapping[str, Sequence[object]], wanted: Wanted) -> Contents
         raise ResultsError(
             f"every row needs the id of its run in column {shown(own)}, missing in row {runs.index('') + 1} below the header"
         )
-    rows = _Rows(columns, names, runs, _steps(columns, names, len(runs)))
+    # Another cell may show it, such as 0,12.
+    others = (numbers_of(cells) for name, cells in columns.items() if name != own)
+    told = decimal_commas or any(one.comma is not None and not one.thousands for one in others)
+    rows = _Rows(columns, names, runs, _steps(columns, names, len(runs)), told)
     if all(word in names for word in _LONG):
         return _long(rows)
     return _wide(rows, own, wanted)
@@ -139,7 +183,8 @@ def _long(rows: _Rows) -> Contents:
                 str(metric), value, run, None if math.isnan(spread) else spread, None if math.isnan(n) else int(n), unit, way, step
             )
             for run, metric, value, spread, n, unit, way, step in parts
-        ]
+        ],
+        notes=tuple(rows.notes(rows.columns)),
     )  # fmt: skip
 
 
@@ -168,6 +213,7 @@ def _wide(rows: _Rows, own: str, wanted: Wanted) -> Contents:
             if not math.isnan(value):
                 error = None if spread is None or math.isnan(spread[at]) else float(spread[at])
                 measures.append(Measure(name, value, rows.runs[at], error, step=rows.steps[at]))
+    notes += rows.notes({*shares, *(one.metric for one in measures)})
     mixtures = {}
     for at, run in enumerate(rows.runs):
         if shares and not in_phases:
@@ -202,7 +248,9 @@ def _shares(
         found = {name: rows.numbers(name) for name in names}
         if text := [name for name, values in found.items() if values is None]:
             raise ResultsError(f"columns of shares must hold numbers: {listing(text)}")
-        return found, []
+        plain = {name: values for name, values in found.items() if values is not None}
+        divided, note = in_shares("columns asked for as domains", np.column_stack(list(plain.values())))
+        return dict(zip(plain, divided.T, strict=True)), [note] if note else []
     numbers = {}
     for name in others:
         if not is_bookkeeping(name) and (values := rows.numbers(name)) is not None and not np.isnan(values).any():
@@ -218,9 +266,18 @@ def _shares(
         return dict.fromkeys(several), [
             f"columns hold {len(groups)} mixtures for each run, as for training in phases; they are not taken as metrics: {listing(several)}"
         ]
+    if not groups and len(set(rows.runs)) > 2 and (percentages := _percentages(known, table)):
+        meant = [known[at] for at in percentages]
+        note = f"columns that sum to 100 in every row are taken as the mixture in percent, not as metrics: {listing(meant)}"
+        return {name: numbers[name] / 100.0 for name in meant}, [note]
     shares = {known[at]: numbers[known[at]] for group in groups for at in group}
     note = f"columns that sum to 1 in every row are taken as the mixture, not as metrics: {listing(shares)}"
     return dict(shares), [note] if shares else []
+
+
+def _percentages(names: Sequence[str], table: NDArray[np.float64]) -> tuple[int, ...]:
+    """Return the first columns with a common beginning or end of their names that sum to 100 in every row; empty if there are none."""
+    return next((one.columns for one in mixtures_within(names, table / 100.0)), ())
 
 
 def _refuse_repeated(keys: Sequence[tuple[object, ...]], what: str) -> None:
