@@ -44,6 +44,9 @@ class Target:
     weight: Vector
     sign: Vector
     worst: bool
+    scaled: bool = (
+        False  # whether each metric is divided by its standard deviation over the runs, so that units do not matter
+    )
 
     @property
     def used(self) -> list[int]:
@@ -89,7 +92,7 @@ def resolve(objective: Objective, law: Predictor) -> Target:
     if objective is None or objective == "worst":
         return Target(metrics, _even(law, metrics, worst=objective == "worst"), sign, objective == "worst")
     if objective in _SCALED and objective not in metrics:
-        return Target(metrics, _scaled(law, metrics), sign, False)
+        return Target(metrics, _scaled(law, metrics), sign, worst=False, scaled=True)
     if isinstance(objective, str):
         chosen = _members(objective, metrics)
         weight = np.zeros(size)

@@ -302,7 +302,7 @@ class Proposal(Frozen):
             f"Expected gain over the prior: {gain.value:.4g}{sd}.",
         ]
         units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)
-        if len(units) > 1:
+        if len(units) > 1 and not self.target.scaled:
             lines.append(
                 f"The objective combines metrics of different units ({'; '.join(units)}), so the larger numbers dominate. "
                 "Name metrics of one unit, or give weights."

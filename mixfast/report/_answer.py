@@ -147,6 +147,11 @@ class Answer:
         return tuple(dict.fromkeys(known[j] for j in self.source.target.used)) if known else ()
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether each metric of the objective is divided by its standard deviation, so that the units do not matter."""
+        return isinstance(self.source, Proposal) and self.source.target.scaled
+
+    @property
     def loss(self) -> float | None:
         """The objective without the KL term and without a term for risk; None if nothing can compute it."""
         if isinstance(self.source, Solution):

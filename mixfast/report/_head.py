@@ -309,7 +309,7 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
         worst = sorted(wide, key=lambda name: -wide[name])
         named = listing(f"{name} ({100.0 * wide[name]:.0f} points)" for name in worst)
         yield f"Wide intervals: the data do not determine these shares: {named}."
-    if len(answer.units) > 1:
+    if len(answer.units) > 1 and not answer.is_scaled:
         yield f"The objective adds metrics of different units ({'; '.join(answer.units)}): those with the larger numbers dominate."
     yield from map(_sentence, _doubts(answer.source, parts))
     values = parts.values

@@ -291,7 +291,7 @@ def test_metrics_of_several_units_are_not_averaged_without_weights():
         "metrics of different units (nats; score, more is better)"
         in propose(found, objective={"c4": 1, "arc_acc": 2}).summary()
     )
-    for objective in ({"c4": 1, "pile": 2}, "arc_acc"):
+    for objective in ({"c4": 1, "pile": 2}, "arc_acc", "standardised"):
         assert "different units" not in propose(found, objective=objective).summary()
 
 
