@@ -32,7 +32,7 @@ _EXAMPLES = """\
 examples:
   mixfast collect runs/* --out metrics.csv
   mixfast collect evals --id 'evals/{run}/*' --metric '*/acc,none' --out metrics.csv --check ratios.csv
-  mixfast collect export.csv --domains 'mix.*' --out metrics.csv --ratios ratios.csv
+  mixfast collect export.csv --domains 'mix.{domain}' --out metrics.csv --ratios ratios.csv
   mixfast collect 'proxies/*' --mixture-file config.yaml --out metrics.csv --ratios ratios.csv --long long.csv
 """
 
@@ -97,7 +97,8 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         "--domains",
         metavar="COLUMN",
         action="append",
-        help="columns of a table that hold the shares of domains; for --ratios (repeatable; * matches several)",
+        help="columns of a table that hold the shares of domains, for --ratios; mix.{domain} in place of mix.* names the domains without the prefix "
+        "(repeatable; * matches several)",
     )
     group.add_argument(
         "--check",
@@ -197,8 +198,19 @@ def _compared(args: argparse.Namespace, found: Collected) -> SwarmReport:
     try:
         return found.swarm(args.check).report
     except SwarmError as problem:
-        hint = f"; --id names the runs as in {args.check}" if "no run in common" in str(problem) else ""
+        hint = _how_to_name(args, found) if "no run in common" in str(problem) else ""
         raise InputError(f"--check {args.check}: {problem}{hint}") from problem
+
+
+def _how_to_name(args: argparse.Namespace, found: Collected) -> str:
+    """Return which ``--id`` gives the runs the names of ``--check``."""
+    from mixfast.readers import naming
+    from mixfast.swarm import read_mixtures
+
+    pattern = naming(found.runs, read_mixtures(args.check)[1])
+    if pattern:
+        return f"; --id {quote(pattern)} names the runs as in {args.check}"
+    return f"; --id 'FOLDER/{{run}}/*' or --id FIELD names the runs as in {args.check}"
 
 
 def _sides(args: argparse.Namespace, checked: SwarmReport) -> list[str]:
@@ -312,7 +324,7 @@ def _found(found: Collected, checked: SwarmReport | None) -> dict[str, Any]:
         "missing": {name: list(runs) for name, runs in report.missing.items()},
         "diverged": dict(report.diverged),
         "doubted": dict(report.doubted),
-        "without_results": list(report.without_results),
+        "without_results": [*report.without_results, *report.without_metrics],
         "skipped": [{"file": where, "why": why} for where, why in report.skipped],
         "mixtures": len(found.mixtures),
         "check": None

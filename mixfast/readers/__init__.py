@@ -30,6 +30,7 @@ from mixfast.readers._olmix_config import olmix_config as olmix_config
 from mixfast.readers._olmix_generate import OlmixGeneration as OlmixGeneration
 from mixfast.readers._olmix_generate import olmix_generate
 from mixfast.readers._patterns import covering as covering
+from mixfast.readers._patterns import naming as naming
 from mixfast.readers._read import FORMATS, Reading, read, token_counts
 from mixfast.readers._read import format_of as format_of
 from mixfast.readers._read import has_paths as has_paths

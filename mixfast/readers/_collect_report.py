@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +27,9 @@ class CollectReport:
     skipped : tuple of (str, str)
         Files, folders and runs that were left out, each with the reason.
     without_results : tuple of str
-        Folders that were given as runs, or that lie in the only given folder, and hold no files of results; and runs without any of the metrics.
+        Folders that were given as runs, or that lie in the only given folder, and hold no files of results.
+    without_metrics : tuple of str
+        Runs whose files hold none of the metrics, which are left out.
     left_out : dict of str to tuple of str
         Metrics that were left out, by reason: aggregates, text, bookkeeping, on request.
     conflicts : tuple of Conflict
@@ -55,6 +58,7 @@ class CollectReport:
     formats: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     without_results: tuple[str, ...] = ()
+    without_metrics: tuple[str, ...] = ()
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -109,10 +113,10 @@ class CollectReport:
         yield from self._skipped(limit)
         if self.without_results:
             yield f"without results, {counted(len(self.without_results), 'folder')}: {_some(self.without_results, limit)}"
-        if self.missing:
-            most = sorted(self.missing.items(), key=lambda item: -len(item[1]))
-            lacking = [f"{name} ({_some(runs, limit and 0)})" for name, runs in most]
-            yield f"no value in some runs, {counted(len(lacking), 'metric')}: {_some(lacking, limit)}"
+        if self.without_metrics:
+            runs = _some(self.without_metrics, limit)
+            yield f"left out, without a value of any of the metrics, {counted(len(self.without_metrics), 'run')}: {runs}"
+        yield from self._missing(limit)
         yield from self._conflicts(limit)
         if self.repeats:
             groups = [_some(group, limit) for group in self.repeats]
@@ -144,6 +148,16 @@ class CollectReport:
             rest = sum(len(places) for _, places in groups[_MOST_REASONS:])
             yield f"not read, for {counted(len(groups) - _MOST_REASONS, 'other reason')}: {rest} more"
 
+    def _missing(self, limit: int | None) -> Iterator[str]:
+        """Yield a line on metrics that some runs lack; metrics that the same runs lack are one item."""
+        lacking: dict[tuple[str, ...], list[str]] = {}
+        for name, runs in self.missing.items():
+            lacking.setdefault(runs, []).append(name)
+        most = sorted(lacking.items(), key=lambda item: -len(item[0]) * len(item[1]))
+        items = [f"{_some(names, limit)} in {_some(runs, limit)}" for runs, names in most]
+        if items:
+            yield f"no value in some runs, {counted(len(self.missing), 'metric')}: {_some(items, limit, '; ')}"
+
     def _conflicts(self, limit: int | None) -> Iterator[str]:
         """Yield a line on values that differ between files, with the files of the first; without a limit a line for each."""
         if not self.conflicts:
@@ -153,8 +167,8 @@ class CollectReport:
             f"{one.metric} of {one.run} is {one.kept:.6g} in {one.kept_from} and was {one.dropped:.6g} in {one.dropped_from}"
             for one in shown
         ]
-        rest = [f"{one.metric} of {one.run}" for one in self.conflicts[len(shown) :]]
-        also = f"; also {_some(rest, limit)}" if rest else ""
+        rest = Counter(one.run for one in self.conflicts[len(shown) :])
+        also = f"; also {_some([f'{count} of {run}' for run, count in rest.items()], limit)}" if rest else ""
         yield f"several values, the newest is used, {counted(len(self.conflicts), 'value')}: {'; '.join(told)}{also}"
 
     def _how(self) -> str:

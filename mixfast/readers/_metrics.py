@@ -15,6 +15,7 @@ from mixfast._text.progress import working
 from mixfast.readers import _results_checks as checks
 from mixfast.readers._collect_report import CollectReport
 from mixfast.readers._collected import Collected
+from mixfast.readers._domain_columns import columns_of, prefixed, with_domain_names
 from mixfast.readers._results_found import Search, roots_of
 from mixfast.readers._results_judged import Directions, directions, diverged, pick
 from mixfast.readers._results_merged import Conflict, Value, merged
@@ -65,7 +66,7 @@ def metrics(
     step : int, optional
         The training step whose values are taken. Default: the last step at which a run has a value of the metric.
     domains : str or collection of str, optional
-        Columns of a table that hold the shares of domains, by name or by pattern.
+        Columns of a table that hold the shares of domains, by name or by pattern; ``mix.{domain}`` also leaves ``mix.`` out of their names.
 
     Returns
     -------
@@ -97,10 +98,10 @@ def metrics(
     ({'run': ['a', 'b'], 'arc/acc,none': [0.31, 0.35]}, {'arc/acc,none': 'max'})
     """
     is_pattern = id is not None and "{run}" in id
-    wanted = Wanted(samples, _several(domains), "" if id is None or is_pattern else id)
+    wanted = Wanted(samples, columns_of(_several(domains)), "" if id is None or is_pattern else id)
     reader = Reader(format, wanted, step=step, left_out=metric is not None)
     state = _read_all(paths, reader, id)
-    mixtures = _mixtures(state)
+    mixtures = with_domain_names(_mixtures(state), _several(domains))
     kept, left_out = _selected(state.table, metric, ignore)
     if not kept:
         raise ResultsError(_nothing(state, reader, left_out))
@@ -183,6 +184,7 @@ def _built(
         *checks.unread(kept),
         *checks.steps(state.table, kept),
         *checks.sizes(state.table, kept),
+        *prefixed(mixtures),
         *checks.copies(matrix, runs),
         *checks.models(state.groups.runs),
         *ways.notes,
@@ -195,7 +197,8 @@ def _built(
         files=state.files,
         formats=dict(state.formats),
         skipped=tuple(state.skipped),
-        without_results=(*state.lacking, *without),
+        without_results=state.lacking,
+        without_metrics=tuple(without),
         left_out={why: names for why, names in reasons.items() if names},
         conflicts=tuple(one for one in state.conflicts if one.metric in wanted),
         missing={

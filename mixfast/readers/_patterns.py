@@ -9,6 +9,8 @@ from re import sub
 
 # Only a pattern that stands for several names is easier to read than the names.
 _SEVERAL = 2
+# Names from which the text around ids is told.
+_LOOKED_AT = 50
 
 
 def covering(names: Sequence[str], others: Iterable[str]) -> list[str]:
@@ -34,6 +36,25 @@ def covering(names: Sequence[str], others: Iterable[str]) -> list[str]:
         out.append(best)
         left = [name for name in left if not fnmatchcase(name, best)]
     return out
+
+
+def naming(names: Sequence[str], wanted: Iterable[str]) -> str:
+    """Return the pattern with ``{run}`` that turns most of the names into wanted ones; empty if there is none.
+
+    >>> naming(["proxy-a-final", "proxy-b-final"], ["a", "b"])
+    'proxy-{run}-final'
+    """
+    ids = sorted(set(wanted), key=len, reverse=True)
+    around = Counter(
+        (before, after)
+        for name in names[:_LOOKED_AT]
+        for before, found, after in (name.partition(one) for one in ids)
+        if found
+    )
+    for (before, after), count in around.most_common(1):
+        if 2 * count > min(len(names), _LOOKED_AT) and not set("/{}*?") & set(before + after):
+            return f"{before}{{run}}{after}"
+    return ""
 
 
 def _candidates(name: str) -> list[str]:

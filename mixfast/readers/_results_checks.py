@@ -45,9 +45,13 @@ def steps(table: Table, names: Sequence[str]) -> list[str]:
     lines = []
     if len(set(last.values())) > 1:
         common = _commonest(last.values())
+        how = either(
+            "step=N takes one step of all runs, and Swarm.subset leaves runs out",
+            "--step N takes one step of all runs, and mixfast fit --without RUN leaves a run out",
+        )
         others = [f"{run} ({step})" for run, step in last.items() if step != common]
         lines.append(
-            f"runs end at different steps, most at {common}: {listing(others)}; their values are hardly comparable unless this is meant"
+            f"runs end at different steps, most at {common}: {listing(others)}; values of different steps are not comparable: {how}"
         )
     if behind:
         shown_names = (f"{name} ({counted(len(runs), 'run')})" for name, runs in behind.items())

@@ -64,14 +64,13 @@ def grouped(files: Sequence[Results], id: str | None, roots: int) -> Grouping:
     def add(run: str, piece: Piece) -> None:
         pieces.setdefault(run, []).append(piece)
 
-    free: list[Results] = []
+    free = [one for one in files if not one.run and one.found.run is None]
+    own = _names_in_tables([one.run for one in files if one.run], id, alone=not free)
     for one in files:
         if one.run:
-            add(one.run, Piece(one, one.found.parts or (one.where,)))
+            add(own.get(one.run, one.run), Piece(one, one.found.parts or (one.where,)))
         elif one.found.run is not None:
             add(one.found.run, Piece(one, ()))
-        else:
-            free.append(one)
     if id is not None and "{run}" in id:
         named = _by_pattern(free, id, out)
     elif id is not None:
@@ -237,6 +236,24 @@ def _by_pattern(files: Sequence[Results], pattern: str, out: Grouping) -> list[t
         else:
             out.refused.append((one.where, f"its path does not fit the pattern {shown(pattern)}"))
     return fits
+
+
+def _names_in_tables(runs: Sequence[str], pattern: str | None, *, alone: bool) -> dict[str, str]:
+    """Return what ``{run}`` of a pattern without folders stands for in the names that tables give to runs; those it does not fit keep theirs."""
+    if pattern is None or "{run}" not in pattern or "/" in pattern or not runs:
+        return {}
+    form = _form(pattern)
+    found = {run: match["run"] for run in runs if (match := form.fullmatch(run))}
+    if not found and alone:
+        raise ResultsError(
+            f"the pattern {shown(pattern)} fits none of the {counted(len(set(runs)), 'run')} of the table, such as {shown(runs[0])}; {{run}} stands "
+            "for a part of the name, and * for any text"
+        )
+    if len(set(found.values())) < len(found):
+        raise ResultsError(
+            f"the pattern {shown(pattern)} gives one name to several runs of the table: {listing(found, limit=3)}"
+        )
+    return found
 
 
 def _form(part: str) -> re.Pattern[str]:

@@ -182,7 +182,7 @@ def test_a_run_without_results_is_named(good):
     assert len(rows("m.csv")) == len(RUNS)
 
 
-def test_missing_values_are_empty_cells_and_counted(good):
+def test_missing_values_are_empty_cells_and_their_runs_are_named(good):
     write(
         Path("runs/p0/eval/results_2026-11-20T10-00-00.json"),
         results({"arc": {"acc": "N/A"}, "wiki": {"bits_per_byte": 2.0}}),
@@ -190,7 +190,7 @@ def test_missing_values_are_empty_cells_and_counted(good):
     write(Path("runs/p1/eval/results_2026-11-20T10-00-00.json"), results({"wiki": {"bits_per_byte": 1.5}}))
     said = good("collect", "runs", "--out", "m.csv")
     assert [row["arc/acc,none"] for row in rows("m.csv")][:2] == ["", ""]
-    assert any("arc/acc,none (2)" in line for line in said.splitlines())
+    assert any("arc/acc,none in p0, p1" in line for line in said.splitlines())
 
 
 def test_nothing_to_collect_is_refused_with_what_was_found_and_the_formats(refused):
@@ -283,7 +283,18 @@ def test_check_names_runs_on_one_side_only_and_repeats(good, refused):
     Path("other.csv").write_text("\n".join([lines[0], *(f"x{line}" for line in lines[1:])]) + "\n")
     said = refused("collect", "runs", "--check", "other.csv", "--out", "m.csv")
     assert "no run in common" in said
-    assert "--id" in said
+    assert "--id 'FOLDER/{run}/*' or --id FIELD" in said
+
+
+def test_names_with_a_prefix_are_refused_with_the_id_that_removes_it(good, refused):
+    Path("runs").rename("evals")
+    for run in RUNS:
+        Path("evals", run).rename(f"evals/proxy-{run}")
+    said = refused("collect", "evals", "--check", "ratios.csv", "--out", "m.csv")
+    assert "--id 'proxy-{run}' names the runs as in ratios.csv" in said
+    assert "8 runs with a mixture" in good(
+        "collect", "evals", "--check", "ratios.csv", "--out", "m.csv", "--id", "proxy-{run}"
+    )
 
 
 # The report of many runs and metrics.

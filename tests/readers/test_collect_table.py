@@ -32,6 +32,27 @@ def test_a_wide_table_brings_runs_metrics_errors_and_mixtures(tmp_path):
     assert collected.swarm().domains == ("w_web", "w_code")
 
 
+def test_domain_in_a_pattern_is_the_name_without_the_prefix(tmp_path):
+    collected = metrics(table(tmp_path, WIDE), domains="w_{domain}")
+    assert dict(collected.mixtures)["b"] == {"web": 0.7, "code": 0.3}
+    assert not [note for note in collected.report.notes if "the domains are named" in note]
+    plain = metrics(table(tmp_path, WIDE), domains="w_*")
+    assert any("domains='w_{domain}' names them web, code" in note for note in plain.report.notes)
+    with pytest.raises(ResultsError, match="one name to several of the columns w_web, x_web"):
+        metrics(
+            table(tmp_path, "run,w_web,x_web,loss\na,0.2,0.8,1\nb,0.3,0.7,2\n"), domains=["w_{domain}", "x_{domain}"]
+        )
+
+
+def test_a_pattern_of_ids_names_the_runs_of_a_table(tmp_path):
+    path = table(tmp_path, "run,loss\nproxy-a,1\nproxy-b,2\nbase,3\n")
+    assert metrics(path, id="proxy-{run}").runs == ("a", "b", "base")
+    with pytest.raises(ResultsError, match="fits none of the 3 runs of the table, such as 'proxy-a'"):
+        metrics(path, id="x{run}")
+    with pytest.raises(ResultsError, match="gives one name to several runs"):
+        metrics(table(tmp_path, "run,loss\na-b,1\na-c,2\n"), id="{run}-*")
+
+
 def test_columns_that_sum_to_1_are_no_metrics(tmp_path):
     collected = metrics(table(tmp_path, WIDE))
     assert collected.metrics == ("arc_acc", "loss")
