@@ -90,7 +90,12 @@ def stem_of(name: str) -> str:
     if (found := name.find("tfevents")) >= 0:
         return name[: found + len("tfevents")]
     plain = re.sub(r"\.(?:gz|zst|jsonl?|ndjson|csv|tsv|parquet)\b", "", name)
-    return _STEP.sub("", _DATE.sub("", plain)).strip("-_. ") or plain
+    return bare(plain) or plain
+
+
+def bare(name: str) -> str:
+    """Return a name without a date and a training step; empty if it is nothing else."""
+    return _STEP.sub("", _DATE.sub("", name)).strip("-_. ")
 
 
 def is_step(name: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import quote
-from mixfast.readers._results_read import Results, is_step, same_value, stem_of
+from mixfast.readers._results_read import Results, bare, is_step, same_value, stem_of
 from mixfast.readers.results._contents import ResultsError
 
 Parts = tuple[str, ...]
@@ -88,8 +88,12 @@ def grouped(files: Sequence[Results], id: str | None, roots: int) -> Grouping:
     return out
 
 
-def disagreement(pieces: Sequence[Piece]) -> str:
-    """Return why pieces cannot be of one run; empty if they can."""
+def disagreement(pieces: Sequence[Piece], *, by_steps: bool = False) -> str:
+    """Return why pieces cannot be of one run; empty if they can.
+
+    With ``by_steps``, files that share no step, in folders with other names, are of several runs, too: training of each may have ended at
+    another step.
+    """
     if len(pieces) < 2:
         return ""
     values: dict[tuple[str, str, int | None], tuple[float, Piece]] = {}
@@ -104,12 +108,29 @@ def disagreement(pieces: Sequence[Piece]) -> str:
             before, other = values.setdefault((metric, apart, step), (value, piece))
             if other.place != piece.place and value == value and before == before and not same_value(value, before):
                 return f"{other.results.where} and {one.where} differ in {metric} ({before:.6g} and {value:.6g}), so they are of several runs"
+    if by_steps and (found := _of_other_steps(pieces)):
+        first, second, metric = found
+        return f"{first.results.where} and {second.results.where} have {metric} at different steps, so they may be of several runs"
     if len(models) > 1:
         (here, first), (there, second), *_ = models.items()
         return (
             f"{first.results.where} and {second.results.where} are of several models, {shown(here)} and {shown(there)}"
         )
     return ""
+
+
+def _of_other_steps(pieces: Sequence[Piece]) -> tuple[Piece, Piece, str] | None:
+    """Return two pieces whose folders differ by more than a step or a date, with a metric that they have at different steps only."""
+    first: dict[tuple[str, str], tuple[Parts, Piece, int]] = {}
+    for piece in pieces:
+        place = tuple(map(bare, piece.place))
+        for key, measure in piece.results.measures.items():
+            if measure.step is None or measure.left_out:
+                continue
+            there, other, step = first.setdefault(key, (place, piece, measure.step))
+            if there != place and step != measure.step and piece.results.early.keys().isdisjoint(other.results.early):
+                return other, piece, key[0]
+    return None
 
 
 def _advice(pieces: Sequence[Piece]) -> str:
@@ -137,7 +158,7 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
         for one in files:
             own = comps[one.where]
             groups.setdefault(own[: starts[one.where] + more], []).append(Piece(one, own))
-        wrong = {key: why for key, pieces in groups.items() if (why := disagreement(pieces))}
+        wrong = {key: why for key, pieces in groups.items() if (why := disagreement(pieces, by_steps=roots == 1))}
         if more == 0:
             first = wrong
         if 2 * len(wrong) < len(groups) or more == longest:
@@ -148,6 +169,12 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
             f"each folder with results is a run of its own, because {why}; if {'/'.join(key[-2:])} is one run: "
             + either("id='{run}/*' with its folder", f"--id {quote('/'.join((*key[-2:-1], '{run}', '*')))}")
         )
+    elif len(groups) == 1 and roots == 1 and len({one.found.parts[one.found.base] for one in files}) > 1:
+        if all(len(one.found.parts) > one.found.base + 1 and is_step(one.found.parts[one.found.base]) for one in files):
+            out.notes.append(
+                "all folders are named by steps, so they are taken as checkpoints of one run; if each is a run: "
+                + either("id='{run}/*'", "--id '{run}/*'")
+            )
     names = _own_names(groups, out) or names_of(list(groups))
     return [(names[key], piece) for key, pieces in groups.items() for piece in pieces]
 

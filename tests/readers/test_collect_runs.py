@@ -308,3 +308,22 @@ def test_a_folder_of_links_is_read(tmp_path):
         (tmp_path / "runs").mkdir(exist_ok=True)
         (tmp_path / "runs" / f"run_{run}").symlink_to(tmp_path / "far" / run)
     assert column(metrics(tmp_path / "runs"), "eval_loss") == {"run_a": 3.0, "run_b": 2.0}
+
+
+def test_folders_of_runs_that_ended_at_different_steps_are_not_checkpoints_of_one_run(tmp_path):
+    for at, place in enumerate(("a/r1", "a/r2", "b/r3"), start=1):
+        path = tmp_path / "sweep" / place / f"metrics_step{at}000.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"eval/downstream/arc (BPB v2)": 1.0 * at}))
+    collected = metrics(tmp_path)
+    assert column(collected, "eval/downstream/arc (BPB v2)") == {"a/r1": 1.0, "a/r2": 2.0, "b/r3": 3.0}
+    assert "at different steps, so they may be of several runs" in str(collected.report)
+
+
+def test_folders_that_are_named_by_steps_are_said_to_be_one_run(tmp_path):
+    for step in (100, 200):
+        lm_eval(tmp_path / "proxy" / f"step{step}" / "results.json", step / 1000)
+    collected = metrics(tmp_path / "proxy")
+    assert column(collected) == {"proxy": 0.2}
+    assert "taken as checkpoints of one run" in str(collected.report)
+    assert column(metrics(tmp_path / "proxy", id="{run}/*")) == {"step100": 0.1, "step200": 0.2}

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from mixfast.readers import metrics as collect_metrics
 from mixfast.readers.results._contents import ResultsError, Wanted
 from mixfast.readers.results._formats import FORMATS
 from mixfast.readers.results._source import Source
@@ -311,3 +312,8 @@ def test_samples_in_the_mapping_of_simple_evaluate_are_computed_if_asked_for():
     found = by_name(read(document, samples=True))["arc_easy/bits_per_byte,none"]
     assert found.value == pytest.approx(2.0 / 3 / math.log(2))
     assert found.told_apart == "arc_easy|0/bits_per_byte,none"
+
+
+def test_a_standard_error_without_its_metric_is_no_metric():
+    results = {"results": {"arc": {"acc,none": 0.5, "f1_stderr,none": 0.1}}, "versions": {"arc": 1}}
+    assert collect_metrics({"a": results}).metrics == ("arc/acc,none",)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from mixfast import readers
+from mixfast.readers import metrics
 from mixfast.readers.results._contents import Contents, ResultsError, Wanted
 from mixfast.readers.results._source import Source
 from mixfast.readers.results._tags import TRAINING
@@ -311,3 +312,20 @@ def test_a_history_of_several_runs_brings_their_names(tmp_path):
 def test_a_plain_table_is_no_export_of_wandb(tmp_path):
     for text in ("run,loss\na,1\n", "name,state,loss\na,NY,1\n", "index,arc - easy,loss\n1,2,3\n"):
         assert not WANDB.fits(Source(table(tmp_path / "plain.csv", text)))
+
+
+def test_what_was_logged_after_training_without_its_step_is_newer_than_the_last_step(tmp_path):
+    rows = [
+        {"_step": 0, "trainer/global_step": 100, "eval/loss": 3.0},
+        {"_step": 9, "trainer/global_step": 1000, "eval/loss": 2.0},
+        {"_step": 10, "eval/loss": 1.0},
+    ]
+    (tmp_path / "wandb-history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    collected = metrics(tmp_path)
+    assert (collected.value.tolist(), collected.step) == ([1.0], (1000,))
+
+
+def test_lines_of_a_chart_with_several_marks_between_run_and_metric_are_named(tmp_path):
+    path = tmp_path / "chart.csv"
+    path.write_text("Step,a - eval/loss,b - eval/x - y\n100,2.5,2\n")
+    assert "names hold ' - ' more than once" in str(metrics(path).report)

@@ -40,9 +40,14 @@ def without_media(row: Mapping[str, Any]) -> dict[str, Any]:
 def add_row(history: History, row: Mapping[str, Any], text: dict[str, None], step: int | None = None) -> None:
     """Add what was logged in one call; cells that are empty or null were not logged, and names of text are added to ``text``.
 
-    If ``step`` is None, the row tells it.
+    If ``step`` is None, the row tells it. A row without a training step, as what is logged after training, is of the last one before it: W&B's
+    own step counts something else.
     """
-    step = training_step(row) if step is None else step
+    if step is None:
+        step = training_step(row)
+        if step is not None and all(as_step(row.get(name)) is None for name in STEPS[:-1]):
+            before = next((history[name] for name in STEPS[:-1] if history.get(name)), None)
+            step = step if before is None else next(reversed(before))
     for tag, value in without_media(row).items():
         if value is None or value == "":
             continue

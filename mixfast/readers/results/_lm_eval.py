@@ -74,7 +74,7 @@ def _measures(
     is_group = task in (document.get("groups") or {}) or bool(_children(document, task))
     for key, cell in metrics.items():
         metric, comma, chosen = key.partition(",")
-        if key in _ABOUT or not key.strip() or _is_spread(metric, comma + chosen, metrics):
+        if key in _ABOUT or not key.strip() or metric.endswith("_stderr"):
             continue
         value = _number(cell)
         if value is None:
@@ -94,10 +94,6 @@ def _measures(
             told_apart="" if shots is None else f"{task}|{shots}/{key}",
             version="" if version is None else str(version),
         )
-
-
-def _is_spread(metric: str, filtered: str, metrics: Mapping[str, Any]) -> bool:
-    return metric.endswith("_stderr") and metric.removesuffix("_stderr") + filtered in metrics
 
 
 def _number(cell: object) -> float | None:

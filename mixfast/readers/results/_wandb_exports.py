@@ -112,6 +112,11 @@ def _chart(columns: Columns, wanted: Wanted) -> Contents:
         for step, cell in zip(steps, cells, strict=True):
             row = {metric: cell} if not isinstance(cell, float) or cell == cell else {}
             add_row(history, row, text, step)
+    lines = [name.rpartition(" - ") for name in columns if name != axis and not name.endswith(_SPREAD)]
+    if len({metric for _, _, metric in lines}) > 1 and any(" - " in run for run, _, _ in lines):
+        notes.append(
+            "names hold ' - ' more than once: what follows the last one is taken as the metric, and what precedes it as the run"
+        )
     if any(
         list(columns[name + low]) != list(columns[name + high])
         for name in columns
