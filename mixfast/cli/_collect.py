@@ -1,4 +1,4 @@
-"""The command collect: from the files of evaluations and trackers, one folder for each run, to the csv files of `fit`."""
+"""The command `collect`: make the csv files that `fit` takes from the files of evaluations and trackers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # Names shown in one line of the report; all with --verbose.
 _SHOWN = 3
-# Options of directions in the next command; more are better given by the long table.
-_MOST_OPTIONS = 6
 
 _EXAMPLES = """\
 examples:
@@ -46,7 +44,7 @@ def add(commands: shared.Commands) -> None:
         "runs",
         metavar="RUNS",
         nargs="+",
-        help="files, folders or patterns, each a run with all files below it; or one folder with a folder for each run; or one table of several runs",
+        help="folders, files or patterns, each one run with all files below it; or one folder that holds a folder for each run; or one table of several runs",
     )
     _add_outputs(collect)
     _add_runs(collect)
@@ -58,16 +56,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out",
         metavar="FILE",
-        help="csv file of metrics to write: a row for each run; default: only a report is printed",
+        help="csv file of metrics to write, with a row for each run; without any output file, only the report is printed",
     )
     group.add_argument(
         "--long",
         metavar="FILE",
-        help="csv file to write with a row for each value: run, metric, value, stderr, n, unit, direction, step, source, mark; "
+        help="csv file to write, with a row for each value: run, metric, value, stderr, n, unit, direction, step, source, mark; "
         "`mixfast fit` takes it in place of METRICS, with its directions and units",
     )
     group.add_argument(
-        "--ratios", metavar="FILE", help="csv file to write the mixtures of the runs to, if the sources hold them"
+        "--ratios", metavar="FILE", help="csv file of the mixtures of the runs to write, if the files hold them"
     )
     shared.add_force(group)
 
@@ -103,7 +101,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--check",
         metavar="RATIOS",
-        help="csv file of mixtures: name its runs without results, results without a mixture, and runs of one mixture",
+        help="csv file of mixtures to compare with: lists its runs without results, runs with results but no mixture, and runs that share a mixture",
     )
 
 
@@ -113,7 +111,7 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         "--metric",
         metavar="NAME",
         action="append",
-        help="metric to keep, all others are left out; an exact name also takes an aggregate (repeatable; * matches several)",
+        help="metric to keep; all others are left out. An exact name also keeps a metric that is left out by default, such as an aggregate (repeatable; * matches several)",
     )
     group.add_argument(
         "--ignore", metavar="NAME", action="append", help="metric to leave out (repeatable; * matches several)"
@@ -122,13 +120,13 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         "--more-is-better",
         metavar="METRIC",
         action="append",
-        help="metric for which higher is better, if neither its file nor its name says so (repeatable; * matches several)",
+        help="metric for which higher is better, whatever its file or its name says (repeatable; * matches several)",
     )
     group.add_argument(
         "--less-is-better",
         metavar="METRIC",
         action="append",
-        help="metric for which lower is better (repeatable; * matches several)",
+        help="metric for which lower is better, whatever its file or its name says (repeatable; * matches several)",
     )
     group.add_argument(
         "--samples",
@@ -165,8 +163,8 @@ def _collect(args: argparse.Namespace) -> int:
     checked = None if args.check is None else _compared(args, found)
     if args.ratios is not None and not found.mixtures:
         raise InputError(
-            "--ratios: no source holds the mixture of a run; --domains names the columns of shares in a table, and --mixture-file a file in the "
-            "folder of each run"
+            "--ratios needs the mixtures of the runs, and none of the files holds one: name the columns of shares in a table by --domains, or a mixture "
+            "file in the folder of each run by --mixture-file"
         )
     show(found.report.text(None if manner().verbose else _SHOWN))
     if checked is not None:
@@ -179,7 +177,7 @@ def _collect(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse, before the work, outputs that cannot be written, and options without effect."""
+    """Refuse outputs that cannot be written, and options without effect, before any file is read."""
     outputs.check(args, out=RUNS, long=RUNS, ratios=RUNS)
     given = {f"--{name}": path for name in ("out", "long", "ratios") if (path := getattr(args, name)) is not None}
     places: dict[str, str] = {}
@@ -228,7 +226,7 @@ def _sides(args: argparse.Namespace, checked: SwarmReport) -> list[str]:
     return lines
 
 
-# What the report says of runs that `Swarm` leaves out, and the reasons it gives.
+# Words of the report for runs that `Swarm` leaves out, with the reasons that `Swarm` gives.
 _SIDES = {
     "no results": ("no row of metrics", "no value of any metric"),
     "results without a mixture": ("no row of ratios",),
@@ -240,7 +238,7 @@ def _dropped(checked: SwarmReport, reasons: tuple[str, ...]) -> list[str]:
 
 
 def _write(args: argparse.Namespace, found: Collected) -> list[str]:
-    """Write the tables that were asked for, all or none; return their paths."""
+    """Write the tables that were asked for and return their paths; if one cannot be written, none is."""
     domains = {name for shares in found.mixtures.values() for name in shares}
     tables = (
         (args.out, found.to_csv, f"{counted(len(found.runs), 'run')}, {counted(len(found.metrics), 'metric')}"),
@@ -279,7 +277,7 @@ def _next(args: argparse.Namespace, found: Collected) -> str:
 
 
 def _directions(found: Collected) -> list[str]:
-    """Return the options that tell `mixfast fit` which way is better, for the metrics whose names do not."""
+    """Return the direction options of `mixfast fit` for the metrics whose names do not tell the direction."""
     from mixfast.readers import covering
     from mixfast.swarm import told_direction
 

@@ -27,7 +27,7 @@ class CollectReport:
     skipped : tuple of (str, str)
         Files, folders and runs that were left out, each with the reason.
     without_results : tuple of str
-        Folders that were given as runs, or that lie in the only given folder, and hold no files of results.
+        Folders without files of results, either given as runs or directly below the only given folder.
     without_metrics : tuple of str
         Runs whose files hold none of the metrics, which are left out.
     left_out : dict of str to tuple of str
@@ -39,17 +39,17 @@ class CollectReport:
     repeats : tuple of tuple of str
         Groups of runs with one mixture, if the files hold mixtures.
     diverged : dict of str to float
-        Runs far outside the others, each with the median over metrics of how many robust standard deviations it is worse.
+        Runs far from the others, each with the median, over its metrics, of the number of robust standard deviations by which it is worse.
     unknown : tuple of str
-        Metrics of which neither file nor name tells which way is better.
+        Metrics whose direction neither a file nor the name tells.
     directions : dict of str to str
-        "max" or "min" for the others: which way is better.
+        "max" (more is better) or "min" (less is better) for all other metrics.
     told_by : dict of str to str
-        Who tells each of these directions: "given", "file" or "name".
+        Where each of these directions comes from: "given" (by the caller), "file" or "name".
     doubted : dict of str to str
-        Metrics to minimise for which more may be better, and why.
+        Metrics for which the opposite direction may be right, and why.
     notes : tuple of str
-        What else must be known.
+        Other remarks.
     """
 
     runs: int
@@ -86,7 +86,7 @@ class CollectReport:
         return in_lines([head, *self._ways(limit), *self._left_out(limit), *self._doubts(limit), *self.notes])
 
     def _ways(self, limit: int | None) -> Iterator[str]:
-        """Yield a line for each way that is better and who says so."""
+        """Yield a line for each direction and each origin of directions."""
         groups: dict[tuple[str, str], list[str]] = {}
         for name, way in self.directions.items():
             groups.setdefault((way, self.told_by[name]), []).append(name)
@@ -123,16 +123,16 @@ class CollectReport:
             yield f"one mixture for several runs, {counted(len(groups), 'mixture')}: {_some(groups, limit, '; ')}"
         if self.diverged:
             far = [f"{run} ({score:.0f})" for run, score in self.diverged.items()]
-            yield f"far from the other runs in robust standard deviations, kept and marked, {counted(len(far), 'run')}: {_some(far, limit)}"
-        reasons: dict[str, list[str]] = {}
+            yield f"diverged, kept and marked, with the distance from the median in robust standard deviations, {counted(len(far), 'run')}: {_some(far, limit)}"
+        reasons: dict[tuple[str, str], list[str]] = {}
         for name, why in self.doubted.items():
-            reasons.setdefault(why, []).append(name)
-        for why, names in reasons.items():
-            yield f"less is taken as better, but each {why}, {counted(len(names), 'metric')}: {_some(names, limit)}"
+            reasons.setdefault((self.directions[name], why), []).append(name)
+        for (way, why), names in reasons.items():
+            yield f"{_WAYS[way]} is taken as better, but each {why}, {counted(len(names), 'metric')}: {_some(names, limit)}"
         if self.unknown:
             yield (
-                f"which way is better is not known, {counted(len(self.unknown), 'metric')}: {_some(self.unknown, limit)}; {self._how()} says it, "
-                "otherwise less is taken as better when laws are fitted"
+                f"which way is better is not known, {counted(len(self.unknown), 'metric')}: {_some(self.unknown, limit)}; add {self._how()}, "
+                "otherwise laws are fitted as if less were better"
             )
 
     def _skipped(self, limit: int | None) -> Iterator[str]:
@@ -180,18 +180,18 @@ class CollectReport:
 
 _AGGREGATE = "aggregate"
 _WAYS = {"max": "more", "min": "less"}
-# Who says which way is better, in words.
+# Words for the origin of a direction.
 _TOLD = {"file": "by the files", "name": "by the names", "given": "as given"}
-# Patterns shown of metrics whose direction is not known.
+# Largest number of patterns shown for metrics whose direction is not known.
 _MOST_PATTERNS = 3
 
 
-# Reasons for which files are not read, each in its own line.
+# Largest number of reasons for files that are not read; each has its own line.
 _MOST_REASONS = 4
 
 
 def _some(items: Sequence[str], limit: int | None, between: str = ", ") -> str:
-    """Return the first few items, which are not shortened: paths and advice must be readable to their end."""
+    """Return the first few items in full length, because paths and advice must be readable to their end."""
     if limit is None or len(items) <= limit:
         return between.join(items)
     return f"{between.join(items[:limit])} and {len(items) - limit} more" if limit else str(len(items))

@@ -1,4 +1,4 @@
-"""Collected: the metrics of runs, as they stand in the files of evaluations, with a report."""
+"""Collected: the metrics of runs from the files of evaluations, with a report."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class Collected(Frozen):
     run, metric : tuple of str
         One entry for each measure.
     value : ndarray of float64
-        NaN if the file has the metric without a value, or with an infinite one.
+        NaN if the file gives no value or an infinite one.
     stderr : ndarray of float64
         Standard errors, NaN if the file has none.
     n, step : tuple of int or None
         Number of examples, and training step.
     unit, direction : tuple of str
-        Empty if unknown; directions are "min" and "max".
+        Empty if unknown. A direction is "min" or "max".
     source : tuple of str
-        The file that each value is from.
+        The file that holds each value.
     mark : tuple of str
-        "diverged" for the runs far outside the others, otherwise empty.
+        "diverged" for runs far from the others, otherwise empty.
     runs, metrics : tuple of str
-        All of them, in the order in which they were found.
+        Names of all runs and metrics, in the order in which they were found.
     directions, units : dict of str to str
-        Of the metrics for which they are known.
+        By metric, where they are known.
     mixtures : dict of str to dict of str to float
-        Shares of the runs whose files hold them.
+        Shares by run and domain, for the runs whose files hold them.
     folders : dict of str to str
-        The folder that the files of each run share.
+        The innermost folder that holds all files of each run.
     report : CollectReport
-        What was kept, what was left out and why; print it.
+        What was kept, what was left out and why. Print it to read it.
     """
 
     run: tuple[str, ...]
@@ -83,7 +83,7 @@ class Collected(Frozen):
         )
 
     def wide(self) -> dict[str, list[Any]]:
-        """Return a column "run" and a column for each metric, NaN for missing values, as `Swarm.from_frames` takes them."""
+        """Return a column "run" and a column for each metric, as `Swarm.from_frames` takes them; missing values are NaN."""
         return {
             "run": list(self.runs),
             **{name: column.tolist() for name, column in zip(self.metrics, self._values.T, strict=True)},
@@ -97,7 +97,7 @@ class Collected(Frozen):
         ratios : path or data frame, optional
             Mixtures of the runs, as for `Swarm.from_csv` or `Swarm.from_frames`. Default: the mixtures that the files hold.
         **options
-            Passed to `Swarm.from_frames`, such as ``id``, ``domains``, ``direction``; directions and units that are known are passed too.
+            Passed to `Swarm.from_frames`, such as ``id``, ``domains``, ``direction``. Known directions and units are passed by default.
 
         Raises
         ------
@@ -120,13 +120,13 @@ class Collected(Frozen):
         return Swarm.from_frames(ratios, self.wide(), **options)
 
     def with_mixtures(self, name: str, *, paths: str | Mapping[str, str] | None = None) -> Collected:
-        """Return the same with the mixtures of the runs that have a mixture file of this name.
+        """Return a copy with the mixtures from the mixture files of the runs, which all have this name.
 
         Parameters
         ----------
         name : str
-            Name of the file in the folder of each run: in that of its results, or in one above it that holds no other run. It may be of any
-            format that `read` knows.
+            Name of the file. It is looked for in the folder of the results of each run, and in the folders above it that hold no other run. It
+            may be in any format that `read` knows.
         paths : str or mapping of str to str, optional
             Names of the domains in files that have paths, as for `read`.
 

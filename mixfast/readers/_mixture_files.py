@@ -35,7 +35,7 @@ class MixtureFiles:
 
 
 def mixture_files(folders: Mapping[str, str], name: str, paths: str | Mapping[str, str] | None = None) -> MixtureFiles:
-    """Read the file ``name`` of each run: in the folder of its results, or in one above it that holds no other run.
+    """Read the file ``name`` of each run from the folder of its results, or from one above it that holds no other run.
 
     Parameters
     ----------

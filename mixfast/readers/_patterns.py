@@ -1,4 +1,4 @@
-"""Few patterns in place of many names, for commands that a message shows."""
+"""Replace many names by few patterns, to shorten the commands that messages show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOOKED_AT = 50
 
 
 def covering(names: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Return few patterns that match all names and none of the others; names that share no pattern stand for themselves.
+    """Return few patterns that match all names and none of the others; a name that no pattern covers is returned itself.
 
     >>> covering(["arc/acc", "piqa/acc", "mmlu"], ["arc/loss"])
     ['*/acc', 'mmlu']
@@ -58,7 +58,7 @@ def naming(names: Sequence[str], wanted: Iterable[str]) -> str:
 
 
 def _candidates(name: str) -> list[str]:
-    """Return the patterns that may stand for a name: all names, and those with the same beginning or end up to a mark."""
+    """Return the patterns that may cover a name: everything, and its beginning or its end up to a separator."""
     found = ["*"]
     for mark in "/_ ":
         if mark in name:

@@ -1,4 +1,4 @@
-"""Checks of collected values that look right and may not be comparable: steps, numbers of examples, versions, copies of a run."""
+"""Find collected values that may not be comparable: different steps, numbers of examples or versions, and copies of a run."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from mixfast.swarm import is_bookkeeping, is_by_product
 
 Table = Mapping[str, Mapping[str, Value]]
 
-# Runs with fewer equal metrics may be equal by chance: accuracies have few values.
+# Fewer equal metrics may be a coincidence: accuracies take few values.
 _COPIED = 3
 
 
 def unread(names: Sequence[str]) -> list[str]:
-    """Return a line on metrics that are left out again when their csv file is read, because of their names."""
+    """Return a line on metrics that `fit` will leave out when it reads the csv file, because of their names."""
     lost = [name for name in names if is_bookkeeping(name) or is_by_product(name, names)]
     if not lost:
         return []
     how = either("metric_names=[NAME]", "--metric NAME")
     return [
-        f"by their names these look like columns of a tracker, and are read from the csv file only if asked for ({how}): {listing(lost)}"
+        f"metrics named like columns of a tracker, which are read from a csv file only if asked for ({how}): {listing(lost)}"
     ]
 
 
 def steps(table: Table, names: Sequence[str]) -> list[str]:
-    """Return a line on runs that end at another step than most, and one on metrics that lag behind the others in a run."""
+    """Return a line on runs that end at another step than most, and one on metrics that end before the last step of a run."""
     last: dict[str, int] = {}
     behind: dict[str, set[str]] = {}
     for run, row in table.items():
@@ -55,12 +55,14 @@ def steps(table: Table, names: Sequence[str]) -> list[str]:
         )
     if behind:
         shown_names = (f"{name} ({counted(len(runs), 'run')})" for name, runs in behind.items())
-        lines.append(f"measured last before the last step of the run: {listing(shown_names)}")
+        lines.append(
+            f"metrics without a value at the last step of the run, whose last value is used: {listing(shown_names)}"
+        )
     return lines
 
 
 def sizes(table: Table, names: Sequence[str]) -> list[str]:
-    """Return lines on metrics that were measured on other numbers of examples, or with another version of a task, in some runs."""
+    """Return lines on metrics whose number of examples or task version differs between runs."""
     lines = []
     for what, field in (("numbers of examples", "n"), ("versions of the task", "version")):
         odd: dict[str, dict[str, object]] = {}
@@ -90,7 +92,7 @@ def copies(values: NDArray[np.float64], runs: Sequence[str]) -> list[str]:
             groups.setdefault(row.tobytes(), []).append(run)
     several = [group for group in groups.values() if len(group) > 1]
     return [
-        f"the same values of all metrics, as if one were a copy of the other: runs {listing(group)}"
+        f"all metrics have the same values, so one run may be a copy of another: runs {listing(group)}"
         for group in several[:3]
     ] + ([f"and {len(several) - 3} more such groups"] if len(several) > 3 else [])
 

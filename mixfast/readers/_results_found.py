@@ -1,4 +1,4 @@
-"""Find the files of results below the paths of a caller, without following a link twice."""
+"""Find the files of results below the given paths; a file that links reach twice is found once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Found:
     path : Path
         As it was given, or below a given folder.
     root : int
-        Which of the given paths it belongs to.
+        Index of the given path that it belongs to.
     parts : tuple of str
         Components of its absolute path.
     base : int
-        How many of them belong to the given folder; all but the last for a given file.
+        Number of components of the given folder, or of the folder of a given file.
     run : str or None
         The run, if the caller named it.
     document : object
@@ -41,7 +41,7 @@ class Found:
     changed : float
         Time of its last change, in seconds.
     is_given : bool
-        Whether it was given itself, not its folder.
+        Whether the caller gave the file itself, not its folder.
     """
 
     path: Path
@@ -100,7 +100,7 @@ def _of_run(run: str, given: object) -> list[Root]:
 
 def _matched(given: object) -> list[Path]:
     if not isinstance(given, (str, os.PathLike)):
-        raise ResultsError(f"a path must be text or a path, got {shown(given)}")
+        raise ResultsError(f"a path must be a str or os.PathLike, got {shown(given)}")
     text = os.fspath(given)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
@@ -119,7 +119,7 @@ class Search:
     skipped : list of (str, str)
         Folders and links that were not read, each with the reason.
     seen : int
-        Files that were looked at.
+        Number of files and folders that were seen.
     """
 
     def __init__(self, formats: Sequence[Format]) -> None:
@@ -143,7 +143,7 @@ class Search:
                 except OSError as problem:
                     self._skip(root.path, _reason(problem))
                     continue
-                # Noted before any folder is read: folders that are given themselves are no part of another.
+                # Before any folder is read, so that a given folder is not also read as a part of another.
                 if not self._is_new(told, root.path):
                     continue
             given.append((at, root, told))
@@ -199,7 +199,7 @@ class Search:
                 self.seen += 1
                 is_known = self._is_known(entry.name, tail)
                 try:
-                    # As usual, names with a leading dot are not looked at.
+                    # Names with a leading dot are hidden, by convention.
                     if is_folder := entry.is_dir():
                         if entry.name.startswith(".") or _is_other_name(entry):
                             continue
@@ -248,12 +248,12 @@ class Search:
         return any(fnmatchcase("/".join((*tail, plain)[-pattern.count("/") - 1 :]), pattern) for pattern in self._tails)
 
     def _is_new(self, told: os.stat_result, path: Path) -> bool:
-        """Whether a file or folder was not seen before; if it was seen by another name, the second name is skipped and reported."""
+        """Return whether a file or folder was not seen before; report one that was seen under another path."""
         first = self._visited.setdefault((told.st_dev, told.st_ino), path)
         if first is path:
             return True
         if os.path.abspath(first) != os.path.abspath(path):
-            self._skip(path, f"the same as {first}, which is read once")
+            self._skip(path, f"the same as {first}, which is read already")
         return False
 
     def _skip(self, path: Path, reason: str) -> None:

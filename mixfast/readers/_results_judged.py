@@ -12,11 +12,11 @@ from mixfast._text.names import listing, matching, misspelt
 from mixfast.readers.results._contents import ResultsError
 from mixfast.swarm import in_doubt, told_direction, told_unit
 
-# A run is far outside the others if at least half of its metrics are worse than the median by so many robust standard deviations.
+# A run has diverged if at least half of its metrics are worse than the median by more robust standard deviations than this.
 _FAR = 8.0
-# Runs from which a median and a deviation of the others can be told.
+# Smallest number of runs that give a meaningful median and deviation.
 _FEWEST = 5
-# The median absolute deviation of a normal distribution times this is its standard deviation.
+# Standard deviation of a normal distribution, in units of its median absolute deviation.
 _TO_DEVIATION = 1.4826
 
 
@@ -27,13 +27,13 @@ class Directions:
     Attributes
     ----------
     ways, units : dict of str to str
-        Without those that neither a file nor a name tells.
+        By metric, where the caller, a file or the name tells them.
     by : dict of str to str
-        Who says which way is better: "given", "file", or "name".
+        Where the direction comes from: "given" (by the caller), "file" or "name".
     unknown : list of str
-        Metrics of which nothing tells which way is better.
+        Metrics without a known direction.
     doubted : dict of str to str
-        Metrics to minimise for which more may be better, and why.
+        Metrics for which the opposite direction may be right, and why.
     notes : list of str
         Contradictions between files and names.
     """
@@ -47,7 +47,7 @@ class Directions:
 
 
 def pick(names: Sequence[str], wanted: str, known: Sequence[str], what: str) -> list[str]:
-    """Return the names that a name or a pattern matches, or those of ``known`` if there are none; raise if there are none either."""
+    """Return the names that a name or a pattern matches; if none does, those of ``known``; if none does either, raise."""
     found = matching(names, wanted) or matching(known, wanted)
     if not found:
         raise ResultsError(
@@ -64,7 +64,7 @@ def directions(
     more: Iterable[str],
     less: Iterable[str],
 ) -> Directions:
-    """Return the direction and unit of each metric: the caller's, else what the files say, else what its name tells.
+    """Return the direction and unit of each metric, as the caller gives them, else as the files say, else as its name tells.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def directions(
     ]
     if against:
         out.notes.append(
-            f"the files and the names of metrics disagree on which way is better, and the files are believed: {listing(against)}"
+            f"files and names of metrics disagree on which way is better, and the direction of the files is used: {listing(against)}"
         )
     if disagree:
         out.notes.append(f"the files disagree on which way is better: {listing(disagree)}")
@@ -111,14 +111,14 @@ def directions(
 
 
 def diverged(values: NDArray[np.float64], ways: Sequence[str | None]) -> list[tuple[int, float]]:
-    """Return the rows of runs far outside the others, each with its median robust z.
+    """Return the rows of runs that diverged, each with the median of its robust z-scores.
 
     Parameters
     ----------
     values : (R, J) float64
         NaN for missing values.
     ways : sequence of "min", "max" or None, length J
-        For None, both sides count.
+        For None, deviations in both directions count.
     """
     if len(values) < _FEWEST or not values.shape[1]:
         return []

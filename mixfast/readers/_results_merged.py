@@ -1,4 +1,4 @@
-"""Merge the measures of the files of one run: the last step, then the newest file; differing values are conflicts."""
+"""Merge the measures of the files of one run: the last step is used, then the newest file; different values are conflicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast.readers.results._contents import Measure
 
 
 class Value(NamedTuple):
-    """A measure of a run, and the file that it is from."""
+    """A measure of a run, and the file that holds it."""
 
     measure: Measure
     source: Results
@@ -20,7 +20,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two files with other values of one metric of a run.
+    """Two files with different values of one metric of a run.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Conflict:
 
 
 def merged(run: str, pieces: Sequence[Piece], *, at_step: bool = False) -> tuple[dict[Key, Value], list[Conflict]]:
-    """Return the values of a run, and the conflicts; with ``at_step``, values with a step are those of the step that was asked for."""
+    """Return the values of a run, and the conflicts; ``at_step`` says that the caller asked for one step, so values with a step are preferred."""
     if len(pieces) == 1:
         results = pieces[0].results
         return {key: Value(measure, results) for key, measure in results.measures.items()}, []
@@ -68,7 +68,7 @@ def _conflict(one: Measure, other: Measure) -> bool:
 
 
 def _is_final(one: Value, other: Value) -> bool:
-    """Whether a value is that at the end of training: its file has no step, and another of its format in the same folder has one."""
+    """Return whether a value is from the end of training: its file has no step, and another of its format in the same folder has one."""
     return (
         one.measure.step is None
         and other.measure.step is not None
@@ -78,7 +78,7 @@ def _is_final(one: Value, other: Value) -> bool:
 
 
 def _is_better(new: Value, old: Value, at_step: bool) -> bool:
-    """Whether a value replaces another one of the same run and metric."""
+    """Return whether a value replaces another one of the same run and metric."""
     one, other = new.measure, old.measure
     if one.step is not None and other.step is not None and one.step != other.step:
         return one.step > other.step
@@ -86,7 +86,7 @@ def _is_better(new: Value, old: Value, at_step: bool) -> bool:
         return one.value == one.value
     if _is_final(new, old) or _is_final(old, new):
         return _is_final(new, old) is not at_step
-    # Of equal values, the one that tells more.
+    # Of equal values, the one with more details.
     if same_value(one.value, other.value):
         return (one.step is not None, one.stderr is not None, one.n is not None) > (
             other.step is not None,
@@ -97,7 +97,7 @@ def _is_better(new: Value, old: Value, at_step: bool) -> bool:
 
 
 def is_newer(one: Results, other: Results) -> bool:
-    """Whether a file is newer: by the date in it, else by that in its name, else by its last change."""
+    """Return whether a file is newer: by the date in it, else by the date in its name, else by its last change."""
     if one.written and other.written and one.form == other.form:
         if one.written != other.written:
             return one.written > other.written

@@ -15,23 +15,23 @@ from mixfast.readers.results._contents import Contents, Format, Measure, Results
 from mixfast.readers.results._formats import FORMATS
 from mixfast.readers.results._source import Source
 
-# Histories of so many metrics are kept, to see whether two files are of one run.
+# Numbers of metrics and steps whose histories are kept, to find out whether two files are from one run.
 _COMPARED, _STEPS_COMPARED = 4, 64
 _STEP = re.compile(
     r"(?:^|[^a-z])(?:global_?)?(?:step|checkpoint|ckpt|iteration|iter(?=_\d{7}))s?[-_=]?(\d+)(?![\d.]*[a-z])",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?:19|20)\d\d-?[01]\d-?[0-3]\d(?:[T_-]?[0-2]\d[-:]?[0-5]\d(?:[-:]?[0-5]\d(?:\.\d+)?)?)?")
-# Fields that name the model which was evaluated.
+# Fields that name the evaluated model.
 _MODEL = ("model_name", "model", "run_name", "run_id")
 
-# A metric, and its name if files measured it with other settings.
+# A metric, and the name to use if files measured it with different settings.
 Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What one file says about one run.
+    """The content of one file about one run.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Results:
     run : str
         The run, if the file names it; empty otherwise.
     measures : dict of (str, str) to Measure
-        The last value of each metric, or that of the wanted step.
+        The value of each metric at the last step, or at the step that was asked for.
     early : dict of (str, int) to float
-        Values of a few metrics at every step, to compare files.
+        Values of a few metrics by step, to compare files.
     mixture : mapping of str to float
         Empty if the file has none.
     fields : mapping of str to str
@@ -99,7 +99,7 @@ def bare(name: str) -> str:
 
 
 def is_step(name: str) -> bool:
-    """Return whether a folder is named by nothing but a training step, as checkpoint-100 and step500 are."""
+    """Return whether the name of a folder is only a training step, such as checkpoint-100 or step500."""
     return not _STEP.sub("", name).strip("-_. ")
 
 
@@ -109,7 +109,7 @@ class Reader:
     Attributes
     ----------
     notes : dict of str to list of str
-        What must be known about files, each with their paths.
+        Remarks, each with the paths of the files that it concerns.
     text, bookkeeping : dict of str to None
         Columns and keys that are no metrics.
     """
@@ -119,7 +119,7 @@ class Reader:
             raise ResultsError(f"format {one_of(form, FORMATS)}")
         self.formats = [FORMATS[form]] if form is not None else list(FORMATS.values())
         self._forced = form is not None
-        # Who asks for a format of samples wants them.
+        # A caller who asks for a format of samples wants samples.
         self._wanted = replace(wanted, samples=wanted.samples or (self._forced and self.formats[0].samples))
         self.step, self._left_out = step, left_out
         self.notes: dict[str, list[str]] = {}
@@ -151,9 +151,9 @@ class Reader:
         except (OSError, EOFError, ValueError) as problem:
             raise ResultsError(_said(problem)) from problem
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as problem:
-            # Files with unexpected content: one of them must not end the collection.
+            # One file with unexpected content must not end the collection.
             raise ResultsError(
-                f"not as files of {form.name} are written: {type(problem).__name__}: {_said(problem)}"
+                f"unexpected content for the format {form.name}: {type(problem).__name__}: {_said(problem)}"
             ) from problem
 
     def _format_of(self, source: Source) -> Format:
@@ -206,7 +206,7 @@ class Reader:
             if before is None or before.step is None or (one.step is not None and one.step >= before.step):
                 kept[key] = one
         if stepless:
-            note = f"no training step is told, so the values are kept although those of step {self.step} were asked for"
+            note = f"the training step is not known, so the values are kept although step {self.step} was asked for"
             self.notes.setdefault(note, []).append(str(found.path))
         return [
             Results(
@@ -224,7 +224,7 @@ class Reader:
 
 
 def same_value(one: float, other: float) -> bool:
-    """Return whether two numbers are equal, as far as float32 shows, or both are missing."""
+    """Return whether two numbers are equal to a relative 1e-6, about the precision of float32, or both are missing."""
     return one == other or (one != one and other != other) or math.isclose(one, other, rel_tol=1e-6)
 
 
@@ -233,7 +233,7 @@ def _names(form: Format, source: Source) -> bool:
 
 
 def _step_of(found: Found, fields: Mapping[str, str]) -> int | None:
-    """Return the training step that a folder, the name of the file or that of the model tells; None if none does."""
+    """Return the training step in the path of the file or in the name of the model; None if there is none."""
     named = next((fields[name] for name in _MODEL if fields.get(name)), "")
     for text in (*reversed(found.parts[found.base :]), *reversed(named.split("/"))):
         if told := _STEP.findall(text):

@@ -1,8 +1,8 @@
-"""Decide which files belong to one run, and name the runs; files that disagree are never merged unless the caller says so.
+"""Decide which files belong to one run, and name the runs; contradicting files are merged only if the caller's pattern says so.
 
-By default a run is a given path, or a sub-folder of the only given folder. If files in different folders of such a run give different values of
-one metric at one step, or name different models, they are files of several runs: the folders one level below are the runs then, or,
-if this concerns only a few of the runs, those few are left out and named.
+By default a run is a given path, or a sub-folder of the only given folder. If the files of such a run name different models, or files of different
+places give different values of one metric at one step, they belong to several runs. Then the folders one level below are the runs. If this
+concerns fewer than half of the runs, those runs are left out instead, with a reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Piece:
     ----------
     results : Results
     place : tuple of str
-        Pieces of one place may repeat an evaluation, so the newest counts. Pieces of different places must agree.
+        By default, the path without date and step. Pieces of one place may be repeats of one evaluation, so the newest counts. Pieces of
+        different places must agree.
     """
 
     results: Results
@@ -48,7 +49,7 @@ class Grouping:
     refused : list of (str, str)
         Runs and files that are left out, each with the reason.
     notes : list of str
-        How runs were told apart, if it was not as asked.
+        How runs were separated, if not as asked.
     """
 
     runs: dict[str, list[Piece]] = field(default_factory=dict)
@@ -89,10 +90,10 @@ def grouped(files: Sequence[Results], id: str | None, roots: int) -> Grouping:
 
 
 def disagreement(pieces: Sequence[Piece], *, by_steps: bool = False) -> str:
-    """Return why pieces cannot be of one run; empty if they can.
+    """Return why pieces cannot belong to one run; empty if they can.
 
-    With ``by_steps``, files that share no step, in folders with other names, are of several runs, too: training of each may have ended at
-    another step.
+    With ``by_steps``, files in folders with different names that share no step also belong to several runs, because the training of each may have
+    ended at another step.
     """
     if len(pieces) < 2:
         return ""
@@ -107,14 +108,14 @@ def disagreement(pieces: Sequence[Piece], *, by_steps: bool = False) -> str:
         for metric, apart, step, value in points:
             before, other = values.setdefault((metric, apart, step), (value, piece))
             if other.place != piece.place and value == value and before == before and not same_value(value, before):
-                return f"{other.results.where} and {one.where} differ in {metric} ({before:.6g} and {value:.6g}), so they are of several runs"
+                return f"{other.results.where} and {one.where} differ in {metric} ({before:.6g} and {value:.6g}), so they belong to different runs"
     if by_steps and (found := _of_other_steps(pieces)):
         first, second, metric = found
-        return f"{first.results.where} and {second.results.where} have {metric} at different steps, so they may be of several runs"
+        return f"{first.results.where} and {second.results.where} have {metric} at different steps, so they may belong to different runs"
     if len(models) > 1:
         (here, first), (there, second), *_ = models.items()
         return (
-            f"{first.results.where} and {second.results.where} are of several models, {shown(here)} and {shown(there)}"
+            f"{first.results.where} and {second.results.where} name different models, {shown(here)} and {shown(there)}"
         )
     return ""
 
@@ -147,7 +148,7 @@ def _advice(pieces: Sequence[Piece]) -> str:
 
 
 def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tuple[str, Piece]]:
-    """Group files by folders: each given path a run, or each sub-folder of the only given folder."""
+    """Group files by folders: each given path is a run, or each sub-folder of the only given folder."""
     if not files:
         return []
     comps = {one.where: (*one.found.parts[:-1], stem_of(one.found.parts[-1])) for one in files}
@@ -180,7 +181,7 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
 
 
 def _own_names(groups: Mapping[Parts, Sequence[Piece]], out: Grouping) -> dict[Parts, str]:
-    """Return the names that runs have in W&B, if it named all folders; empty otherwise, and if two runs have one name."""
+    """Return the names that runs have in W&B; empty unless W&B named all folders and all names differ."""
     names = {}
     for key, pieces in groups.items():
         own = {piece.results.fields.get("name", "") for piece in pieces} - {""}
@@ -189,12 +190,12 @@ def _own_names(groups: Mapping[Parts, Sequence[Piece]], out: Grouping) -> dict[P
         (names[key],) = own
     if len(set(names.values())) < len(groups):
         return {}
-    out.notes.append("the folders are named by W&B, so runs have the names that they have there")
+    out.notes.append("the folders have names that W&B made, so the names of the runs in W&B are used")
     return names
 
 
 def _starts(files: Sequence[Results], roots: int) -> dict[str, int]:
-    """Return for each file how many components of its path name its run at first."""
+    """Return for each file how many leading components of its path form the first guess of its run."""
     is_file = {one.found.root: one.found.is_given for one in files}
     singles = {one.found.parts[:-1] for one in files if is_file[one.found.root]}
     in_root = any(not is_file[one.found.root] and len(one.found.parts) == one.found.base + 1 for one in files)
@@ -242,7 +243,7 @@ def names_of(keys: Sequence[Parts]) -> dict[Parts, str]:
 
 
 def _by_pattern(files: Sequence[Results], pattern: str, out: Grouping) -> list[tuple[str, Piece]]:
-    """Group files by a pattern of paths: from the given folder on, from the root on, or anywhere in the path."""
+    """Group files by a pattern of paths, which may start below the given folder, above it, or anywhere in the path."""
     wanted = [part for part in pattern.strip("/").split("/") if part != "."]
     forms = [_form(part) for part in wanted]
     ways = []

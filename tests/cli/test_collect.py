@@ -217,7 +217,9 @@ def test_outputs_are_checked_before_the_work(refused, good):
     assert "--mixture-paths has no effect without --mixture-file" in refused(
         "collect", "runs", "--mixture-paths", "/d/{domain}"
     )
-    assert "no source holds the mixture of a run" in refused("collect", "runs", "--ratios", "r.csv", "--out", "m.csv")
+    assert "--ratios needs the mixtures of the runs, and none of the files holds one" in refused(
+        "collect", "runs", "--ratios", "r.csv", "--out", "m.csv"
+    )
     assert not Path("m.csv").exists()
     Path("m.csv").write_text("run,x\n")
     good("collect", "runs", "--out", "m.csv")

@@ -185,7 +185,7 @@ def test_two_models_in_one_folder_are_not_merged(tmp_path):
     """Their tasks differ, so no value contradicts another."""
     lm_eval(tmp_path / "out" / "results_2026-11-01T10-11-12.1.json", 0.1, "arc", model="org/one")
     lm_eval(tmp_path / "out" / "results_2026-11-02T10-11-12.1.json", 0.2, "boolq", model="org/two")
-    with pytest.raises(ResultsError, match=r"of several models, 'org/one' and 'org/two'.*model_name"):
+    with pytest.raises(ResultsError, match=r"name different models, 'org/one' and 'org/two'.*model_name"):
         metrics(tmp_path / "out")
     collected = metrics(tmp_path / "out", id="model_name")
     assert collected.runs == ("one", "two")
@@ -194,7 +194,7 @@ def test_two_models_in_one_folder_are_not_merged(tmp_path):
 def test_a_field_that_all_runs_share_does_not_merge_them(tmp_path):
     for run, value in (("a", 0.1), ("b", 0.2)):
         lm_eval(tmp_path / run / "results.json", value, model="hf")
-    with pytest.raises(ResultsError, match="so they are of several runs"):
+    with pytest.raises(ResultsError, match="so they belong to different runs"):
         metrics(tmp_path, id="model_name")
     with pytest.raises(ResultsError, match=r"no file has the field 'model'; the fields are"):
         metrics(tmp_path, id="model")

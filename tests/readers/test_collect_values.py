@@ -129,7 +129,7 @@ def test_other_numbers_of_examples_and_versions_are_named(tmp_path):
 def test_a_copy_of_a_run_is_named(tmp_path):
     row = {"arc/acc": 0.1, "piqa/acc": 0.2, "boolq/acc": 0.3}
     collected = swarm(tmp_path, {"a": row, "b": row, "c": {**row, "arc/acc": 0.4}})
-    assert any("copy of the other: runs a, b" in note for note in collected.report.notes)
+    assert any("copy of another: runs a, b" in note for note in collected.report.notes)
 
 
 def test_diverged_runs_are_kept_named_and_marked(tmp_path):
@@ -175,6 +175,11 @@ def test_unknown_directions_are_listed_and_never_guessed(tmp_path):
 def test_negative_losses_are_doubted(tmp_path):
     write(tmp_path / "a" / "trainer_state.json", history(-2.0))
     assert "negative values" in metrics(tmp_path / "a").report.doubted["eval_loss"]
+
+
+def test_positive_log_probabilities_are_doubted_as_metrics_to_maximise(tmp_path):
+    report = swarm(tmp_path, {f"r{at}": {"arc/logprob": 1.0 + at / 10} for at in range(4)}).report
+    assert "more is taken as better, but each has positive values only" in str(report)
 
 
 def test_patterns_choose_metrics(tmp_path):
@@ -258,7 +263,7 @@ def test_long_and_wide_tables_are_equal(tmp_path):
 
 def test_values_without_a_step_are_named_if_a_step_was_asked_for(tmp_path):
     collected = swarm(tmp_path, {"a": {"arc/acc": 0.1}, "b": {"arc/acc": 0.2}}, step=10)
-    assert any("those of step 10 were asked for" in note for note in collected.report.notes)
+    assert any("although step 10 was asked for" in note for note in collected.report.notes)
 
 
 def test_metrics_whose_columns_are_left_out_again_are_named(tmp_path):
