@@ -317,7 +317,7 @@ def test_folders_of_runs_that_ended_at_different_steps_are_not_checkpoints_of_on
         path.write_text(json.dumps({"eval/downstream/arc (BPB v2)": 1.0 * at}))
     collected = metrics(tmp_path)
     assert column(collected, "eval/downstream/arc (BPB v2)") == {"a/r1": 1.0, "a/r2": 2.0, "b/r3": 3.0}
-    assert "at different steps, so they may be of several runs" in str(collected.report)
+    assert "at different steps, so they may belong to different runs" in str(collected.report)
 
 
 def test_folders_that_are_named_by_steps_are_said_to_be_one_run(tmp_path):
