@@ -180,6 +180,7 @@ class Reader:
         runs: dict[str, dict[Key, Measure]] = {run: {} for run in contents.mixtures}
         early: dict[str, dict[tuple[str, int], float]] = {}
         followed: dict[str, set[str]] = {}
+        twice: dict[str, None] = {}
         told = None if contents.mixtures else _step_of(found, contents.fields)
         stepless = False
         for one in contents.measures:
@@ -203,8 +204,13 @@ class Reader:
                 stepless = True
             key = (one.metric, one.told_apart)
             before = kept.get(key)
+            if before is not None and before.step == one.step and not same_value(before.value, one.value):
+                twice.setdefault(one.metric)
             if before is None or before.step is None or (one.step is not None and one.step >= before.step):
                 kept[key] = one
+        if twice:
+            note = f"several values in one file, the last is used: {listing(twice, limit=3)}"
+            self.notes.setdefault(note, []).append(str(found.path))
         if stepless:
             note = f"the training step is not known, so the values are kept although step {self.step} was asked for"
             self.notes.setdefault(note, []).append(str(found.path))

@@ -170,14 +170,19 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
             f"each folder with results is a run of its own, because {why}; if {'/'.join(key[-2:])} is one run: "
             + either("id='{run}/*' with its folder", f"--id {quote('/'.join((*key[-2:-1], '{run}', '*')))}")
         )
-    elif len(groups) == 1 and roots == 1 and len({one.found.parts[one.found.base] for one in files}) > 1:
-        if all(len(one.found.parts) > one.found.base + 1 and is_step(one.found.parts[one.found.base]) for one in files):
-            out.notes.append(
-                "all folders are named by steps, so they are taken as checkpoints of one run; if each is a run: "
-                + either("id='{run}/*'", "--id '{run}/*'")
-            )
+    elif len(groups) == 1 and roots == 1 and _are_steps(files):
+        out.notes.append(
+            "all folders are named by steps, so they are taken as checkpoints of one run; if each is a run: "
+            + either("id='{run}/*'", "--id '{run}/*'")
+        )
     names = _own_names(groups, out) or names_of(list(groups))
     return [(names[key], piece) for key, pieces in groups.items() for piece in pieces]
+
+
+def _are_steps(files: Sequence[Results]) -> bool:
+    """Whether the files lie in several folders of the given one, which are named by nothing but steps."""
+    folders = {one.found.parts[one.found.base] for one in files if len(one.found.parts) > one.found.base + 1}
+    return len(folders) > 1 and all(map(is_step, folders))
 
 
 def _own_names(groups: Mapping[Parts, Sequence[Piece]], out: Grouping) -> dict[Parts, str]:

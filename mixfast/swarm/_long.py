@@ -60,7 +60,10 @@ def widened(raw: Raw, id: str | None) -> Widened:
     columns = {name: column for name in ("metric", "value") if (column := spelled_column(raw, name)) is not None}
     metrics = [str(cell).strip() for cell in raw.cells(raw.places[columns["metric"]])]
     key = _key(raw, id, metrics)
-    runs = ["" if is_missing(cell) else run_id(cell) for cell in raw.cells(raw.places[key])]
+    # Text is a name, also "nan" and "none", as in wide tables.
+    runs = [
+        "" if is_missing(cell) and not isinstance(cell, str) else run_id(cell) for cell in raw.cells(raw.places[key])
+    ]
     for what, names in (("run", runs), ("metric", metrics)):
         if "" in names:
             raise SwarmError(f"{raw.where}: row {names.index('') + 1} below the header has a value without a {what}")

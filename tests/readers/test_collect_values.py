@@ -269,3 +269,14 @@ def test_values_without_a_step_are_named_if_a_step_was_asked_for(tmp_path):
 def test_metrics_whose_columns_are_left_out_again_are_named(tmp_path):
     collected = swarm(tmp_path, {"a": {"arc/acc": 0.1, "arc/runtime": 3.0}, "b": {"arc/acc": 0.2, "arc/runtime": 4.0}})
     assert any("only if asked for" in note and "arc/runtime,none" in note for note in collected.report.notes)
+
+
+def test_a_metric_that_one_file_has_twice_with_other_values_is_said(tmp_path):
+    def line(score):
+        task = {"primary_metric": "acc", "metadata": {"alias": "arc:rc"}}
+        return json.dumps({"task_name": "arc", "task_config": task, "metrics": {"acc": score}}) + "\n"
+
+    (tmp_path / "metrics-all.jsonl").write_text(line(0.1) + line(0.2))
+    collected = metrics(tmp_path)
+    assert collected.value.tolist() == [0.2]
+    assert "several values in one file, the last is used: arc:rc/acc" in str(collected.report)

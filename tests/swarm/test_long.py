@@ -101,3 +101,9 @@ def test_a_long_frame_is_read_from_any_library():
     for metrics in (pandas.read_csv(io.StringIO(LONG)), polars.read_csv(io.StringIO(LONG))):
         found = Swarm.from_frames(ratios, metrics)
         assert (found.values[:, 1].tolist(), found.direction) == ([2.5, 2.25, 11.5], ("max", "min"))
+
+
+def test_runs_that_are_called_nan_or_none_are_runs():
+    ratios = io.StringIO("run,web,maths\nnan,0.2,0.8\nnone,0.5,0.5\n")
+    found = Swarm.from_csv(ratios, io.StringIO("run,metric,value\nnan,mmlu,0.3\nnone,mmlu,0.4\n"))
+    assert (found.runs, found.values[:, 0].tolist()) == (("nan", "none"), [0.3, 0.4])
