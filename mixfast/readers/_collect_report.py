@@ -169,7 +169,8 @@ class CollectReport:
         ]
         rest = Counter(one.run for one in self.conflicts[len(shown) :])
         also = f"; also {_some([f'{count} of {run}' for run, count in rest.items()], limit)}" if rest else ""
-        yield f"several values, the newest is used, {counted(len(self.conflicts), 'value')}: {'; '.join(told)}{also}"
+        head = f"several values, the newest is used, {counted(len(self.conflicts), 'value')}:"
+        yield from [f"{head} {told[0]}{also}"] if limit is not None else [head, *(f"  {one}" for one in told)]
 
     def _how(self) -> str:
         """Return the arguments or options that tell which way is better, to choose from."""

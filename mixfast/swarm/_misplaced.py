@@ -101,7 +101,8 @@ def refuse_shares_as_metrics(
 
 def _bytes(column: Vector) -> bytes:
     """Return what equal columns have in common: the last bits depend on the unit of the shares, and adding 0 turns -0 into 0."""
-    return (np.round(column, _DECIMALS) + 0.0).tobytes()
+    with np.errstate(over="ignore"):  # metrics of 1e300 round to infinity, which no share equals
+        return (np.round(column, _DECIMALS) + 0.0).tobytes()
 
 
 def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
