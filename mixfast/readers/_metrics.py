@@ -120,6 +120,7 @@ class _State:
     files: int = 0
     seen: int = 0
     lacking: tuple[str, ...] = ()
+    several: bool = False
 
 
 def _read_all(paths: Paths, reader: Reader, id: str | None) -> _State:
@@ -149,6 +150,7 @@ def _read_all(paths: Paths, reader: Reader, id: str | None) -> _State:
         values[run], conflicts = merged(run, pieces, at_step=reader.step is not None)
         state.conflicts += conflicts
     state.table = _renamed(values)
+    state.several = len(roots) > 1
     state.lacking = search.without_results(roots, found)
     return state
 
@@ -182,6 +184,7 @@ def _built(
         *(f"{note}: {listing(files, limit=3)}" for note, files in reader.notes.items()),
         *([f"infinite values, taken as missing: {listing(infinite)}"] if infinite else []),
         *checks.unread(kept),
+        *checks.halves(state.table, kept, several=state.several),
         *checks.steps(state.table, kept),
         *checks.sizes(state.table, kept),
         *prefixed(mixtures),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
+from mixfast._text.visible import quote
 from mixfast.readers._results_merged import Value
 from mixfast.readers._results_runs import Piece
 from mixfast.swarm import is_bookkeeping, is_by_product
@@ -95,6 +96,32 @@ def copies(values: NDArray[np.float64], runs: Sequence[str]) -> list[str]:
         f"all metrics have the same values, so one run may be a copy of another: runs {listing(group)}"
         for group in several[:3]
     ] + ([f"and {len(several) - 3} more such groups"] if len(several) > 3 else [])
+
+
+def halves(table: Table, names: Sequence[str], *, several: bool) -> list[str]:
+    """Return a line on runs of one name in several folders without a common metric: they may be one run.
+
+    ``several`` says whether several folders were given, so that names begin with a given folder.
+    """
+    groups: dict[str, list[str]] = {}
+    for run in table:
+        name = run.partition("/")[2]
+        if name and "/" not in name:
+            groups.setdefault(name, []).append(run)
+    wanted = set(names)
+    apart = []
+    for runs in groups.values():
+        found = [wanted.intersection(table[run]) for run in runs]
+        if len(runs) > 1 and all(found) and len(set().union(*found)) == sum(map(len, found)):
+            apart.append(runs)
+    if not apart:
+        return []
+    pattern = "{run}/*" if several else "*/{run}/*"
+    how = either(f"id={pattern!r}", f"--id {quote(pattern)}")
+    return [
+        f"runs {listing(apart[0])} have no metric in common, as if they were one run in several folders ({counted(len(apart), 'such name')}): {how} "
+        "joins them"
+    ]
 
 
 def models(groups: Mapping[str, Sequence[Piece]]) -> list[str]:

@@ -44,6 +44,19 @@ def test_one_folder_has_a_run_in_each_sub_folder(tmp_path):
     assert column(metrics(tmp_path / "runs")) == {"a": 0.0, "b": 0.1, "c": 0.2}
 
 
+def test_runs_whose_results_lie_in_two_folders_are_named_with_the_id_that_joins_them(tmp_path):
+    for at, run in enumerate("abc"):
+        lm_eval(tmp_path / "evals" / run / "model" / "results_2026-11-02T10-11-12.1.json", 0.1 * at)
+        trainer(tmp_path / "train" / run / "trainer_state.json", 3.0, 2.5 - at)
+    both = [tmp_path / "evals", tmp_path / "train"]
+    (note,) = [note for note in metrics(both).report.notes if "no metric in common" in note]
+    assert "runs evals/a, train/a" in note
+    assert "id='{run}/*' joins them" in note
+    assert metrics(both, id="{run}/*").runs == ("a", "b", "c")
+    assert any("id='*/{run}/*' joins them" in note for note in metrics(tmp_path).report.notes)
+    assert metrics(tmp_path, id="*/{run}/*").runs == ("a", "b", "c")
+
+
 def test_several_paths_are_a_run_each_with_all_files_below(tmp_path):
     for run in "ab":
         lm_eval(tmp_path / run / "harness" / "results_2026-11-02T10-11-12.1.json", 0.3)
