@@ -126,15 +126,21 @@ def column_names(source: Source, what: str) -> tuple[str, ...]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the separator of columns: the one that gives the first lines as many cells as the header; a comma if none does."""
+    """Return the separator of columns: the one that gives the first lines as many cells as the header; a comma if none does.
+
+    If several do, the one with most columns; of equal ones no comma, which may stand in a name as arc/acc,none and in numbers as 0,5.
+    """
     lines = list(islice(filter(str.strip, io.StringIO(text, newline="")), _SAMPLED))
-    for mark in ",\t;":
+    found: dict[str, int] = {}
+    for mark in "\t;,":
         try:
             widths = {len(row) for row in csv.reader(lines, delimiter=mark)}
         except csv.Error:  # reading the file reports it
             continue
         if len(widths) == 1 and max(widths) > 1:
-            return mark
+            found[mark] = max(widths)
+    if found:
+        return max(found, key=found.__getitem__)
     return next((mark for mark in ",\t;" if lines and mark in lines[0]), ",")
 
 

@@ -167,3 +167,15 @@ def test_percentages_without_sign_are_the_mixture_and_no_metrics(tmp_path, domai
 def test_counts_of_domains_that_were_asked_for_are_divided_by_their_sum(tmp_path):
     path = table(tmp_path, "run,w_a,w_b,loss\na,1000,3000,3\nb,2000,2000,2\n")
     assert dict(metrics(path, domains="w_*").mixtures["a"]) == {"w_a": 0.25, "w_b": 0.75}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run;arc/acc,none\na;0,25\nb;0,5\n",
+        "run\tarc/acc,none\tloss\na,1\t0.25\t2\nb,1\t0.5\t3\n",
+        'run,"arc/acc,none"\na;1,0.25\nb;1,0.5\n',
+    ],
+)
+def test_commas_in_names_and_numbers_do_not_separate_columns(tmp_path, text):
+    assert metrics(table(tmp_path, text)).wide()["arc/acc,none"] == [0.25, 0.5]

@@ -266,7 +266,7 @@ def _shares(
         return dict.fromkeys(several), [
             f"columns hold {len(groups)} mixtures for each run, as for training in phases; they are not taken as metrics: {listing(several)}"
         ]
-    if not groups and len(set(rows.runs)) > 2 and (percentages := _percentages(known, table)):
+    if not groups and len(set(rows.runs)) > 1 and (percentages := _percentages(known, table)):
         meant = [known[at] for at in percentages]
         note = f"columns that sum to 100 in every row are taken as the mixture in percent, not as metrics: {listing(meant)}"
         return {name: numbers[name] / 100.0 for name in meant}, [note]
