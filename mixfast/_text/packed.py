@@ -13,7 +13,7 @@ def gunzip(data: bytes, where: object, error: type[Exception]) -> bytes:
     try:
         return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as problem:
-        raise error(f"{where} is a damaged gzip file: {problem}; was it written, or copied, to its end?") from problem
+        raise error(f"{where} is a damaged gzip file: {problem}; was it written or copied completely?") from problem
 
 
 def unzstd(data: bytes, where: object, error: type[Exception]) -> bytes:

@@ -1,4 +1,4 @@
-"""Recognise amounts in the place of shares, token counts or percentages without a sign, if the whole table agrees on them."""
+"""Recognise token counts, and percentages without a sign, in place of shares, if all rows of the table agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixfast.swarm._within import groups_within
 PERCENTAGES, COUNTS = "percentages", "counts of tokens"
 # Smaller whole numbers may be weights, counts of files, or settings of the runs.
 _FEWEST = 100.0
-# Sums that differ by less are the same amount, except for rounding.
+# Sums are equal up to rounding if they differ by less than this fraction.
 _SAME_AMOUNT = 5e-3
 _ROUNDING = 1e-9
 
@@ -25,7 +25,7 @@ def kind_of_amounts(values: Matrix) -> str | None:
     if values.shape[1] < 2 or not len(values) or not np.isfinite(values).all() or (values < 0.0).any():
         return None
     if _percentages(values).all():
-        # Shares beside a column of 99 are no percentages.
+        # Shares with another column that is 99 also sum to 100.
         beside = sum_to_one(values.sum(axis=1)[:, None] - values).all(axis=0)
         return None if beside.any() else PERCENTAGES
     return COUNTS if _counts(values).all() else None
@@ -39,7 +39,7 @@ def is_mixture(values: Matrix) -> bool:
 
 
 def in_shares(where: str, values: Matrix) -> tuple[Matrix, str]:
-    """Return amounts (R, K) as shares with a note on the conversion; shares, and rows that do not agree, as they are and no note."""
+    """Convert amounts (R, K) to shares and return a note on it; return shares, and rows that do not agree, unchanged without a note."""
     kind = kind_of_amounts(values)
     if kind == PERCENTAGES:
         return (
@@ -57,9 +57,9 @@ def in_shares(where: str, values: Matrix) -> tuple[Matrix, str]:
 
 
 def doubt_of_counts(names: Sequence[str], values: Matrix) -> tuple[str, str]:
-    """Return why columns (R, K) of counts may not all be domains, and the first such column; both empty if nothing speaks against it.
+    """Return why columns (R, K) of counts may not all be domains, and the first such column; both are empty if there is no doubt.
 
-    Unlike shares, counts have no known sum that would show a column too many.
+    The sum of shares must be 1, which reveals a column too many. Counts have no known sum.
     """
     if found := total_column(names, values):
         return f"{shown(found)} is the sum of the other columns", found
@@ -87,7 +87,7 @@ def total_column(names: Sequence[str], values: Matrix) -> str | None:
 
 
 def disagreement(values: Matrix) -> str:
-    """Return how many rows (R, K) look like which amounts, for a message; empty if all look alike."""
+    """Return the number of rows (R, K) that look like each kind of amounts, for a message; empty if all look alike."""
     sums = values.sum(axis=1)
     kinds = {"shares": sum_to_one(sums), PERCENTAGES: _percentages(values), COUNTS: _counts(values)}
     found = {what: int(rows.sum()) for what, rows in kinds.items() if rows.any()}

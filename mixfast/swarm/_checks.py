@@ -174,7 +174,7 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
     if kind == COUNTS and (doubt := doubt_of_counts(domains, ratios)[0]):
         return f"; these look like {COUNTS}, but {doubt}: leave columns out that are no domains, {_ignore('NAME')}; {divides}"
     if kind is None and (told := disagreement(ratios)):
-        return f"; {told}: write all runs alike, or, if every column is a domain, {divides}"
+        return f"; {told}: use one unit for all runs, or, if every column is a domain, {divides}"
     if kind or _are_counts(ratios, sums):
         return f"; these look like {kind or COUNTS}: {divides}"
     return f"; one of the columns may not be a domain: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; {divides}"

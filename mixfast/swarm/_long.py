@@ -1,4 +1,4 @@
-"""Turn a long table of metrics, with a row for each run and metric, into a wide one; `mixfast collect --long` writes such tables."""
+"""Convert a long table of metrics, with a row for each run and metric, to a wide one; `mixfast collect --long` writes long tables."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _DIRECTIONS = ("min", "max")
 
 @dataclass(frozen=True)
 class Widened:
-    """A table of metrics as a wide one, and what a long one says of each metric.
+    """A wide table of metrics, with the directions and units of a long table.
 
     Attributes
     ----------
     raw : Raw
     directions, units : mapping of str to str
-        Of the metrics for which the table has them.
+        By metric, where the table has them.
     notes : tuple of str
         Notes for the report.
     """
@@ -46,9 +46,9 @@ def is_long(raw: Raw) -> bool:
 
 
 def widened(raw: Raw, id: str | None) -> Widened:
-    """Return a long table with a row for each run and a column for each metric; a wide table as it is.
+    """Convert a long table to one with a row for each run and a column for each metric; return a wide table unchanged.
 
-    Of several values of a metric in one run, that of the last step is used.
+    If a run has several values of a metric, the value of the last step is used.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def widened(raw: Raw, id: str | None) -> Widened:
 
 
 def _key(raw: Raw, id: str | None, metrics: list[str]) -> str:
-    """Return the column of runs; a column whose cells are all different numbers the rows if there are several metrics."""
+    """Return the column of runs. With several metrics, a column without repeated cells cannot be it: it numbers the rows."""
     found = id_candidates(raw, id)
     if not found:
         raise SwarmError(
@@ -157,5 +157,7 @@ def _notes(raw: Raw, told: Mapping[str, Mapping[str, str]], earlier: int, runs: 
     cells = [] if mark is None else raw.cells(raw.places[mark])
     marked = dict.fromkeys(run for run, cell in zip(runs, cells, strict=False) if not is_missing(cell))
     if marked:
-        notes.append(f"{raw.where}: marked there as diverged, and used: {listing(marked, limit=8)}")
+        notes.append(
+            f"{raw.where}: used although the column 'mark' says that they diverged: {listing(marked, limit=8)}"
+        )
     return notes

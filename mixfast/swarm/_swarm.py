@@ -645,7 +645,7 @@ class Swarm(Frozen):
 
     @classmethod
     def _of(cls, joined: _join.Joined, direction: PerMetric, unit: PerMetric) -> Swarm:
-        """Build the swarm of two joined tables; its report names what was left out of them. Given words win over those of the tables."""
+        """Build the swarm of two joined tables; its report lists what was left out. Given directions and units take precedence over those of the tables."""
         direction, unit = (
             {**told, **(given or {})} if given is None or isinstance(given, Mapping) else given
             for given, told in ((direction, joined.directions), (unit, joined.units))

@@ -24,7 +24,7 @@ def skipped(collected):
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (STATE[: len(STATE) // 2], "was it written, or copied, to its end?"),
+        (STATE[: len(STATE) // 2], "was it written or copied completely?"),
         ("", "the file is empty"),
         ('{"a": 1}', "in no known format: JSON with the keys a"),
         ("[1, 2]", "in no known format: JSON that is a list"),

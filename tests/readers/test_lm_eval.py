@@ -247,7 +247,7 @@ def test_a_target_that_is_both_index_and_choice_is_settled_by_the_accuracies(tmp
 def test_targets_that_contradict_the_accuracies_give_no_metric(tmp_path):
     contents = bits(tmp_path, sample(), sample(1, acc=0.0))
     assert contents.measures == []
-    assert "its targets do not give the accuracies" in contents.notes[0]
+    assert "its targets contradict the accuracies" in contents.notes[0]
 
 
 def test_several_right_choices_give_no_metric(tmp_path):

@@ -144,7 +144,7 @@ class TestOlmoEval:
     def test_tasks_are_leaves_and_suites_are_named(self, tmp_path):
         found = read(written(tmp_path, "metrics.json", OLMO_EVAL_FILE), "olmo-eval")
         assert kept(found) == {"arc_easy:bpb/bits_per_byte:bpb_scorer": 0.9, "arc_easy:bpb/accuracy:exact": 0.4}
-        assert found.notes == ("means of suites are left out, as their tasks are there: olmo3:easy",)
+        assert found.notes == ("means of suites are left out, because their tasks are in the file: olmo3:easy",)
         assert (found.written, found.fields["model"]) == ("2026-06-01T10:00:00", "proxy-3")
         measure = found.measures[0]
         assert (measure.direction, measure.unit, measure.n, measure.run) == ("min", "bits_per_byte", 500, "")
@@ -198,7 +198,10 @@ class TestOlmoCore:
 
     def test_the_first_version_is_left_out_only_if_the_second_is_there(self, tmp_path):
         found = read(written(tmp_path, "metrics.json", OLMO_CORE_FILE), "olmo-core")
-        assert left(found)["eval/downstream/arc_easy (BPB)"] == "first version of a metric, its second is in the file"
+        assert (
+            left(found)["eval/downstream/arc_easy (BPB)"]
+            == "first version of a metric whose second version is in the file"
+        )
         assert kept(found)["eval/downstream/old (accuracy)"] == 0.3
 
     def test_the_merged_model_is_another_model(self, tmp_path):

@@ -121,7 +121,7 @@ def test_the_last_evaluation_is_not_the_best(tmp_path):
     contents = read(tmp_path / "trainer_state.json", state)
     assert [(one.value, one.step) for one in contents.measures if not one.left_out] == [(2.0, 100), (2.5, 200)]
     assert contents.notes == (
-        "the best eval_loss, 2, is of step 100; the last, of step 200, is used: --step 100 takes the best",
+        "the best eval_loss, 2, is from step 100; the last, from step 200, is used: --step 100 takes the best",
     )
 
 

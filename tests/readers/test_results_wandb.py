@@ -115,7 +115,7 @@ def test_a_changed_byte_ends_the_log(tmp_path, log):
     data = bytearray(log.read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "run-x.wandb").write_bytes(data)
-    assert "not whole" in read(tmp_path / "run-x.wandb").notes[0]
+    assert "incomplete or damaged" in read(tmp_path / "run-x.wandb").notes[0]
 
 
 def test_a_field_of_wandb_names_the_runs_and_its_configuration_holds_their_mixtures(offline):

@@ -413,7 +413,7 @@ def test_amounts_stay_refused_if_only_some_rows_look_like_them():
     for row, said in (((0.25, 0.75), "like shares"), ((25, 75), "like percentages"), ((2500.5, 7500), "like neither")):
         web[7], maths[7] = row
         with pytest.raises(
-            SwarmError, match=rf"(?=.*11 runs look like counts of tokens)(?=.*{said}).*write all runs alike"
+            SwarmError, match=rf"(?=.*11 runs look like counts of tokens)(?=.*{said}).*use one unit for all runs"
         ):
             read(named(["web", "maths"], web, maths))
         assert read(named(["web", "maths"], web, maths), normalise=True).ratios[7, 0] == pytest.approx(0.25, abs=1e-4)

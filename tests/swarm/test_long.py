@@ -31,7 +31,7 @@ def test_a_long_table_is_read_with_its_directions_and_units():
     assert (
         "a long table, a row for each run and metric; direction of 2 metrics from its column; unit of 1 metric" in told
     )
-    assert "marked there as diverged, and used: c" in told
+    assert "used although the column 'mark' says that they diverged: c" in told
 
 
 def test_what_the_caller_says_wins_over_the_table():

@@ -258,7 +258,7 @@ BAD = {
     "percentages and shares": (
         "run,x,y\na,50,50\nb,0.2,0.8\n",
         METRICS,
-        "1 run looks like shares, 1 run looks like percentages: write all runs alike",
+        "1 run looks like shares, 1 run looks like percentages: use one unit for all runs",
     ),
     "share missing": (RATIOS.replace("c,1,0,0", "c,1,,0"), METRICS, "finite numbers, got run 'c': code=nan; write 0"),
     "run twice": (RATIOS, METRICS + "a,2,1\n", r"ids of runs must be unique, repeated: 'a' \(2 times\)"),

@@ -1,4 +1,4 @@
-"""The files that training and evaluation write about one run, or about several: one file for each format.
+"""Read the files that training and evaluation write about runs; each format has a module.
 
 Read `_contents` (what a format returns) and `_source` (how a file is opened) first, then any format; `_formats` lists them in the order in
 which they are tried.

@@ -20,7 +20,7 @@ class Measure:
     Attributes
     ----------
     metric : str
-        Name of the metric as it will stand in the table: ``task/metric,filter`` for lm-evaluation-harness, else the key of the file.
+        Name of the metric in the table: ``task/metric,filter`` for lm-evaluation-harness, else the key of the file.
     value : float
         NaN if the file has the metric without a value ("N/A", null, NaN).
     run : str
@@ -29,17 +29,17 @@ class Measure:
     n : int or None
         Number of examples on which the metric was measured.
     unit, direction : str or None
-        What the file says ("min" or "max"), or what its format defines. None if neither tells: then the name decides.
+        As the file says or its format defines; a direction is "min" or "max". None if neither does: then the name decides.
     step : int or None
         Training step of the value. Files with a history return every step.
     left_out : str
-        Why this is no metric to keep, such as "aggregate of mmlu" or "moving average of the weights"; empty for a metric. Such a measure is
-        taken only if it is asked for by its exact name.
+        Why the measure is left out by default, such as "aggregate of mmlu" or "moving average of the weights"; empty for a metric to keep.
+        The caller can ask for such a measure by its exact name.
     told_apart : str
         The name to use if other files measured this metric with other settings, such as ``arc_easy|5/acc,none`` with 5 examples in the
         prompt; empty if the format has no such settings.
     version : str
-        Version of the task; empty if the file does not tell. Values of different versions are named, because they may not be comparable.
+        Version of the task; empty if the file does not tell. The report lists differing versions, because their values may not be comparable.
     """
 
     metric: str
@@ -67,13 +67,13 @@ class Contents:
     fields : mapping of str to str
         Fields of the file that may name its run, such as ``model_name``; for ``id``.
     written : str
-        When the results were written, as sortable text; empty if the file does not tell. The newest file wins.
+        When the results were written, as sortable text; empty if the file does not tell. The newest file is used.
     text : tuple of str
         Columns and keys that hold no numbers.
     bookkeeping : tuple of str
         Columns and keys that are known not to be metrics: steps, times, seeds, learning rates.
     notes : tuple of str
-        What a user must know about this file, without its name.
+        What a user must know about this file; the text does not name the file.
     """
 
     measures: Sequence[Measure]
@@ -94,9 +94,9 @@ class Wanted:
     samples : bool
         Whether files of samples are read, to compute bits per byte of multiple choice.
     domains : tuple of str
-        Patterns of the columns with shares, for tables that hold both.
+        Patterns of the columns with shares, for tables that hold mixtures and metrics.
     id : str
-        Name of a column or field with the ids of runs; empty for the usual ones.
+        Name of the column or field with the ids of runs; empty for the usual names.
     """
 
     samples: bool = False
@@ -111,15 +111,15 @@ class Format:
     Attributes
     ----------
     name : str
-        For ``format=`` and ``--format``.
+        The value of ``format=`` and ``--format``.
     looks : str
         What its files contain, for messages.
     files : tuple of str
         Patterns of the names under which its files are looked for in folders, relative to any folder.
     fits : callable
-        Whether an opened file has this format; it must not read more than the file's `Source` has read, or one line.
+        Return whether a `Source` has this format. It must read no more than what the `Source` has already read, or one line.
     read : callable
-        Raises ResultsError, without the name of the file.
+        Return the `Contents` of a `Source`. It raises ResultsError with a message that does not name the file.
     samples : bool
         Whether its files hold samples, which are read only if the caller asks for them.
     """

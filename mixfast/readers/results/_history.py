@@ -9,7 +9,7 @@ from mixfast.readers.results._contents import Measure
 from mixfast.readers.results._numbers import as_number, as_step
 from mixfast.readers.results._tags import told
 
-# Training steps, the most telling first: W&B's own _step counts calls of log.
+# Names of the training step, the most reliable first: W&B's own _step counts calls of log.
 STEPS = ("trainer/global_step", "train/global_step", "global_step", "_step")
 
 # Values by step, by tag, in the order of writing.
@@ -23,7 +23,7 @@ def training_step(row: Mapping[str, Any]) -> int | None:
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested dictionaries, as W&B names them: with dots."""
+    """Yield the leaves of nested dictionaries, named by their keys joined by dots, as W&B does."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from flat(inner, f"{name}.{key}" if name else str(key))
@@ -32,15 +32,15 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def without_media(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was logged without the parts of histograms, tables and images, which have a type."""
+    """Return what was logged without histograms, tables and images, whose parts include a key ``_type``."""
     media = tuple(tag.removesuffix("_type") for tag in row if tag.endswith("._type"))
     return {tag: value for tag, value in row.items() if not (media and tag.startswith(media))}
 
 
 def add_row(history: History, row: Mapping[str, Any], text: dict[str, None], step: int | None = None) -> None:
-    """Add what was logged in one call; cells that are empty or null were not logged, and names of text are added to ``text``.
+    """Add the values of one call of log. Empty and null cells are skipped, and the names of text are added to ``text``.
 
-    If ``step`` is None, the row tells it. A row without a training step, as what is logged after training, is of the last one before it: W&B's
+    If ``step`` is None, it is taken from the row. A row without a training step, as what is logged after training, is of the last one before it: W&B's
     own step counts something else.
     """
     if step is None:
@@ -63,7 +63,7 @@ def measures_of(
 ) -> tuple[list[Measure], list[str]]:
     """Return the measures of a history, and the tags that are no metrics.
 
-    A tag that is left out is returned with its last value only.
+    Of a tag that is left out, only the last value is returned.
     """
     measures, bookkeeping = [], []
     for tag, values in history.items():

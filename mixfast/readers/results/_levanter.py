@@ -11,7 +11,7 @@ from mixfast.readers.results._numbers import as_number, as_step
 from mixfast.readers.results._source import Source
 
 _TIMES = ("loading_time", "total_time")
-_BATCHES = "levanter's bits per byte are means over batches, weighted by tokens: compare runs with the same batch size of evaluation only"
+_BATCHES = "levanter's bits per byte are means over batches, weighted by tokens: compare only runs with the same evaluation batch size"
 # levanter counts losses in nats per token.
 _UNITS = {"loss": "nats_per_token", "bpb": "bits_per_byte"}
 
@@ -28,7 +28,7 @@ def _fits(source: Source) -> bool:
 
 
 def _is_evaluated(name: str) -> bool:
-    """Whether a name is that of a validation set: ``eval/...``, ``eval_dropless/...``, or lm-eval's inside training."""
+    """Return whether a name is that of a validation set (``eval/...``, ``eval_dropless/...``) or of lm-eval during training."""
     root, slash, _ = name.partition("/")
     return bool(slash) and (root.startswith("eval") or root in ("lm_eval", "labeled_eval"))
 
@@ -79,8 +79,8 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     notes = [_BATCHES] if any(measure.unit == "bits_per_byte" for measure in measures) else []
     if repeated:
         notes.append(
-            f"{len(repeated)} step{'s are' if len(repeated) > 1 else ' is'} in the file twice with other values, as after a restart: the later "
-            "line was taken"
+            f"{len(repeated)} step{'s are' if len(repeated) > 1 else ' is'} in the file twice with different values, as after a restart: the later "
+            "line is used"
         )
     if void := void - {step for _, step in latest if step is not None}:
         notes.append(
@@ -101,10 +101,10 @@ def _evaluation(entry: Any, number: int) -> tuple[int | None, Mapping[str, Any]]
 
 
 def left_out(names: Iterable[str]) -> dict[str, str]:
-    """Return for each name why it is no metric to keep; empty for a leaf of the tree of validation sets.
+    """Return for each name why it is left out; empty for a leaf of the tree of validation sets.
 
-    levanter writes the mean over all sets below a tag under names that differ from those of a leaf only by what stands below them:
-    ``eval/paloma/bpb`` is a mean if there is ``eval/paloma/c4_en/bpb``.
+    levanter names the mean over all sets below a tag like a leaf. Only the other names show that it is a mean: ``eval/paloma/bpb`` is one if
+    there is ``eval/paloma/c4_en/bpb``.
     """
     given = list(names)
     parents = {

@@ -1,8 +1,8 @@
 """``results_*.json`` of lighteval.
 
 ``results`` has one mapping for each ``task|shots``. Two kinds of entries repeat the others: ``task:_average|shots``, the mean over the parts of
-a task, and ``all``, which averages each metric over all tasks and also averages standard errors. Which way is better stands in the
-configuration of a task, if its metrics are written there.
+a task, and ``all``, which averages each metric over all tasks and also averages standard errors. The configuration of
+a task has the direction of each metric if it lists its metrics.
 """
 
 from __future__ import annotations

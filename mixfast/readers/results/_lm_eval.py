@@ -1,8 +1,8 @@
 """``results_*.json`` of lm-evaluation-harness, and the mapping that its ``simple_evaluate`` returns.
 
 ``results`` has one mapping for each task and each group of tasks. Its keys are ``metric,filter``; files before version 0.4 have no filter.
-``alias``, ``name`` and ``sample_len`` stand among them, and ``metric_stderr,filter`` is a number or the text "N/A". Which way is better
-stands in ``higher_is_better``, by metric without its filter; null where the tasks of a group disagree.
+They include ``alias``, ``name`` and ``sample_len``; ``metric_stderr,filter`` is a number or the text "N/A". ``higher_is_better`` has the
+direction by metric, without its filter; it is null if the tasks of a group disagree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mixfast.readers.results._source import Source
 _ABOUT = frozenset(["alias", "name", "sample_len", "sample_count", "samples"])
 # At least one of them is in each file, whatever its version.
 _SIGNS = frozenset(["higher_is_better", "n-shot", "n-samples", "configs", "versions", "config", "group_subtasks"])
-# lm-evaluation-harness writes 999 for it, if it was run to write the answers of a model and nothing else.
+# With --predict_only, lm-evaluation-harness computes no metrics and writes this one with the value 999.
 _PLACEHOLDER = "bypass"
 _PERPLEXITIES = {"word_perplexity": "perplexity_per_word", "byte_perplexity": "perplexity_per_byte"}
 
@@ -113,7 +113,7 @@ def _number(cell: object) -> float | None:
 def _reason(document: Mapping[str, Any], task: str, key: str, *, is_group: bool) -> str:
     """Return why a metric is left out; empty if it is kept."""
     if key.partition(",")[0] == _PLACEHOLDER:
-        return "placeholder of a run that only wrote answers"
+        return "placeholder of a run with --predict_only"
     if not is_group:
         return ""
     parts = [leaf for leaf in _leaves(document, task) if key in document["results"].get(leaf, ())]
@@ -168,7 +168,7 @@ def _count(document: Mapping[str, Any], task: str, metrics: Mapping[str, Any]) -
 
 
 def _partly_measured(document: Mapping[str, Any]) -> list[str]:
-    """Say which tasks were measured on a part of their documents."""
+    """Return a note on the tasks that were measured on a part of their documents."""
     parts = []
     for task in document["results"]:
         counts = of_task(document, "n-samples", task)

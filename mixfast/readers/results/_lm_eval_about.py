@@ -1,4 +1,4 @@
-"""What a file of results of lm-evaluation-harness says of the evaluation: the model, its step, the prompts, and when."""
+"""Facts about the evaluation in a results file of lm-evaluation-harness: the model, its step, the number of examples in the prompts, the date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shots_of(document: Mapping[str, Any], task: str) -> int | None:
 
 
 def model_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return what may name the run: names of the model, and the arguments that it was loaded with."""
+    """Return fields that may name the run: names of the model, and the arguments with which it was loaded."""
     config = document.get("config")
     arguments = _arguments(config.get("model_args") if isinstance(config, dict) else None)
     named = {key: document.get(key) for key in ("model_name", "model_name_sanitized", "model_source")}
@@ -63,7 +63,7 @@ def written(document: Mapping[str, Any]) -> str:
 
 
 def beside(path: Path, date: str) -> Mapping[str, Any]:
-    """Return the results that were written with a file of samples, which have its date in their name; empty if they cannot be read."""
+    """Return the results file that has the same date in its name as a file of samples; empty if there is none or it cannot be read."""
     found = sorted(path.parent.glob(f"*_{date}.json*"))
     return _document(found[0], found[0].stat().st_mtime_ns) if found else {}
 

@@ -1,10 +1,10 @@
 """``samples_*.jsonl`` of lm-evaluation-harness (``--log_samples``), for bits per byte of multiple choice.
 
-lm-evaluation-harness computes bits per byte only for texts that are scored whole. For multiple choice its files have the log-probability
+lm-evaluation-harness computes bits per byte only for whole texts. For multiple choice its files have the log-probability
 of each choice, as text, and the choice itself: bits per byte of a document are -log2 p(right choice) / bytes of the right choice, and the
 metric is the mean over documents, as OLMES and OLMo-core define it. The delimiter before a choice, a space, is not counted.
 
-The numbers of examples in the prompts, the model and its step stand in the file of results with the same date.
+The number of examples in the prompts, the model and its step are read from the results file with the same date.
 
 The right choice is the target: an index, or the text of a choice. It is checked against the accuracies in the same lines.
 """
@@ -48,11 +48,11 @@ class _Document:
 
     @property
     def best(self) -> int:
-        """The choice with the highest probability, as the harness finds it: the first of equal ones."""
+        """The choice with the highest probability; the first of equal ones, as in lm-evaluation-harness."""
         return max(range(len(self.logprobs)), key=self.logprobs.__getitem__)
 
     def agrees(self, right: int) -> bool:
-        """Return whether the accuracy is that of this choice; with one choice it tells nothing of the target."""
+        """Return whether the accuracy is consistent with this choice; with only one choice it always is."""
         return len(self.sizes) == 1 or self.accuracy is None or (self.accuracy == 1.0) == (self.best == right)
 
     def bits(self, right: int) -> float:
@@ -93,9 +93,9 @@ def of_samples(
     Returns
     -------
     measures : list of Measure
-        Empty if the documents have no choices with log-probabilities, or if their targets cannot be told.
+        Empty if the documents have no choices with log-probabilities, or if the right choices cannot be determined.
     problem : str
-        Why there is no measure, or what must be known about it; empty if nothing.
+        Why there is no measure, or a remark on it; may be empty.
     """
     documents: dict[object, _Document] = {}
     chosen, left_out, is_whole = None, 0, False
@@ -156,7 +156,7 @@ def _bits(documents: Sequence[_Document]) -> tuple[list[float], str]:
             return [each.bits(right) for each, right in known], ""
     if all(each.by_index is None and each.by_text is None for each in documents):
         return [], "its targets name no single choice"
-    return [], "its targets do not give the accuracies in the same file"
+    return [], "its targets contradict the accuracies in the same file"
 
 
 def _right(document: _Document, reading: str) -> int | None:
@@ -202,7 +202,7 @@ def _document(sample: Mapping[str, Any]) -> _Document | None:
 def _of_contexts(document: _Document) -> _Document:
     """Find the right one of several questions with one answer, as in winogrande, where the target is the answer.
 
-    Only the accuracy tells it: the most probable one is right, or the other of two is.
+    It follows from the accuracy only: with accuracy 1 the most probable one is right; with accuracy 0 and two questions, the other one.
     """
     right = None
     if document.accuracy == 1.0:
@@ -247,7 +247,7 @@ def _without_delimiter(choices: Sequence[str]) -> list[str]:
 
 
 def _targets(target: object, continuations: Sequence[str], choices: Sequence[str]) -> tuple[int | None, int | None]:
-    """Return the right choice if the target is an index, and if it is the text of a choice."""
+    """Return the right choice if the target is read as an index, and if it is read as the text of a choice."""
     if len(choices) == 1:
         return 0, None
     by_text = next((at for at, pair in enumerate(zip(continuations, choices, strict=True)) if target in pair), None)

@@ -1,6 +1,6 @@
 """``observations.parquet`` of a swarm in marin's registry: a row for each run, with the weights of each training phase and its metrics.
 
-Beside it stand ``swarm.parquet``, with the tokens of each phase, and ``buckets.parquet``, with the cells (domains) and their tokens.
+In the same folder, ``swarm.parquet`` has the tokens of each phase, and ``buckets.parquet`` has the cells (domains) and their tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PHASE = re.compile(r"phase_?(\d+)_weights$")
 _BPB = "grouped_bpb"
 _TRAINING = "training_eval_metrics"
 _ENDING_OF_MEANS = "_mean"
-# Phases of all runs are taken as one if no share differs by more.
+# Phases have the same mixture if no share differs by more.
 _SAME = 1e-12
 
 
@@ -52,7 +52,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     if groups:
         notes.append(f"groups of runs: {', '.join(f'{name} ({count})' for name, count in groups.items())}")
     if (source.path.parent / "buckets.parquet").exists():
-        notes.append("buckets.parquet beside it holds the tokens of each domain; --tokens takes this file")
+        notes.append("buckets.parquet in the same folder holds the tokens of each domain: pass it to --tokens")
     known = {_BPB, _TRAINING, *(key for key in rows[0] if _PHASE.match(key))}
     text = tuple(key for key in rows[0] if key not in known)
     return Contents(measures, mixtures=mixtures, text=text, notes=tuple(notes))
@@ -75,7 +75,7 @@ def _mapping(value: Any) -> Any:
 
 
 def _run_names(rows: Sequence[Mapping[str, Any]], id: str) -> list[str]:
-    """Return the name of each run: its ``run_name`` if all differ, else its id, which names the swarm too."""
+    """Return the name of each run: its ``run_name`` if all differ, else its id, which includes the name of the swarm."""
     for key in filter(None, (id, "run_name", "observation_id")):
         found = [row.get(key) for row in rows]
         if id == key and None in found:
@@ -126,7 +126,7 @@ def _mixtures(
     weights = {run: found for run, row in zip(names, rows, strict=True) if (found := _weights(row, phases, cells))}
     notes = []
     if lacking := [run for run in names if run not in weights]:
-        notes.append(f"runs whose weights do not name every domain in every phase have no mixture: {listing(lacking)}")
+        notes.append(f"runs without a mixture, because their weights lack a domain in a phase: {listing(lacking)}")
     chosen = _chosen(phases, cells, domains)
     if len(chosen) == 1:
         at = phases.index(chosen[0])
@@ -144,9 +144,7 @@ def _mixtures(
     total = math.fsum(budgets)
     parts = [budget / total for budget in budgets]
     if chosen:
-        notes.append(
-            "each domain of each phase is a domain of its own; its share is that of all tokens of the training"
-        )
+        notes.append("each domain of each phase is a domain of its own; shares are fractions of all training tokens")
         return {
             run: {
                 f"phase_{_number_of(phase)}_{cell}": part * shares[cell]

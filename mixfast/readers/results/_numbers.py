@@ -1,11 +1,11 @@
-"""Numbers in files of results: what is one, what stands for a missing one, and what is text."""
+"""Read the values of results files as numbers, missing numbers or text."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-# Text that files write in place of a number that is missing.
+# Text that stands for a missing number.
 _MISSING = frozenset(["", "n/a", "na", "nan", "none", "null", "-"])
 
 

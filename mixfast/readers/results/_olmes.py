@@ -13,7 +13,7 @@ from mixfast.readers.results._source import Source
 # The means of log-likelihoods of the right answer. Versions differ in the sign: most write log-likelihoods, which are negative, some
 # write bits per byte under ``logits_per_byte_corr``.
 _LOGITS = re.compile(r"^(?:sum_logits|logits_per_(?:token|char|byte))(?:_corr)?$")
-# Means over the examples of the number of a choice.
+# Means of the index of a choice over the examples, which measure nothing.
 _NUMBERS = re.compile(r"^(?:predicted_index\w*|correct_choice)$")
 _AVERAGES = ("macro", "micro")
 _OF_TASKS = re.compile(r"_(?:macro|micro)$")
@@ -92,7 +92,7 @@ def _alias(task: Mapping[str, Any]) -> str:
 
 
 def _average(task: Mapping[str, Any]) -> str:
-    """Return why a whole object is no task: it is the average of others."""
+    """Return why an object is left out as an average of other tasks; empty for a task."""
     primary = _config(task).get("primary_metric")
     if primary in _AVERAGES or any(_OF_TASKS.search(str(name)) for name in task.get("metrics", ())):
         return f"{primary if primary in _AVERAGES else 'macro'} average of other tasks"
@@ -117,7 +117,7 @@ def _left_out(name: str, task: Mapping[str, Any], metrics: Mapping[str, Any]) ->
 
 
 def _repeated(task: Mapping[str, Any], metrics: Mapping[str, Any]) -> str | None:
-    """Return the metric of which the primary score is a copy: the one that the task names, or the only one with its value."""
+    """Return the metric that the primary score repeats: the one that the task names, else the first with the same value."""
     primary = _config(task).get("primary_metric")
     if primary in metrics and primary != "primary_score":
         return str(primary)

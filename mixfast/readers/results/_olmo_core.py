@@ -30,7 +30,7 @@ def _fits(source: Source) -> bool:
     if source.kind != "json" or not isinstance(source.document, dict):
         return False
     keys = source.document.keys()
-    # W&B's summary has the same names, and fields of its own.
+    # W&B's summary has the same names, but also fields that begin with an underscore.
     return (
         any(key.startswith(_FAMILIES) for key in keys)
         and not any(key.startswith("_") for key in keys)
@@ -75,7 +75,7 @@ def _left_out(name: str, found: dict[str, Any]) -> str:
         return "model of merged weights"
     label = _LABEL.match(name)
     if label and not label["second"] and f"{label['task']} ({label['metric']} v2)" in found:
-        return "first version of a metric, its second is in the file"
+        return "first version of a metric whose second version is in the file"
     return ""
 
 

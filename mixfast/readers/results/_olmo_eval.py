@@ -9,7 +9,7 @@ from mixfast.readers.results._contents import Contents, Format, Measure, Results
 from mixfast.readers.results._numbers import as_number, as_step
 from mixfast.readers.results._source import Source
 
-# The metrics of olmo-eval of which less is better; its other metrics are scores.
+# The units of the metrics of olmo-eval for which less is better; its other metrics are scores.
 _LESS = {"bits_per_byte": "bits_per_byte", "perplexity": "perplexity"}
 
 
@@ -41,7 +41,9 @@ def _read(source: Source, wanted: Wanted) -> Contents:
     measured = {str(task.get("task")) for task in tasks}
     suites = [name for name in _summarised(found.get("summary")) if name not in measured]
     notes = (
-        [f"means of suites are left out, as their tasks are there: {', '.join(sorted(set(suites)))}"] if suites else []
+        [f"means of suites are left out, because their tasks are in the file: {', '.join(sorted(set(suites)))}"]
+        if suites
+        else []
     )
     if failed := found.get("errors"):
         notes.append(f"{len(failed)} task{'s' if len(failed) > 1 else ''} failed, as the file says under 'errors'")

@@ -1,6 +1,6 @@
-"""A file of results, opened once: which kind it is, and its content as a document, lines or a table.
+"""A file of results: its kind, and its content as a document, lines or a table.
 
-A damaged file is a ValueError that says what is wrong, without the path; `OSError` passes through.
+A damaged file raises ValueError, whose message says what is wrong but does not name the file. `OSError` is not caught.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _START = 4096
-# Results of one model with a thousand tasks have about 20 MB.
+# Bytes. The results of one model on a thousand tasks have about 20 MB.
 _LARGEST, _LONGEST_LINE = 1 << 28, 1 << 26
-_CUT_OFF = "; was it written, or copied, to its end?"
+_CUT_OFF = "; was it written or copied completely?"
 
 
 class Source:
@@ -37,7 +37,7 @@ class Source:
     path : path
         For messages, and to read.
     document : object, optional
-        The content, if the caller holds it: nothing is read then.
+        The content, if the caller already has it. Then no file is read.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Source:
     kind : str
         "json" (one document), "jsonl" (one document in each line), "table" (csv, tsv, parquet), "events" (TensorBoard), "empty" or "other".
     notes : list of str
-        What was wrong with the file, although it could be read.
+        Faults of the file that did not prevent reading it.
     """
 
     def __init__(self, path: Path, document: Any = None) -> None:
@@ -104,7 +104,9 @@ class Source:
         with self.open() as handle:
             data = self._checked(handle, _LARGEST + 1)
         if len(data) > _LARGEST:
-            raise ValueError(f"it has more than {_LARGEST >> 20} MB, which results in one JSON document need not")
+            raise ValueError(
+                f"it has more than {_LARGEST >> 20} MB, the largest size that is read for one JSON document"
+            )
         return _parsed(data)
 
     def lines(self, *, may_end_early: bool = False) -> Iterator[tuple[int, Any]]:
@@ -113,7 +115,7 @@ class Source:
         Parameters
         ----------
         may_end_early : bool
-            Whether the last line may be cut off, as of a file to which a run appends until it is killed. It is left out then, with a note.
+            Whether the last line may be cut off, as in the log of a run that was killed. Such a line is left out, with a note.
 
         Raises
         ------

@@ -209,7 +209,7 @@ def _wide(rows: _Rows, own: str, wanted: Wanted) -> Contents:
             (found for each, found in spreads.items() if _of_spread(each) == name and found is not None), None
         )
         for at, value in enumerate(values.tolist()):
-            # An empty cell of a table of several runs, or of a history, is no measure.
+            # In a table of several runs, or a history, an empty cell means that nothing was measured.
             if not math.isnan(value):
                 error = None if spread is None or math.isnan(spread[at]) else float(spread[at])
                 measures.append(Measure(name, value, rows.runs[at], error, step=rows.steps[at]))
@@ -228,7 +228,7 @@ def _wide(rows: _Rows, own: str, wanted: Wanted) -> Contents:
 
 
 def _of_spread(name: str) -> str:
-    """Return the metric whose standard error a column with this name has: acc,none for acc_stderr,none."""
+    """Return the metric whose standard error is in a column of this name: acc,none for acc_stderr,none."""
     return name.replace("_stderr", "", 1).replace("_std_err", "", 1)
 
 

@@ -1,4 +1,4 @@
-"""What the tags of trainers and trackers tell: which are measured on training data, which repeat others, and which are no metrics."""
+"""Interpret the tags of trainers and trackers: which are measured on training data, which repeat others, and which are no metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 # Megatron writes each tag twice: "lm loss validation" by step, "lm loss validation vs samples" by samples.
 _AGAINST = re.compile(r" vs (samples|tokens|gigaflos)$")
 _PERPLEXITY = re.compile(r" ppl$")
-# What NeMo's Megatron Bridge writes beside the losses of several validation sets.
+# NeMo's Megatron Bridge writes this mean beside the losses of several validation sets.
 _AGGREGATE = re.compile(r" validation\b.*\(aggregated\)")
 # W&B summarises a metric over its steps as asked by define_metric.
 _OVER_STEPS = re.compile(r"\.(min|max|mean|best|first)$")
@@ -31,12 +31,12 @@ _LOSS = re.compile(r"^(?:lm-loss-validation/)?lm loss validation(?!.* ppl)|^vali
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a tag tells.
+    """The meaning of a tag.
 
     Attributes
     ----------
     against : str
-        What the steps of this tag count if they are not training steps, such as "samples".
+        The unit of the steps of this tag if they are not training steps, such as "samples".
     left_out, unit, direction
         As in `Measure`.
     """
@@ -48,7 +48,7 @@ class Told:
 
 
 def told(tag: str, beside: Collection[str] = ()) -> Told | None:
-    """Return what a tag tells, given the tags ``beside`` it; None if it is no metric.
+    """Return the meaning of a tag among the tags ``beside`` it; None if it is no metric.
 
     >>> told("lm loss validation vs samples", ["lm loss validation"]).left_out
     'repeats lm loss validation against samples instead of steps'

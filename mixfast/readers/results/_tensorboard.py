@@ -11,11 +11,11 @@ from mixfast.readers.results._contents import Contents, Format, ResultsError, Wa
 from mixfast.readers.results._history import History, measures_of
 from mixfast.readers.results._source import Source
 
-# status of a SessionLog that begins after a restart: later steps written before it are void.
+# Status of the SessionLog that is written at a restart. It voids values of later steps that were written before.
 _STARTED = 1
 # Length and two checksums around each event, in bytes.
 _FRAME = 16
-_CUT = "the last {rest} bytes are no whole event: the file is still being written or is damaged; the values before them are used"
+_CUT = "the last {rest} bytes are an incomplete event: the file is still being written or is damaged; the values before them are used"
 
 
 def _fits(source: Source) -> bool:
@@ -36,7 +36,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
                 for step in [step for step in values if step is not None and step >= event.step]:
                     del values[step]
         for value in event.summary.value:
-            # Only the first value of a tag says what it is.
+            # Only the first value of a tag has its type.
             plugin = plugins.setdefault(value.tag, value.metadata.plugin_data.plugin_name)
             number = _number(value) if plugin in ("", "scalars") else None
             if number is None:
@@ -64,7 +64,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
 
 
 def _events(source: Source) -> Iterator[tuple[int, Any]]:
-    """Yield the length in bytes and the content of each event; ends at the last whole one if the file was cut off."""
+    """Yield the length in bytes and the content of each event; stops after the last complete one if the file was cut off."""
     with needed("reading TensorBoard files", "TensorBoard", "mixfast[tensorboard]", ResultsError):
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event

@@ -13,7 +13,7 @@ from mixfast.readers.results._history import History, measures_of
 from mixfast.readers.results._source import Source
 from mixfast.readers.results._tags import NATS
 
-# The loss of a Trainer is a mean over tokens in nats; with several validation sets, their names are inside.
+# The loss of a Trainer is a mean over tokens, in nats. With several validation sets, the name of the set is in the middle.
 _LOSS = re.compile(r"^eval_(?:.+_)?loss$")
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 _SAMPLES = "eval_samples"
@@ -62,7 +62,7 @@ def _step(entry: Mapping[str, Any]) -> int | None:
 
 
 def _notes(path: Path, state: Mapping[str, Any], measures: list[Measure]) -> tuple[str, ...]:
-    """Return whether training ended early, and whether the last evaluation is not the best one."""
+    """Return notes on training that has not reached its last step, and on a last evaluation that is not the best."""
     notes = []
     done, planned = state.get("global_step"), state.get("max_steps")
     if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned and not _is_followed(path):
@@ -72,7 +72,7 @@ def _notes(path: Path, state: Mapping[str, Any], measures: list[Measure]) -> tup
         same = [one for one in measures if one.step == at and one.value == best]
         if same and (last := max(one.step or 0 for one in measures if one.metric == same[0].metric)) > at:
             notes.append(
-                f"the best {same[0].metric}, {best:g}, is of step {at}; the last, of step {last}, is used: --step {at} takes the best"
+                f"the best {same[0].metric}, {best:g}, is from step {at}; the last, from step {last}, is used: --step {at} takes the best"
             )
     return tuple(notes)
 

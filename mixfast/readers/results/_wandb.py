@@ -1,6 +1,6 @@
-"""Runs of Weights & Biases: the folder of a run, offline or online, and what is exported from the web page or the API.
+"""Runs of Weights & Biases: the folder of a run, offline or online, and exports from the web page or the API.
 
-Exports are read by `_wandb_exports`, and the ``.wandb`` file of a run by `_wandb_log`. Nothing asks a server.
+Exports are read by `_wandb_exports`, and the ``.wandb`` file of a run by `_wandb_log`. No server is contacted.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SUMMARY = "wandb-summary.json"
 _STARTED = re.compile(r"^(?:offline-)?run-(\d{8})_(\d{6})-(\w+)$")
 _OWN = ("_step", "_runtime", "_timestamp", "_wandb")
 _OVER_STEPS = re.compile(r"\.(?:last|min|max|mean|best|first)$")
-_CUT = "the run was killed or still writes this file: its last record is not whole, and the values before it are used"
-_NO_END = "the run has not ended, or was killed: its last values may be of an earlier step than those of other runs"
+_CUT = "a record is incomplete or damaged: the run was killed, still writes the file, or the file is corrupt; the values before it are used"
+_NO_END = "the run has not ended, or was killed: its last values may be from an earlier step than those of other runs"
 
 
 def _fits(source: Source) -> bool:
@@ -63,7 +63,7 @@ def _log(source: Source, wanted: Wanted) -> Contents:
     history, notes = log.history, []
     for name, value in without_media(log.summary).items():
         number = as_number(value)
-        # A summary repeats the last values of the history, or the least, or the largest.
+        # A summary repeats the last, the smallest or the largest values of the history.
         if number is not None and name not in history and _OVER_STEPS.sub("", name) not in history:
             history[name] = {None: number}
     if log.rest:
@@ -91,7 +91,7 @@ def _summary(source: Source, wanted: Wanted) -> Contents:
         try:
             config = _config(beside.read_text("utf-8"))
         except (OSError, ValueError) as problem:
-            notes.append(f"config.yaml beside it cannot be read, so it has no mixture: {problem}")
+            notes.append(f"config.yaml in the same folder cannot be read, so the run has no mixture: {problem}")
     return _contents(source, wanted, history, config, {}, text, tuple(notes))
 
 

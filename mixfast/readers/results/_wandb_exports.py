@@ -1,6 +1,6 @@
 """Tables that are exported from W&B: the table of runs, the lines of a chart, and histories, as csv, json or parquet.
 
-The table of runs has the columns Name, State, Created and Runtime, the configuration and the summary, without a mark which is which. A chart
+The table of runs has the columns Name, State, Created and Runtime, the configuration and the summary, which the file does not tell apart. A chart
 has a column for each run, ``run - metric``, with ``run - metric__MIN`` and ``__MAX``. A history has a row for each call of ``log``.
 """
 
@@ -32,7 +32,7 @@ _SPREAD = ("__MIN", "__MAX")
 _GROUP = "Group: "
 # The default of run.history(), which samples.
 _SAMPLED = 500
-# From how many runs on a column with one value is taken as a setting.
+# With at least this many runs, a column with a single value is taken as a setting.
 _FEW_RUNS = 3
 _NOT_JSON = re.compile(r"\b(?:nan|inf)\b")
 
@@ -175,7 +175,7 @@ def _runs(columns: dict[str, Sequence[Any]], wanted: Wanted) -> Contents:
         ]
         if open_:
             notes.append(
-                f"{len(open_)} of {len(columns[own])} runs have not finished, so their last values may be of an earlier step: {listing(open_)}"
+                f"{len(open_)} of {len(columns[own])} runs have not finished, so their last values may be from an earlier step: {listing(open_)}"
             )
     asked = {name for pattern in wanted.domains for name in matching(list(columns), pattern)}
     settings = [name for name in settings if name not in asked]
@@ -211,7 +211,7 @@ def _expanded(columns: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Sequence[
 
 
 def _dictionary(cell: object, name: str, row: int) -> object:
-    """Return a dictionary of a cell: in csv files it is written as JSON, or as Python writes it."""
+    """Return the dictionary in a cell, which csv files hold in the notation of JSON or Python."""
     if not isinstance(cell, str):
         return cell if isinstance(cell, dict) else {}
     for parse in (json.loads, lambda text: ast.literal_eval(_NOT_JSON.sub("None", text))):
@@ -220,7 +220,7 @@ def _dictionary(cell: object, name: str, row: int) -> object:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     raise ResultsError(
-        f"column {name}, row {row} below the header, holds no dictionary as Python or JSON writes it; write the table with "
+        f"column {name}, row {row} below the header, holds no dictionary in the notation of Python or JSON; write the table with "
         "json.dumps, or export the table of runs from the web page"
     )
 
@@ -228,7 +228,7 @@ def _dictionary(cell: object, name: str, row: int) -> object:
 def _each_once(
     columns: dict[str, Sequence[Any]], own: str, names: Mapping[str, str], notes: list[str]
 ) -> dict[str, Sequence[Any]]:
-    """Keep one row for each name of a run: names need not differ in W&B. A finished run wins, then the newest."""
+    """Keep one row for each name, because W&B allows runs with the same name: the newest finished run, else the newest."""
     runs = [str(cell) for cell in columns[own]]
     best: dict[str, tuple[tuple[bool, str], int]] = {}
     states, dates = (columns[names[word]] if word in names else [""] * len(runs) for word in ("state", "created"))
@@ -253,7 +253,7 @@ def _is_mixed(name: str, cells: Sequence[Any]) -> bool:
 
 
 def _told(measures: Sequence[Measure], runs: int) -> list[Measure]:
-    """Leave out what tags tell and what is the same in all runs."""
+    """Leave out measures that their tags exclude, and those with the same value in all runs."""
     values: dict[str, list[float]] = {}
     for one in measures:
         values.setdefault(one.metric, []).append(one.value)

@@ -1,4 +1,4 @@
-"""The ``.wandb`` file of a run, which W&B writes as long as the run lasts, online and offline; read without the code of W&B.
+"""Read the ``.wandb`` file that W&B writes during a run, online and offline, without the code of W&B.
 
 The file is a log of records in blocks of 32 KiB, as LevelDB writes its logs. A record is a protobuf message ``Record`` of W&B. Protobuf keeps
 the numbers of fields when a message changes; the numbers here are those of ``wandb_internal.proto``.
@@ -47,7 +47,7 @@ class Log:
     exit_code : int or None
         None if the run has not ended, or was killed.
     rest : int
-        Bytes at the end that are no whole record.
+        Number of bytes at the end that form no complete record.
     """
 
     history: History = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Log:
 
 
 def read_log(data: bytes) -> Log:
-    """Read a ``.wandb`` file up to its last whole record; raises ValueError if a record is damaged in another way."""
+    """Read a ``.wandb`` file up to its last complete record; raise ValueError if a record is damaged in another way."""
     log = Log(rest=len(data) - _PREFIX)
     for record, end in _records(data):
         for number, content in _fields(record):
