@@ -54,17 +54,24 @@ def merged(run: str, pieces: Sequence[Piece], *, at_step: bool = False) -> tuple
                 continue
             kept, dropped = (new, old) if _is_better(new, old, at_step) else (old, new)
             values[key] = kept
-            if not _is_final(new, old) and not _is_final(old, new) and _conflict(kept.measure, dropped.measure):
+            is_void = _is_restart(kept, dropped) and not _is_restart(dropped, kept)
+            if (
+                not _is_final(new, old)
+                and not _is_final(old, new)
+                and _conflict(kept.measure, dropped.measure, is_void)
+            ):
                 conflicts[key] = Conflict(
                     run, key[0], kept.measure.value, dropped.measure.value, kept.source.where, dropped.source.where
                 )
     return values, list(conflicts.values())
 
 
-def _conflict(one: Measure, other: Measure) -> bool:
+def _conflict(one: Measure, other: Measure, is_void: bool) -> bool:
+    """Whether a value contradicts the dropped one: at the same step, or, if a restart made the dropped one void, at a later step."""
     steps_differ = one.step is not None and other.step is not None and one.step != other.step
+    is_later = one.step is not None and other.step is not None and other.step > one.step
     missing = one.value != one.value or other.value != other.value
-    return not steps_differ and not missing and not same_value(one.value, other.value)
+    return (not steps_differ or (is_void and is_later)) and not missing and not same_value(one.value, other.value)
 
 
 def _is_final(one: Value, other: Value) -> bool:
@@ -77,10 +84,26 @@ def _is_final(one: Value, other: Value) -> bool:
     )
 
 
+def _is_restart(one: Value, other: Value) -> bool:
+    """Whether a file of TensorBoard is of a later start of the run, which was before the step of the other value: that one is void then."""
+    first, second = one.source, other.source
+    steps = [step for _, step in first.early]
+    return (
+        first.form == second.form == "tensorboard"
+        and first.found.parts[:-1] == second.found.parts[:-1]
+        and first.written > second.written > ""
+        and other.measure.step is not None
+        and bool(steps)
+        and min(steps) <= other.measure.step
+    )
+
+
 def _is_better(new: Value, old: Value, at_step: bool) -> bool:
     """Return whether a value replaces another one of the same run and metric."""
     one, other = new.measure, old.measure
     if one.step is not None and other.step is not None and one.step != other.step:
+        if _is_restart(new, old) or _is_restart(old, new):
+            return _is_restart(new, old)
         return one.step > other.step
     if (one.value != one.value) != (other.value != other.value):
         return one.value == one.value

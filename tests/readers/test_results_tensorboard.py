@@ -182,3 +182,16 @@ def test_files_of_one_folder_are_starts_of_one_run_even_if_they_repeat_steps_wit
     collected = metrics(tmp_path)
     assert collected.wide() == {"run": ["a", "b"], "eval/loss": [0.25, 0.75]}
     assert not collected.report.skipped
+
+
+def test_steps_beyond_a_restart_in_another_file_are_void(tmp_path):
+    for start, steps in enumerate(([(10, 4.0), (20, 3.0), (30, 2.5), (40, 2.0)], [(20, 3.5), (30, 2.75)])):
+        path = tmp_path / "a" / f"events.out.tfevents.{1764000000 + start}.host.{start}.0"
+        path.parent.mkdir(exist_ok=True)
+        with torch_writer.SummaryWriter(str(tmp_path / f"start{start}")) as writer:
+            for step, value in steps:
+                writer.add_scalar("eval/loss", value, step)
+        newest(tmp_path / f"start{start}").rename(path)
+    collected = metrics({"a": tmp_path / "a"})
+    assert (collected.value.tolist(), collected.step) == ([2.75], (30,))
+    assert [(one.kept, one.dropped) for one in collected.report.conflicts] == [(2.75, 2.0)]
