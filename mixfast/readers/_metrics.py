@@ -189,6 +189,7 @@ def _built(
         *checks.sizes(state.table, kept),
         *prefixed(mixtures),
         *checks.copies(matrix, runs),
+        *checks.twins(matrix, kept),
         *checks.models(state.groups.runs),
         *ways.notes,
     ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import quote
+from mixfast.readers._patterns import covering
 from mixfast.readers._results_merged import Value
 from mixfast.readers._results_runs import Piece
 from mixfast.swarm import is_bookkeeping, is_by_product
@@ -121,6 +122,28 @@ def halves(table: Table, names: Sequence[str], *, several: bool) -> list[str]:
     return [
         f"runs {listing(apart[0])} have no metric in common, as if they were one run in several folders ({counted(len(apart), 'such name')}): {how} "
         "joins them"
+    ]
+
+
+def twins(values: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    """Return a line on metrics with the same values (R, J) as another one in all runs, such as acc and acc_norm of answers of one length."""
+    first: dict[bytes, str] = {}
+    same: dict[str, str] = {}
+    for name, column in zip(names, values.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(set(known.tolist())) >= _COPIED:
+            other = first.setdefault(column.tobytes(), name)
+            if other != name:
+                same[name] = other
+    if not same:
+        return []
+    patterns = covering(list(same), set(names) - set(same))
+    how = either(
+        f"ignore={patterns[:_COPIED]}", " ".join(f"--ignore {quote(pattern)}" for pattern in patterns[:_COPIED])
+    )
+    pairs = listing((f"{name} repeats {other}" for name, other in same.items()), limit=1)
+    return [
+        f"equal in all runs, so that a task counts twice, {counted(len(same), 'metric')}: {pairs}; {how} leaves out repeats"
     ]
 
 

@@ -53,6 +53,13 @@ def test_a_pattern_of_ids_names_the_runs_of_a_table(tmp_path):
         metrics(table(tmp_path, "run,loss\na-b,1\na-c,2\n"), id="{run}-*")
 
 
+def test_metrics_that_are_equal_in_all_runs_are_named_with_the_option_that_leaves_them_out(tmp_path):
+    path = table(tmp_path, "run,arc/acc,arc/acc_norm,piqa/acc\na,0.1,0.1,0.5\nb,0.2,0.2,0.6\nc,0.3,0.3,0.5\n")
+    (note,) = [note for note in metrics(path).report.notes if "equal in all runs" in note]
+    assert "1 metric: arc/acc_norm repeats arc/acc; ignore=['arc/acc_norm']" in note
+    assert metrics(path, ignore="arc/acc_norm").metrics == ("arc/acc", "piqa/acc")
+
+
 def test_columns_that_sum_to_1_are_no_metrics(tmp_path):
     collected = metrics(table(tmp_path, WIDE))
     assert collected.metrics == ("arc_acc", "loss")
