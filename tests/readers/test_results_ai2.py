@@ -404,7 +404,7 @@ class TestMarin:
         phases = (*self.same, ((0.5, None), (0.5, None)))
         found = read(swarm(phases), "marin")
         assert set(found.mixtures) == {"run-0", "run-1"}
-        assert any(note.endswith("have no mixture: run-2") for note in found.notes)
+        assert any(note.endswith("lack a domain in a phase: run-2") for note in found.notes)
 
     def test_equal_names_of_runs_fall_back_to_their_ids(self, swarm):
         found = read(swarm(self.same, run_name=["a", "a"]), "marin")
