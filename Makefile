@@ -1,8 +1,8 @@
 # Every target works on a bare clone: it makes .venv, installs its packages and builds the core, once.
 #
 #   make demo       the full workflow on the embedded sample
-#   make test       the test suite, in two processes; ARGS="tests/region -x" picks, WORKERS=4 uses more processes, WORKERS=0 only
-#                   this one (for --pdb), KERNELS=0 skips torch and triton
+#   make test       the test suite, in two processes; ARGS="tests/region -x" selects tests, WORKERS=4 uses four processes,
+#                   WORKERS=0 uses a single one (for --pdb), KERNELS=0 skips torch and triton
 #   make test-oldest  the suite with the oldest versions of all dependencies that pyproject.toml allows, in a copy of the checkout
 #   make docs       the documentation, into build/docs: open build/docs/index.html
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` fixes what can be fixed automatically
@@ -11,7 +11,7 @@
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make cross      the compiled core for 64-bit Arm and macOS, tested on this processor and an emulated Arm
 #   make wheels     the sdist and the wheels into dist/, tried in new environments that have no compiler
-#   make ready      only install what all targets of .ci/run need; -j2 builds the core beside the downloads
+#   make ready      installs what the targets of .ci/run need, and nothing else; with -j2 the core is built during the downloads
 
 PYTHON ?= python3
 KERNELS ?= 1
@@ -22,7 +22,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # cython-lint starts pycodestyle from PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Python compiles a module when it is first imported. pip would compile every module of all packages, which takes 50 s.
+# Python compiles a module at its first import. Without --no-compile, pip compiles all modules of all packages, in about 50 s.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The C files of csrc itself are generated from the .pyx files.
 PYX_FILES := $(wildcard csrc/*.pyx)
@@ -31,8 +31,8 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 PACKAGE_FILES := $(shell find mixfast kernels \( -name '*.py' -o -name '*.pyi' -o -path 'mixfast/data/*' \) -type f)
 C_TEST := tests/engine/native/check.c
 
-# The processes share the tests of one run: neighbours stay together, so that fixtures of a module are seldom made twice, and a process
-# that has finished takes half of what is left to another.
+# Each process first gets an equal part of the tests, in order, so fixtures of a module are seldom made twice. A process without tests takes
+# over some of those that another has not started.
 SPREAD := --numprocesses $(WORKERS) --dist worksteal
 
 ifeq ($(KERNELS),0)
@@ -50,7 +50,7 @@ $(VENV)/.stamp-venv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# What builds the core and what it needs at run time.
+# The packages that build the core, and those that it needs at run time.
 $(VENV)/.stamp-base: constraints.txt | $(VENV)/.stamp-venv
 	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy PyYAML
 	@touch $@
@@ -73,7 +73,7 @@ $(VENV)/.stamp-%: constraints.txt pyproject.toml | $(VENV)/.stamp-base $(KERNEL_
 	$(PIP) --constraint constraints.txt --requirement $(VENV)/$*.txt
 	@touch $@
 
-# One pip at a time writes into the environment, except that the core, which installs no other package, builds meanwhile.
+# Only one pip at a time may install packages. The core may be built at the same time, because that installs no other package.
 $(VENV)/.stamp-docs: | $(VENV)/.stamp-dev
 
 ready: $(VENV)/.stamp-core $(VENV)/.stamp-docs
@@ -147,7 +147,7 @@ SANITIZED := $(CURDIR)/build/sanitize/site
 WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
 	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_pages.py
 
-# pip installs every file of the package anew, so one changed Python file rebuilds the core as well.
+# pip reinstalls the whole package, so a changed Python file rebuilds the core as well.
 $(SANITIZED)/.stamp: pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) $(PACKAGE_FILES) $(VENV)/.stamp-base
 	rm -rf build/sanitize
 	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) .

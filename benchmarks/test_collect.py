@@ -16,7 +16,7 @@ _TASKS = 100
 
 
 def _write(folder: Path, runs: int) -> list[Path]:
-    """Write results with two accuracies of each task, and with the settings of the tasks, as the harness does."""
+    """Write results with two accuracies and the settings of each task, in the layout of lm-evaluation-harness."""
     rng = np.random.default_rng(0)
     files = []
     for run, values in enumerate(rng.random((runs, _TASKS, 2)).tolist()):
@@ -44,7 +44,7 @@ def _write(folder: Path, runs: int) -> list[Path]:
 @pytest.mark.parametrize("runs", [300, 1000])
 @pytest.mark.parametrize("name", ["mixfast", "json.loads"])
 def test_collect(measure: Any, tmp_path: Path, runs: int, name: str) -> None:
-    """Results with 200 metrics a run; json.loads reads and parses the same files, and does no more."""
+    """Collect results with 200 metrics for each run; json.loads only reads and parses the same files."""
     files = _write(tmp_path, runs)
     calls = {
         "mixfast": lambda _: readers.metrics(tmp_path).wide(),

@@ -2,9 +2,9 @@
 From files of evaluations to a loader
 =====================================
 
-Each evaluation of a model leaves a file. The example reads the files that lm-evaluation-harness wrote for 24 small models, each
-trained on another mixture of code, a manual, names of characters and sums. It joins them with the mixtures, fits laws, proposes a
-mixture for the two texts, and prints it in the form that the loader of Megatron reads.
+This example reads the files that lm-evaluation-harness wrote for 24 small models. Each model was trained on a different mixture of code,
+a manual, names of characters and sums. The example joins the metrics with the mixtures, fits laws to the bits per byte of two texts,
+proposes a mixture, and prints it in the format of Megatron's data loader.
 """
 
 from pathlib import Path
@@ -15,16 +15,16 @@ import mixfast
 from mixfast import exporters, readers
 
 # %%
-# ``metrics`` takes a folder that has one folder for each run, and finds the files of results below. The report says what was left
-# out and why: the group "next" is the mean of four tasks, which are all there. The files say which way is better.
+# ``metrics`` takes a folder that holds one folder for each run, and finds the results files below it. The report says what was left
+# out and why: the group "next" is the mean of four tasks, which are all in the files. The files also say which way is better.
 
 here = Path(globals().get("__file__", "example.py")).resolve().parent
 collected = readers.metrics(here / "evaluations")
 print(collected.report)
 
 # %%
-# Each value keeps its file, its standard error and its number of documents. An accuracy on 60 questions is too uncertain to compare
-# these mixtures by: its standard error is larger than its spread over the runs. So the laws below are fitted to bits per byte.
+# Each value has its file, its standard error and its number of documents. An accuracy on 60 questions cannot distinguish these
+# mixtures, because its standard error is larger than its spread over the runs. So the laws below are fitted to bits per byte.
 
 at = [place for place, metric in enumerate(collected.metric) if metric == "next_code/acc,none"]
 error, spread = np.mean(collected.stderr[at]), np.std(collected.value[at])
@@ -43,7 +43,7 @@ proposal = mixfast.propose(law, region, kl=0.05)
 print(proposal.summary())
 
 # %%
-# The loader gets the proposal as weights and paths. The commands do the same: ``mixfast collect evaluations --out metrics.csv``, then
+# Megatron's loader takes the proposal as weights and paths. These commands do the same as the code above: ``mixfast collect evaluations --out metrics.csv``, then
 # ``mixfast fit ratios.csv metrics.csv``.
 
 paths = {name: f"/data/{name}" for name in swarm.domains}

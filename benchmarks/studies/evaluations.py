@@ -1,9 +1,9 @@
 """Make the files of examples/evaluations: train small models on different mixtures and evaluate them with lm-evaluation-harness.
 
-Four domains of text are in every installation of Python: source code of its library, the manual in pydoc, the names of Unicode characters, and
-sums that are made here. Each model is a GPT-2 of 0.1 M parameters with one token for each byte. The tasks ask for the right one of four
-continuations, or score texts whole; their documents come from the last tenth of each domain, which no model is trained on. Facts about the
-machine are removed from the files of results.
+Three of the four domains are texts of every installation of Python: the source code of its library, the manual in pydoc, and the names of Unicode
+characters. The fourth, sums, is generated here. Each model is a GPT-2 of about 72 000 parameters with one token for each byte. A task asks for
+the right one of four continuations, or scores whole texts. The documents of the tasks come from the last tenth of each domain, on which no
+model is trained. Facts about the machine are removed from the results files.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import numpy as np
 import mixfast
 from benchmarks.facts import ROOT
 
-# Modules of the standard library, with enough code and not many tables.
+# Modules of the standard library that hold mostly code, not tables.
 MODULES = (
     "argparse", "ast", "asyncio.base_events", "bdb", "calendar", "cmd", "codecs", "collections", "configparser", "copy", "csv", "dataclasses",
     "difflib", "dis", "doctest", "email.message", "enum", "fractions", "ftplib", "functools", "gettext", "heapq", "http.client", "inspect", "json.decoder",
     "locale", "logging", "mailbox", "multiprocessing.pool", "optparse", "os", "pdb", "pickle", "platform", "random", "shutil", "smtplib", "socket",
     "statistics", "subprocess", "tarfile", "tempfile", "textwrap", "threading", "traceback", "typing", "unittest.mock", "urllib.request", "uuid", "zipfile",
 )  # fmt: skip
-# Bytes of a training window and of the context and the continuation of a question.
+# Numbers of bytes of a training window, and of the context and the continuation of a question.
 WINDOW, CONTEXT, CONTINUATION = 64, 40, 12
 QUESTIONS, TEXTS, CHOICES = 60, 40, 4
 # Keys of a file of results that describe the machine and not the evaluation.
@@ -102,7 +102,7 @@ def without_prose(source: str) -> str:
 
 
 def questions(text: bytes, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Return contexts with four continuations each, of which three continue other places."""
+    """Return contexts with four continuations each; three of them are from other places of the text."""
     starts = random.integers(0, len(text) - CONTEXT - CONTINUATION, (QUESTIONS, CHOICES)) + CONTEXT
     out = []
     for row in starts:
@@ -114,7 +114,7 @@ def questions(text: bytes, random: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def write_tasks(texts: Mapping[str, bytes], seed: int) -> None:
-    """Write tasks and their documents: one of choices for each domain, a group of three of them, and two texts."""
+    """Write the tasks and their documents: multiple choice for each domain, a group of these tasks, and two tasks of whole texts."""
     import yaml
 
     random = np.random.default_rng(seed)
@@ -154,7 +154,7 @@ def write_tasks(texts: Mapping[str, bytes], seed: int) -> None:
 
 
 def train(texts: Mapping[str, bytes], ratios: np.ndarray, steps: int, seed: int, path: Path) -> None:
-    """Train a model on windows whose domains are sampled from the mixture, and write it."""
+    """Train a model on windows whose domains are sampled from the mixture, and save it."""
     import tokenizers
     import torch
     import transformers

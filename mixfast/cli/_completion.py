@@ -44,7 +44,7 @@ def script(parser: Any, shell: str) -> str:
 
 
 def _describe(parser: Parser, file: Any, folder: Any) -> None:
-    """Say which values are files or folders, and which words ``export --to`` and ``collect --format`` take."""
+    """Set which values are files or folders, and which words ``export --to`` and ``collect --format`` take."""
     for action in parser.arguments:
         if action.dest == "to":
             from mixfast.exporters import FORMATS

@@ -70,7 +70,7 @@ def _minimum(given: str) -> float | tuple[float, float]:
 
 def _prior_shares(path: str) -> dict[str, float]:
     found = inputs.by_domain(path, inputs.share_or_count)
-    # Sources that are not named keep their natural shares, so token counts must become shares, too.
+    # Sources that the file does not name keep their natural shares, so token counts must be converted to shares.
     whole = total(found.values()) if max(found.values()) > 1.0 else 1.0
     return {name: value / whole for name, value in found.items()}
 

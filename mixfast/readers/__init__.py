@@ -10,8 +10,8 @@ The readers `olmix`, `olmo_core`, `regmix` and `doremi` call `read` with their f
 by position. For the command line, `olmix_config` reads the fit configurations of Olmix: the files of the swarm, what to fit and propose,
 and the limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
 
-`metrics` collects what evaluations and trackers write about runs: it finds the files, tells which belong to one run, and returns a `Collected`: a long
-table, the wide one, the swarm, and a `CollectReport` of what was kept, left out and doubted. `ResultsError` says why nothing can be collected.
+`metrics` collects the metrics of runs from the files of evaluations and trackers. It finds the files, decides which belong to one run, and returns a
+`Collected`: a long table, a wide table, the swarm, and a `CollectReport` of what was kept and left out and what to check. `ResultsError` says why nothing can be collected.
 
 Read `_read`, which checks every file of a mixture; `_forms` and `_token_forms`, which find the shares and the token counts in each format (`_form` has
 what they share); `_document` (files as documents) and `_places` (domains of files with paths). `_mixtures` has one reader for each named

@@ -1,4 +1,4 @@
-"""What the forms of mixtures share: their description, and how values and lists are found in a document."""
+"""Common parts of the forms of mixtures: their description, and functions that find values and lists in a document."""
 
 from __future__ import annotations
 

@@ -115,9 +115,9 @@ def read(
 def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | None = None) -> dict[str, int]:
     """Read the tokens of each domain from a file of any of the `FORMATS`.
 
-    Besides flat files of ``domain: count``, these are nested counts, whose names are joined by colons; ``token_counts`` of an Olmix
-    configuration; ``available_tokens`` of regmixer, and of the cells in ``buckets.parquet`` of marin's swarms; and weights of a loader, if
-    they are token counts.
+    A file may hold flat lines of ``domain: count``; nested counts, whose names are joined by colons; ``token_counts`` of an Olmix configuration;
+    ``available_tokens`` of regmixer, or of the cells in ``buckets.parquet`` of marin's swarms; or the weights of a loader, if they are token
+    counts.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | 
     Raises
     ------
     MixtureError
-        If no format, or more than one, fits; or if the numbers are no whole numbers of tokens, such as shares.
+        If no format fits, or more than one; or if the numbers are not token counts, but for example shares.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | 
         elif form.name != "mixfast" and not are_counts([value for _, value in pairs]):
             name, value = pairs[0]
             raise MixtureError(
-                f"it has shares or weights ({form.name}), such as {shown(value)} for {shown(name)}, and token counts are needed: give a file of "
+                f"it has shares or weights ({form.name}), such as {shown(value)} for {shown(name)}, but token counts are needed: give a file of "
                 "the number of tokens of each domain"
             )
         counted = [_count(str(name), value) for name, value in pairs]

@@ -14,10 +14,10 @@ from mixfast.readers.results._marin import records
 
 # Keys under which Olmix (priors) and regmixer (the files of its option for repetition) have the tokens of each domain.
 _COUNTS = ("token_counts", "available_tokens")
-# The key under which Olmix has the natural shares, which may differ from the counts.
+# The key of the natural shares in Olmix, which need not be proportional to the counts.
 _SIZES = "relative_sizes"
 _CELLS = "cells"
-# Whole numbers are token counts if they sum to this at least, or one has a suffix such as B: smaller ones may be relative weights.
+# Whole numbers are token counts if their sum is at least this, or if one has a suffix such as B. Smaller ones may be relative weights.
 _LEAST = 1_000_000
 
 
@@ -55,8 +55,7 @@ def counts_of_parquet(path: Path) -> Any:
         raise MixtureError(str(problem)) from problem
     if len(rows) != 1 or _CELLS not in rows[0]:
         raise MixtureError(
-            f"{path} is a parquet file, and only that of the cells of a swarm (buckets.parquet: one row with {_CELLS!r}) has the tokens of "
-            "domains"
+            f"{path} is a parquet file without token counts: expected buckets.parquet of a swarm of marin, which has one row with {_CELLS!r}"
         )
     return rows[0]
 
