@@ -15,26 +15,24 @@ and the limits. `olmix_generate` reads its generate configurations: the region a
 
 Read `_read`, which checks every file of a mixture; `_forms` and `_token_forms`, which find the shares and the token counts in each format (`_form` has
 what they share); `_document` (files as documents) and `_places` (domains of files with paths). `_mixtures` has one reader for each named
-format; `_olmix_config` and `_olmix_generate` do not use these files. For metrics read `_metrics`, which calls in this order: `_results_found` (the
-files), `_results_read` (one file), `_results_runs` (which files are of one run, and its name), `_results_merged` (one value for each
-metric), `_results_judged` (which way is better, diverged runs), `_results_checks` (values that may not be comparable); then `_collected` and
-`_collect_report`. Each format is a file in `results`.
+format; `_olmix_config` and `_olmix_generate` do not use these files. `collect` has the steps of
+`metrics`, and `results` one file for each format that it reads.
 """
 
-from mixfast.readers._collect_report import CollectReport
-from mixfast.readers._collected import Collected
-from mixfast.readers._metrics import metrics
 from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
 from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
 from mixfast.readers._olmix_generate import OlmixGeneration as OlmixGeneration
 from mixfast.readers._olmix_generate import olmix_generate
-from mixfast.readers._patterns import covering as covering
-from mixfast.readers._patterns import naming as naming
 from mixfast.readers._read import FORMATS, Reading, read, token_counts
 from mixfast.readers._read import format_of as format_of
 from mixfast.readers._read import has_paths as has_paths
 from mixfast.readers._token_forms import nested_counts as nested_counts
+from mixfast.readers.collect._collected import Collected
+from mixfast.readers.collect._metrics import metrics
+from mixfast.readers.collect._patterns import covering as covering
+from mixfast.readers.collect._patterns import naming as naming
+from mixfast.readers.collect._report import CollectReport
 from mixfast.readers.results._contents import ResultsError
 from mixfast.readers.results._formats import RESULT_FORMATS as RESULT_FORMATS
 

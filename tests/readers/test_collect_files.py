@@ -53,6 +53,12 @@ def test_a_half_written_file_beside_a_whole_one_does_not_cost_the_run(tmp_path):
     assert str(path) in skipped(collected)
 
 
+def test_a_file_that_ends_inside_a_text_is_called_cut_off(tmp_path):
+    write(tmp_path / "a" / "trainer_state.json")
+    path = write(tmp_path / "b" / "trainer_state.json", '{"log_history": [], "best_model_checkpoint": "out/check')
+    assert "was it written or copied completely?" in skipped(metrics(tmp_path))[str(path)]
+
+
 def test_nothing_collected_lists_what_was_found_and_the_formats(tmp_path):
     write(tmp_path / "a" / "trainer_state.json", "{")
     with pytest.raises(

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mixfast.readers import ResultsError, metrics
-from mixfast.readers._results_runs import names_of
+from mixfast.readers.collect._runs import names_of
 
 
 def lm_eval(path, value=0.5, task="arc", model=None, **more):

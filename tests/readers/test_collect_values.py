@@ -57,6 +57,12 @@ def test_the_date_in_the_file_is_before_that_of_its_name(tmp_path):
     assert metrics(tmp_path / "a").value.tolist() == [0.1]
 
 
+def test_files_of_one_second_are_ordered_by_their_names(tmp_path):
+    for part, value in ((7, 0.7), (2, 0.2)):
+        write(tmp_path / "a" / f"results_2026-11-01T10-11-12.{part}00000.json", harness({"arc/acc": value}, date=1.8e9))
+    assert metrics(tmp_path / "a").value.tolist() == [0.7]
+
+
 def test_equal_values_are_no_conflict_and_tasks_of_several_files_are_joined(tmp_path):
     write(tmp_path / "a" / "results_2026-11-01T10-11-12.1.json", harness({"arc/acc": 0.1, "piqa/acc": 0.6}))
     write(tmp_path / "a" / "results_2026-11-02T10-11-12.1.json", harness({"arc/acc": 0.1, "boolq/acc": 0.7}))

@@ -160,7 +160,9 @@ def _parsed(data: bytes) -> Any:
     try:
         return json.loads(data, object_pairs_hook=unique)
     except json.JSONDecodeError as problem:
-        whole = len(data.rstrip()) == 0 or problem.pos < len(problem.doc.rstrip())
+        # An unterminated string is reported where it begins.
+        is_open = problem.pos >= len(problem.doc.rstrip()) or problem.msg.startswith("Unterminated string")
+        whole = len(data.rstrip()) == 0 or not is_open
         raise ValueError(f"not JSON: {problem}{'' if whole else _CUT_OFF}") from problem
     except UnicodeDecodeError as problem:
         raise ValueError(f"not UTF-8 text: {problem}") from problem

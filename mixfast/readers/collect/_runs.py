@@ -15,7 +15,7 @@ from pathlib import Path
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import quote
-from mixfast.readers._results_read import Results, bare, is_step, same_value, stem_of
+from mixfast.readers.collect._read import Results, bare, is_step, same_value, stem_of
 from mixfast.readers.results._contents import ResultsError
 
 Parts = tuple[str, ...]

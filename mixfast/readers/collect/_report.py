@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from mixfast._text.audience import either
 from mixfast._text.names import counted
 from mixfast._text.visible import in_lines, quote
-from mixfast.readers._patterns import covering
-from mixfast.readers._results_merged import Conflict
+from mixfast.readers.collect._merged import Conflict
+from mixfast.readers.collect._patterns import covering
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast.errors import BackendError
-from mixfast.readers._collect_report import CollectReport
-from mixfast.readers._mixture_files import mixture_files
+from mixfast.readers.collect._mixture_files import mixture_files
+from mixfast.readers.collect._report import CollectReport
 from mixfast.readers.results._contents import ResultsError
 from mixfast.swarm import Swarm, write_csv
 

@@ -12,15 +12,15 @@ import numpy as np
 
 from mixfast._text.names import counted, listing
 from mixfast._text.progress import working
-from mixfast.readers import _results_checks as checks
-from mixfast.readers._collect_report import CollectReport
-from mixfast.readers._collected import Collected
-from mixfast.readers._domain_columns import columns_of, prefixed, with_domain_names
-from mixfast.readers._results_found import Search, roots_of
-from mixfast.readers._results_judged import Directions, directions, diverged, pick
-from mixfast.readers._results_merged import Conflict, Value, merged
-from mixfast.readers._results_read import Key, Reader, Results
-from mixfast.readers._results_runs import Grouping, folder_of, grouped
+from mixfast.readers.collect import _checks as checks
+from mixfast.readers.collect._collected import Collected
+from mixfast.readers.collect._domain_columns import columns_of, prefixed, with_domain_names
+from mixfast.readers.collect._found import Search, roots_of
+from mixfast.readers.collect._judged import Directions, directions, diverged, pick
+from mixfast.readers.collect._merged import Conflict, Value, merged
+from mixfast.readers.collect._read import Key, Reader, Results
+from mixfast.readers.collect._report import CollectReport
+from mixfast.readers.collect._runs import Grouping, folder_of, grouped
 from mixfast.readers.results._contents import ResultsError, Wanted
 from mixfast.readers.results._formats import FORMATS as RESULTS
 

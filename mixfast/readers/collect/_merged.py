@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mixfast.readers._results_read import Key, Results, same_value
-from mixfast.readers._results_runs import Piece
+from mixfast.readers.collect._read import Key, Results, same_value
+from mixfast.readers.collect._runs import Piece
 from mixfast.readers.results._contents import Measure
 
 
@@ -120,10 +120,9 @@ def _is_better(new: Value, old: Value, at_step: bool) -> bool:
 
 
 def is_newer(one: Results, other: Results) -> bool:
-    """Return whether a file is newer: by the date in it, else by the date in its name, else by its last change."""
-    if one.written and other.written and one.form == other.form:
-        if one.written != other.written:
-            return one.written > other.written
-    elif one.date and other.date and one.date != other.date:
+    """Return whether a file is newer: by the date in it, then by the date in its name, which may have more digits, then by its last change."""
+    if one.form == other.form and one.written and other.written and one.written != other.written:
+        return one.written > other.written
+    if one.date and other.date and one.date != other.date:
         return one.date > other.date
     return one.found.changed > other.found.changed

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import quote
-from mixfast.readers._patterns import covering
-from mixfast.readers._results_merged import Value
-from mixfast.readers._results_runs import Piece
+from mixfast.readers.collect._merged import Value
+from mixfast.readers.collect._patterns import covering
+from mixfast.readers.collect._runs import Piece
 from mixfast.swarm import is_bookkeeping, is_by_product
 
 Table = Mapping[str, Mapping[str, Value]]

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from mixfast._text.audience import either
 from mixfast._text.names import listing, one_of
-from mixfast.readers._results_found import Found
+from mixfast.readers.collect._found import Found
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
 from mixfast.readers.results._formats import FORMATS
 from mixfast.readers.results._source import Source
