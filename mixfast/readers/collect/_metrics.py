@@ -327,7 +327,5 @@ def _nothing(state: _State, reader: Reader, left_out: Mapping[str, tuple[str, ..
         # Not shortened: paths must be readable to their end.
         shown = "; ".join(f"{where}: {why}" for where, why in state.skipped[:3])
         parts.append(f"not read: {shown}{f' and {len(state.skipped) - 3} more' if len(state.skipped) > 3 else ''}")
-    known = "; ".join(
-        f"{form.name} ({', '.join(form.files) or 'files given by name'}: {form.looks})" for form in RESULTS.values()
-    )
-    return f"{'; '.join(parts)}; results are read in the formats: {known}"
+    known = "; ".join(f"{form.name} ({', '.join(form.files) or 'files given by name'})" for form in RESULTS.values())
+    return f"{'; '.join(parts)}; the formats that are read, with the names of their files: {known}"
