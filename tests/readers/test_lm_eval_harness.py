@@ -18,7 +18,10 @@ from mixfast.readers.results._source import Source
 SCRIPT = Path(__file__).resolve().parents[1] / "lm_eval_run.py"
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(find_spec("lm_eval") is None, reason="lm_eval belongs to the extra dev"),
+    pytest.mark.skipif(
+        not all(map(find_spec, ("lm_eval", "torch", "transformers"))),
+        reason="lm_eval, torch and transformers are not all installed",
+    ),
 ]
 
 

@@ -755,6 +755,8 @@ def test_pandas_labels_are_ids_unless_they_only_count():
 def test_arrow_streams_and_lazy_frames():
     polars = pytest.importorskip("polars")
     pytest.importorskip("pyarrow")
+    if not hasattr(polars.DataFrame, "__arrow_c_stream__"):
+        pytest.skip("this version of polars exports no Arrow streams")
 
     class Stream:
         def __init__(self, frame):
