@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from mixfast.readers import ResultsError, metrics
@@ -58,6 +59,14 @@ def test_metrics_that_are_equal_in_all_runs_are_named_with_the_option_that_leave
     (note,) = [note for note in metrics(path).report.notes if "equal in all runs" in note]
     assert "1 metric: arc/acc_norm repeats arc/acc; ignore=['arc/acc_norm']" in note
     assert metrics(path, ignore="arc/acc_norm").metrics == ("arc/acc", "piqa/acc")
+
+
+def test_a_metric_in_float32_repeats_the_same_one_in_float64(tmp_path):
+    cells = "".join(
+        f"{run},{value!r},{float(np.float32(value))!r}\n" for run, value in (("a", 1.1), ("b", 1.2), ("c", 1.3))
+    )
+    notes = metrics(table(tmp_path, f"run,eval_loss,eval/loss\n{cells}")).report.notes
+    assert any("eval/loss repeats eval_loss" in note for note in notes)
 
 
 def test_columns_that_sum_to_1_are_no_metrics(tmp_path):

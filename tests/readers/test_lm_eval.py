@@ -121,6 +121,14 @@ def test_a_group_without_its_tasks_in_the_file_is_kept_and_said():
     assert "the parts of mmlu are not in the file" in contents.notes[0]
 
 
+def test_parts_that_only_a_group_holds_are_named():
+    lacking = groups(group_subtasks=PARTS)
+    del lacking["results"]["mmlu_anatomy"]
+    contents = read(lacking)
+    assert kept(contents) == {"mmlu_algebra/acc,none": 0.25}
+    assert contents.notes == ("parts of groups that are left out are not in the file: mmlu_anatomy of mmlu_stem",)
+
+
 def test_which_way_is_better_is_said_without_the_filter_and_unknown_where_null_or_missing():
     results = {"a": {"perplexity,none": 9.0, "acc,none": 0.1, "own,none": 1.0}}
     found = by_name(read({"results": results, "higher_is_better": {"a": {"perplexity": False, "acc": None}}}))
@@ -244,6 +252,17 @@ def test_a_target_that_is_both_index_and_choice_is_settled_by_the_accuracies(tmp
     assert measure.value == pytest.approx(2.0 / math.log(2))
 
 
+def test_a_target_that_is_both_index_and_choice_gives_no_metric_if_no_accuracy_decides(tmp_path):
+    numbers = sample(choices=(" 1", " 0"))
+    del numbers["acc"]
+    contents = bits(tmp_path, numbers)
+    assert contents.measures == []
+    assert "no accuracies in the file decide it" in contents.notes[0]
+    # A target that is no index tells that all are texts.
+    (measure,) = bits(tmp_path, numbers, {**sample(1, target="cat"), "acc": None}).measures
+    assert measure.value == pytest.approx((8.0 + 2.0 / 3) / 2 / math.log(2))
+
+
 def test_targets_that_contradict_the_accuracies_give_no_metric(tmp_path):
     contents = bits(tmp_path, sample(), sample(1, acc=0.0))
     assert contents.measures == []
@@ -260,6 +279,11 @@ def test_choices_without_a_question_are_not_counted_as_choices(tmp_path):
     arguments = {f"gen_args_{at}": {"arg_0": "" if at > 1 else "Q:", "arg_1": " ab"[: 2 + at % 2]} for at in range(4)}
     lls = ("-8.0", "-2.0", "-1.0", "-1.5")
     (measure,) = bits(tmp_path, sample(arguments=arguments, lls=lls, metrics=["acc", "acc_mutual_info"])).measures
+    assert measure.value == pytest.approx(2.0 / 2 / math.log(2))
+    # Older versions do not list the metrics.
+    older = sample(arguments=arguments, lls=lls, acc_mutual_info=0.0)
+    del older["metrics"]
+    (measure,) = bits(tmp_path, older).measures
     assert measure.value == pytest.approx(2.0 / 2 / math.log(2))
 
 

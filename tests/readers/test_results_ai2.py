@@ -364,6 +364,13 @@ class TestMarin:
     two = (((0.5, 0.5), (0.5, 0.5)), ((0.8, 0.2), (0.2, 0.8)))
     same = (((0.5, 0.5), (0.5, 0.5)), ((0.8, 0.2), (0.8, 0.2)))
 
+    def test_a_parquet_file_may_be_compressed_as_a_whole(self, swarm):
+        zstandard = pytest.importorskip("zstandard")
+        path = swarm(self.same)
+        whole = path.with_name("observations.parquet.zst")
+        whole.write_bytes(zstandard.ZstdCompressor().compress(path.read_bytes()))
+        assert kept(read(whole, "marin")) == kept(read(path, "marin"))
+
     @pytest.mark.parametrize("maps", [False, True])
     def test_rows_are_runs_and_leaves_are_kept(self, swarm, maps):
         found = read(swarm(self.same, maps=maps), "marin")

@@ -136,6 +136,17 @@ def test_runs_are_named_as_in_wandb_and_the_link_to_the_latest_is_none(offline):
     assert not found.report.without_results
 
 
+@pytest.mark.parametrize("named", [{}, {"id": "id"}], ids=["folder", "field"])
+def test_the_starts_of_a_resumed_run_are_one_run(tmp_path, named):
+    for day, run, step, loss in ((1, "r1", 20, 4.0), (2, "r1", 30, 3.0), (3, "r2", 30, 3.5)):
+        folder = tmp_path / f"offline-run-2026110{day}_100000-{run}" / "files"
+        folder.mkdir(parents=True)
+        (folder / "wandb-summary.json").write_text(json.dumps({"_step": step, "_timestamp": 1e9, "eval/loss": loss}))
+    found = readers.metrics(tmp_path, **named)
+    assert [run[-2:] for run in found.runs] == ["r1", "r2"]
+    assert found.wide()["eval/loss"] == [3.0, 3.5]
+
+
 # The folder of a run that was online.
 
 

@@ -129,7 +129,10 @@ def twins(values: NDArray[np.float64], names: Sequence[str]) -> list[str]:
     """Return a line on metrics with the same values (R, J) as another one in all runs, such as acc and acc_norm of answers of one length."""
     first: dict[bytes, str] = {}
     same: dict[str, str] = {}
-    for name, column in zip(names, values.T, strict=True):
+    # Event files of TensorBoard have float32, other files of the same run float64.
+    with np.errstate(over="ignore"):
+        rounded = values.T.astype(np.float32)
+    for name, column in zip(names, rounded, strict=True):
         known = column[~np.isnan(column)]
         if len(set(known.tolist())) >= _COPIED:
             other = first.setdefault(column.tobytes(), name)

@@ -323,6 +323,7 @@ def _nothing(state: _State, reader: Reader, left_out: Mapping[str, tuple[str, ..
     if state.seen:
         parts[0] += f" with known names, of {state.seen} that were looked at"
     parts += [f"left out, {why}: {listing(names, limit=3)}" for why, names in reasons.items()]
+    parts += list(reader.notes)[:3]
     if state.skipped:
         # Not shortened: paths must be readable to their end.
         shown = "; ".join(f"{where}: {why}" for where, why in state.skipped[:3])

@@ -20,7 +20,7 @@ from mixfast.readers.results._contents import ResultsError
 
 Parts = tuple[str, ...]
 # Folders that W&B names: date, time and id.
-_OF_WANDB = re.compile(r"^(?:offline-)?run-\d{8}_\d{6}-\w+$")
+_OF_WANDB = re.compile(r"^(?:offline-)?run-\d{8}_\d{6}-(\w+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,8 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
     """Group files by folders: each given path is a run, or each sub-folder of the only given folder."""
     if not files:
         return []
-    comps = {one.where: (*one.found.parts[:-1], stem_of(one.found.parts[-1])) for one in files}
+    folders = _resumed(files)
+    comps = {one.where: (*folders[one.where], stem_of(one.found.parts[-1])) for one in files}
     starts = _starts(files, roots)
     longest = max(len(comps[one.where]) - starts[one.where] for one in files)
     for more in range(max(longest, 0) + 1):
@@ -177,6 +178,20 @@ def _by_folder(files: Sequence[Results], roots: int, out: Grouping) -> list[tupl
         )
     names = _own_names(groups, out) or names_of(list(groups))
     return [(names[key], piece) for key, pieces in groups.items() for piece in pieces]
+
+
+def _resumed(files: Sequence[Results]) -> dict[str, Parts]:
+    """Return the folder of each file; W&B makes a folder for each start of a run, of which the first one stands for all."""
+    first: dict[tuple[Parts, str], str] = {}
+    folders = {}
+    for one in sorted(files, key=lambda one: [part.removeprefix("offline-") for part in one.found.parts]):
+        parts = one.found.parts[:-1]
+        for at, part in enumerate(parts):
+            if told := _OF_WANDB.match(part):
+                own = first.setdefault((parts[:at], told[1]), part)
+                parts = (*parts[:at], own, *parts[at + 1 :])
+        folders[one.where] = parts
+    return folders
 
 
 def _are_steps(files: Sequence[Results]) -> bool:
@@ -347,7 +362,8 @@ def _by_field(files: Sequence[Results], name: str, out: Grouping, *, any_table: 
         keys = {value: tuple(value.strip("/").split("/")) for value in values}
         found = names_of(list(dict.fromkeys(keys.values())))
         names = {value: found[keys[value]] for value in values}
-    return [(names[one.fields[name]], Piece(one, one.found.parts[:-1])) for one in with_it]
+    folders = _resumed(with_it)
+    return [(names[one.fields[name]], Piece(one, folders[one.where])) for one in with_it]
 
 
 def folder_of(pieces: Sequence[Piece]) -> Path:

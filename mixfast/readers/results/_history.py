@@ -7,7 +7,7 @@ from typing import Any
 
 from mixfast.readers.results._contents import Measure
 from mixfast.readers.results._numbers import as_number, as_step
-from mixfast.readers.results._tags import told
+from mixfast.readers.results._tags import Tags, told
 
 # Names of the training step, the most reliable first: W&B's own _step counts calls of log.
 STEPS = ("trainer/global_step", "train/global_step", "global_step", "_step")
@@ -66,8 +66,9 @@ def measures_of(
     Of a tag that is left out, only the last value is returned.
     """
     measures, bookkeeping = [], []
+    beside = Tags(history)
     for tag, values in history.items():
-        what = told(tag, history.keys())
+        what = told(tag, beside)
         if what is None:
             bookkeeping.append(tag)
             continue

@@ -46,7 +46,7 @@ def _read(source: Source, wanted: Wanted) -> Contents:
         if not isinstance(metrics, dict):
             raise ResultsError(f"the results of {task} must be a mapping of metrics, not {type(metrics).__name__}")
         measures += _measures(document, task, metrics, step, text)
-    notes = [*_partly_measured(document), *_kept_groups(document, measures)]
+    notes = [*_partly_measured(document), *_kept_groups(document, measures), *_lost_parts(document, measures)]
     samples = document.get("samples")
     if wanted.samples and isinstance(samples, dict):
         for task, each in samples.items():
@@ -151,6 +151,23 @@ def _kept_groups(document: Mapping[str, Any], measures: Iterable[Measure]) -> li
     return [
         f"the parts of {listing(groups, limit=3)} are not in the file: the group is kept, although it averages several tasks"
     ]
+
+
+def _lost_parts(document: Mapping[str, Any], measures: Iterable[Measure]) -> list[str]:
+    """Return a note on the groups that are left out although some of their parts are not in the file."""
+    kept = {each.metric.partition("/")[0] for each in measures if not each.left_out}
+    groups = list(document.get("groups") or {})
+    held = {leaf for group in groups if group.partition("/")[0] in kept for leaf in _leaves(document, group)}
+    # Parts of nested groups are named once, with the innermost group, which files list last.
+    lost = {
+        leaf: group
+        for group in groups
+        if group.partition("/")[0] not in kept
+        for leaf in _leaves(document, group)
+        if leaf not in document["results"] and leaf not in held
+    }
+    found = [f"{part} of {group}" for part, group in lost.items()]
+    return [f"parts of groups that are left out are not in the file: {listing(found, limit=3)}"] if found else []
 
 
 def _unit(document: Mapping[str, Any], task: str, metric: str) -> str | None:

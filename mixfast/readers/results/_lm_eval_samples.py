@@ -150,10 +150,19 @@ def _bits(documents: Sequence[_Document]) -> tuple[list[float], str]:
     """Return bits per byte of each document with a known right choice, or none and why."""
     if any(each.accuracy not in (None, 0.0, 1.0) for each in documents):
         return [], "its accuracies are fractions, so several choices are right"
+    found = {}
     for reading in ("by_index", "by_text"):
         known = [(each, right) for each in documents if (right := _right(each, reading)) is not None]
         if known and all(each.agrees(right) for each, right in known):
-            return [each.bits(right) for each, right in known], ""
+            found[reading] = [each.bits(right) for each, right in known]
+    if len(found) == 2 and found["by_index"] != found["by_text"]:
+        # A reading that fits each target precedes one that does not.
+        whole = [way for way in found if all(getattr(each, way) is not None for each in documents)]
+        if len(whole) != 1:
+            return [], "its targets may be indices of choices or their texts, and no accuracies in the file decide it"
+        return found[whole[0]], ""
+    if found:
+        return next(iter(found.values())), ""
     if all(each.by_index is None and each.by_text is None for each in documents):
         return [], "its targets name no single choice"
     return [], "its targets contradict the accuracies in the same file"
@@ -181,7 +190,7 @@ def _document(sample: Mapping[str, Any]) -> _Document | None:
     half = len(requests) // 2
     if (
         len(requests) == 2 * half
-        and "acc_mutual_info" in (sample.get("metrics") or ())
+        and ("acc_mutual_info" in sample or "acc_mutual_info" in (sample.get("metrics") or ()))
         and not any(each[0] for each in requests[half:])
     ):
         # The second half has the choices without a question.

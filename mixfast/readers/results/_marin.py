@@ -34,7 +34,7 @@ def _fits(source: Source) -> bool:
         from pyarrow.parquet import read_schema
     except ImportError:
         return source.name == "observations.parquet"
-    with source.open() as handle:
+    with source.open_parquet() as handle:
         names = read_schema(handle).names
     return any(map(_PHASE.match, names)) and bool({_BPB, _TRAINING} & set(names))
 
@@ -62,7 +62,7 @@ def records(path: Path, source: Source | None = None) -> list[dict[str, Any]]:
     """Return the rows of a parquet file as mappings; columns of maps become mappings, too."""
     with needed(f"{path}: reading a parquet file", "pyarrow", "mixfast[io]", ResultsError):
         from pyarrow.parquet import read_table
-    with (source or Source(path)).open() as handle:
+    with (source or Source(path)).open_parquet() as handle:
         rows = read_table(handle).to_pylist()
     return [{key: _mapping(value) for key, value in row.items()} for row in rows]
 

@@ -96,6 +96,14 @@ class Source:
             return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(handle, closefd=True))
         return handle
 
+    def open_parquet(self) -> IO[bytes]:
+        """Open the file for readers that go back and forth, which the stream of a zstd file cannot."""
+        handle = self.open()
+        if handle.seekable():
+            return handle
+        with handle:
+            return io.BytesIO(handle.read())
+
     @cached_property
     def document(self) -> Any:
         """The content of a JSON file; raises ValueError if it is damaged, too large, or repeats a key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from mixfast.swarm import is_bookkeeping, is_by_product
@@ -20,6 +20,7 @@ _MACHINERY = re.compile(
 _IN_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 # Megatron writes each tag twice: "lm loss validation" by step, "lm loss validation vs samples" by samples.
 _AGAINST = re.compile(r" vs (samples|tokens|gigaflos)$")
+_VALIDATION = re.compile(" validation")
 _PERPLEXITY = re.compile(r" ppl$")
 # NeMo's Megatron Bridge writes this mean beside the losses of several validation sets.
 _AGGREGATE = re.compile(r" validation\b.*\(aggregated\)")
@@ -47,14 +48,40 @@ class Told:
     direction: str | None = None
 
 
-def told(tag: str, beside: Collection[str] = ()) -> Told | None:
-    """Return the meaning of a tag among the tags ``beside`` it; None if it is no metric.
+class Tags(Collection[str]):
+    """The tags of a file, of which there may be 100 000, so that none is compared with all others.
+
+    Attributes
+    ----------
+    validated : frozenset of str
+        What precedes " validation" in a tag.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
+        self.validated = frozenset(
+            name[: found.start()] for name in self._names for found in _VALIDATION.finditer(name)
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def told(tag: str, among: Iterable[str] = ()) -> Told | None:
+    """Return the meaning of a tag among the tags of its file; None if it is no metric.
 
     >>> told("lm loss validation vs samples", ["lm loss validation"]).left_out
     'repeats lm loss validation against samples instead of steps'
     >>> told("validation_metrics/throughput(tps)") is None
     True
     """
+    beside = among if isinstance(among, Tags) else Tags(among)
     bare = _IN_PARENTHESES.sub("", tag)
     against = found[1] if (found := _AGAINST.search(bare)) else ""
     bare = _AGAINST.sub("", bare)
@@ -64,14 +91,15 @@ def told(tag: str, beside: Collection[str] = ()) -> Told | None:
     return Told(_reason(tag, bare, against, beside), against, unit, direction)
 
 
-def _reason(tag: str, bare: str, against: str, beside: Collection[str]) -> str:
+def _reason(tag: str, bare: str, against: str, beside: Tags) -> str:
     if _AGGREGATE.search(tag):
         return "mean over the validation sets"
-    if _OF_TRAINING.search(tag) or any(one.startswith(f"{bare} validation") for one in beside):
+    if _OF_TRAINING.search(tag) or bare in beside.validated:
         return TRAINING
     if against and bare in beside:
         return f"repeats {bare} against {against} instead of steps"
-    if (found := _OVER_STEPS.search(tag)) and {tag[: found.start()], f"{tag[: found.start()]}.last"} & {*beside}:
+    found = _OVER_STEPS.search(tag)
+    if found and (tag[: found.start()] in beside or f"{tag[: found.start()]}.last" in beside):
         return f"the {found[1]} over the steps of {tag[: found.start()]}, not its last value"
     loss = _PERPLEXITY.sub("", bare)
     if loss != bare and loss in beside:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from mixfast.readers.results._contents import Contents, Measure, ResultsError, W
 from mixfast.readers.results._history import History, add_row, flat, measures_of
 from mixfast.readers.results._numbers import as_number, as_step
 from mixfast.readers.results._table import id_column, runs_of
-from mixfast.readers.results._tags import told
+from mixfast.readers.results._tags import Tags, told
 from mixfast.swarm import spelled, told_direction
 
 Columns = Mapping[str, Sequence[Any]]
@@ -238,7 +239,7 @@ def _each_once(
             best[run] = (rank, at)
     if len(best) == len(runs):
         return columns
-    repeated = sorted({run for run in runs if runs.count(run) > 1})
+    repeated = sorted(run for run, count in Counter(runs).items() if count > 1)
     way = names.get("id")
     hint = f": {either(f'id={way!r}', f'--id {quote(way)}')} takes each row as a run" if way and way != own else ""
     notes.append(f"several rows have one {own}, and the newest that has finished is used for {listing(repeated)}{hint}")
@@ -257,9 +258,9 @@ def _told(measures: Sequence[Measure], runs: int) -> list[Measure]:
     values: dict[str, list[float]] = {}
     for one in measures:
         values.setdefault(one.metric, []).append(one.value)
-    reasons = {}
+    reasons, beside = {}, Tags(values)
     for name, found in values.items():
-        what = told(name, values)
+        what = told(name, beside)
         reasons[name] = "hardware, time or the state of the optimiser" if what is None else what.left_out
         if (
             not reasons[name]
