@@ -16,7 +16,7 @@ from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.sized import text_of
 from mixfast._text.yaml import read_yaml
 from mixfast.cli._console import detail, note
-from mixfast.errors import AlignmentError, MixfastError
+from mixfast.errors import AlignmentError, MixfastError, MixtureError
 from mixfast.region import Bound, Region
 
 if TYPE_CHECKING:
@@ -135,8 +135,41 @@ def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     found = document(path, "name: number", as_text=True)
     if isinstance(found.get("mixture"), dict):
         found = found["mixture"]
-    found = _without_levels(found)
+    try:
+        if parse in (count, share_or_count):
+            _refuse_other_units(path, found)
+        found = _without_levels(found)
+    except MixtureError as problem:
+        raise InputError(f"{path}: {problem}") from problem
     return {name: _value(f"{path}: {name}", text, parse) for name, text in found.items()}
+
+
+def _refuse_other_units(path: str, found: dict[str, Any]) -> None:
+    """Raise if a number is the sum of the others, or if the numbers have several units."""
+    from mixfast.readers import refuse_totals
+
+    texts = {name: text.strip() for name, text in found.items() if isinstance(text, str) and text.strip()}
+    if len(texts) < len(found):
+        return
+    refuse_totals(list(texts.items()))
+    percent = [name for name, text in texts.items() if text.endswith("%")]
+    plain = {name: _plain(text) for name, text in texts.items() if name not in percent}
+    suffixed = [name for name, text in texts.items() if text[-1:].upper() in POWERS]
+    above = [name for name, value in plain.items() if value > 1.0 or name in suffixed]
+    below = [name for name, value in plain.items() if 0.0 < value < 1.0 and name not in suffixed]
+    for some, others, what in ((percent, above, "percent signs"), (suffixed, below, "suffixes of token counts")):
+        if some and others:
+            raise InputError(
+                f"{path}: {listing(some, limit=3)} {'has' if len(some) == 1 else 'have'} {what} and {listing(others, limit=3)} "
+                f"{'has' if len(others) == 1 else 'have'} none; write all numbers in one unit"
+            )
+
+
+def _plain(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _without_levels(found: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mixfast.readers._read import FORMATS, Reading, read, token_counts
 from mixfast.readers._read import format_of as format_of
 from mixfast.readers._read import has_paths as has_paths
 from mixfast.readers._token_forms import nested_counts as nested_counts
+from mixfast.readers._token_forms import refuse_totals as refuse_totals
 from mixfast.readers.collect._collected import Collected
 from mixfast.readers.collect._metrics import metrics
 from mixfast.readers.collect._patterns import covering as covering

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from mixfast.readers._document import any_document, document, text_of
 from mixfast.readers._form import Form, number
 from mixfast.readers._forms import FORMS
 from mixfast.readers._places import named_by
-from mixfast.readers._token_forms import are_counts, counts_of_parquet
+from mixfast.readers._token_forms import are_counts, counts_of_parquet, refuse_totals
 from mixfast.readers.results._formats import FORMATS as RESULTS
 from mixfast.readers.results._source import Source
 
@@ -158,8 +157,7 @@ def token_counts(path: str | PathLike[str], *, paths: str | Mapping[str, str] | 
         counted = [_count(str(name), value) for name, value in pairs]
         names = [str(name) for name, _ in pairs]
         names = named_by(names, paths) if form.places else names
-        if twice := [name for name, times in Counter(names).items() if times > 1]:
-            raise MixtureError(f"these domains are named more than once: {listing(twice)}")
+        refuse_totals(list(zip(names, counted, strict=True)))
         return dict(zip(names, counted, strict=True))
 
 
@@ -280,6 +278,8 @@ def _reading(
             f"{either('paths', '--mixture-paths')} names the domains of files with paths, and {form.name} has names: leave it out"
         )
     total = exact_sum(shares)
+    if counted:
+        refuse_totals([(name, value) for name, (_, value) in zip(names, pairs, strict=True)])
     if counted and total > 0.0:
         notes.append(f"token counts, {tokens(total)} in all; the shares are proportional to them")
         shares = [share / total for share in shares]

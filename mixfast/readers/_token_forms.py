@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixfast._text.names import listing, shown
 from mixfast._text.numbers import POWERS, count
 from mixfast.errors import MixtureError
 from mixfast.readers._form import Pairs, no_form, only_value
@@ -19,6 +20,12 @@ _SIZES = "relative_sizes"
 _CELLS = "cells"
 # Whole numbers are token counts if their sum is at least this, or if one has a suffix such as B. Smaller ones may be relative weights.
 _LEAST = 1_000_000
+_SMALL = 1_000
+# What may stand beside the tokens of a domain, and names of sums.
+_PROPERTIES = frozenset(
+    ["tokens", "num_tokens", "n_tokens", "token_count", "docs", "documents", "num_docs", "bytes", "epochs", "weight"]
+)
+_TOTALS = frozenset(["total", "totals", "sum", "all", "overall", "total_tokens"])
 
 
 def counted(document: Any, sure: bool) -> Pairs | None:
@@ -43,8 +50,41 @@ def nested_counts(document: Any) -> Pairs | None:
     """Return the leaves of a document of nothing but token counts with at least two levels, else None."""
     if not isinstance(document, Mapping) or not any(isinstance(each, Mapping) for each in document.values()):
         return None
+    if any(key in document for key in _COUNTS):
+        return None
     found = list(leaves(document))
-    return found if are_counts([value for _, value in found]) else None
+    if not are_counts([value for _, value in found]):
+        return None
+    if properties := [name for name, _ in found if name.rpartition(":")[2].lower() in _PROPERTIES and ":" in name]:
+        raise MixtureError(
+            f"nested counts must have names of domains, got {listing(properties, limit=3)}: write lines of domain: count, the tokens alone"
+        )
+    refuse_totals(found)
+    return found
+
+
+def refuse_totals(pairs: Sequence[tuple[str, Any]]) -> None:
+    """Raise if a name occurs twice, or a count has the name of a total and is the sum of the counts beside it.
+
+    Raises
+    ------
+    MixtureError
+    """
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+        raise MixtureError(f"these domains are named more than once: {listing(twice)}")
+    for name, value in pairs:
+        above, colon, last = name.rpartition(":")
+        if last.lower() not in _TOTALS:
+            continue
+        beside = [other for one, other in pairs if one != name and one.startswith(above + colon)]
+        try:
+            same = len(beside) > 1 and count(str(value)) == sum(count(str(other)) for other in beside)
+        except ValueError:
+            continue
+        if same:
+            raise MixtureError(f"{shown(name)} is the sum of the other counts, not a domain; leave it out")
 
 
 def counts_of_parquet(path: Path) -> Any:
@@ -72,7 +112,11 @@ def leaves(mapping: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, A
 def are_counts(values: Sequence[Any]) -> bool:
     """Return whether all values are numbers of tokens, and cannot be relative weights."""
     try:
-        total = sum(count(str(value)) for value in values)
+        numbers = [count(str(value)) for value in values]
     except ValueError:
+        return False
+    total = sum(numbers)
+    # A version or a seed beside counts, or a number of billions without its suffix.
+    if total >= _LEAST and any(0 < number < _SMALL for number in numbers):
         return False
     return total >= _LEAST or any(str(value).strip()[-1:].upper() in POWERS for value in values)

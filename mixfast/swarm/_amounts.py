@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,16 @@ _FEWEST = 100.0
 # Sums are equal up to rounding if they differ by less than this fraction.
 _SAME_AMOUNT = 5e-3
 _ROUNDING = 1e-9
+# Counts of one budget have equal sums up to rounding, as a fraction.
+_SAME_SUM = 1e-5
+# A column below this share in every run is a setting, such as a seed, or has another unit, such as millions.
+_LEAST_SHARE = 1e-5
+# The first and the last word of a name; what may be counted beside tokens; and names of phases.
+_FIRST_WORD = re.compile(r"(?P<word>[a-z]+(?:[_-]?\d+)?)[\s_/:.-]+(?P<stem>.+)\Z")
+_LAST_WORD = re.compile(r"(?P<stem>.+?)[\s_/:.-]+(?P<word>[a-z]+(?:[_-]?\d+)?)\Z")
+_OF_TEXT = ("token", "doc", "document", "byte", "char", "character", "word", "sample", "example", "sequence", "row")
+_UNITS = frozenset([*_OF_TEXT, *(f"{one}s" for one in _OF_TEXT)])
+_PHASE = re.compile(r"(?:p|phase|stage|period|part)[_-]?\d+\Z")
 
 
 def kind_of_amounts(values: Matrix) -> str | None:
@@ -61,14 +72,36 @@ def doubt_of_counts(names: Sequence[str], values: Matrix) -> tuple[str, str]:
 
     The sum of shares must be 1, which reveals a column too many. Counts have no known sum.
     """
-    if found := total_column(names, values):
+    if found := total_column(names, values, within=_SAME_AMOUNT):
         return f"{shown(found)} is the sum of the other columns", found
-    if len(values) < 2:
-        return "", ""
+    small = (values / values.sum(axis=1)[:, None]).max(axis=0)
+    if (tiny := np.flatnonzero((small > 0.0) & (small < _LEAST_SHARE))).size:
+        name = names[tiny[0]]
+        return (
+            f"{shown(name)} is below {_LEAST_SHARE:.3%} in every run, as a setting or a count in another unit is",
+            name,
+        )
+    if len(values) > 1 and (doubt := _doubt_of_runs(names, values))[0]:
+        return doubt
+    return (told, names[0]) if (told := counted_twice(names)) else ("", "")
+
+
+def _doubt_of_runs(names: Sequence[str], values: Matrix) -> tuple[str, str]:
+    """Return the same for what two and more runs tell."""
+    numbering = (np.diff(values, axis=0) == 1.0).all(axis=0)
+    if len(values) > 2 and numbering.any():
+        name = names[int(numbering.argmax())]
+        return f"{shown(name)} numbers the runs", name
     constant = np.flatnonzero(np.ptp(values, axis=0) == 0.0)
     if constant.size and values[0, constant[0]] > 0.0:
         name = names[constant[0]]
         return f"{shown(name)} is {values[0, constant[0]]:g} in every run, as a setting of the runs is", name
+    rest = values.sum(axis=1)[:, None] - values
+    spread = np.ptp(rest, axis=0)
+    alone = (spread <= _SAME_SUM * rest.max(axis=0)) & (np.ptp(values, axis=0) > 3.0 * spread)
+    if len(names) > 2 and alone.any():
+        name = names[int(alone.argmax())]
+        return f"without {shown(name)} all runs have the same sum", name
     parts = groups_within(names, values, _is_constant_sum)
     if parts and len(parts[0].columns) < values.shape[1]:
         name = parts[0].pattern
@@ -76,14 +109,56 @@ def doubt_of_counts(names: Sequence[str], values: Matrix) -> tuple[str, str]:
     return "", ""
 
 
-def total_column(names: Sequence[str], values: Matrix) -> str | None:
-    """Return the column (R, K) that is the sum of all others in every row; None if there is none."""
+def setting_beside_percentages(names: Sequence[str], values: Matrix) -> str | None:
+    """Return a column (R, K) that is tiny in every run, and without which the sums are as close to 100; None if there is none."""
+    over = values.sum(axis=1) - 100.0
+    tiny = (values > 0.0).any(axis=0) & (values < 100.0 * _LEAST_SHARE).all(axis=0)
+    without = np.abs(over[:, None] - values).mean(axis=0)
+    found = np.flatnonzero(tiny & (without <= np.abs(over).mean()))
+    return names[found[0]] if found.size else None
+
+
+def total_column(names: Sequence[str], values: Matrix, *, within: float = _ROUNDING) -> str | None:
+    """Return the column (R, K) that is the sum of all others in every row, or exactly of all but one; None if there is none.
+
+    The sum may differ by the fraction ``within``, as the tokens that a run was planned to have.
+    """
     if values.shape[1] < 3:
         return None
+    # In some runs one domain may be all.
+    largest = int(values.mean(axis=0).argmax()) if np.isfinite(values).all() else 0
+    total = values[:, largest]
+    if not ((total > 0.0) & (total == values.max(axis=1))).all():
+        return None
+    others = np.delete(values, largest, axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
-        others = values.sum(axis=1)[:, None] - values
-        same = (np.abs(values - others) <= _ROUNDING * np.abs(others)).all(axis=0) & (others > 0.0).all(axis=0)
-    return names[int(same.argmax())] if same.any() else None
+        over = others.sum(axis=1) - total
+        same = bool((np.abs(over) <= within * total).all())
+        # One more column may be the sum of a part, or a setting.
+        of_most = (np.abs(others - over[:, None]) <= _ROUNDING * total[:, None]).all(axis=0)
+    several = values.shape[1] > 3 and len(values) > 1
+    return names[largest] if same or (several and of_most.any()) else None
+
+
+def counted_twice(names: Sequence[str]) -> str:
+    """Return why columns of these names are not the tokens of one domain each: phases, or documents beside tokens; empty if they may be."""
+    for cut in (_FIRST_WORD, _LAST_WORD):
+        parts = [cut.match(name.strip().lower()) for name in names]
+        if not all(parts):
+            continue
+        stems: dict[str, set[str]] = {}
+        for part in parts:
+            if part is not None:
+                stems.setdefault(part["word"], set()).add(part["stem"])
+        words = list(stems)
+        counts = all(word in _UNITS for word in words)
+        if not counts and not all(_PHASE.match(word) for word in words):
+            continue
+        if len(words) > 1 and set.intersection(*stems.values()):
+            return f"the names have {listing(words)} for the same domains"
+        if counts and len(words) == 1 and words[0] not in ("token", "tokens"):
+            return f"their names say that they count {words[0]}"
+    return ""
 
 
 def disagreement(values: Matrix) -> str:

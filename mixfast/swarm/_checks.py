@@ -102,7 +102,7 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
     if (ratios < -NEGATIVE_ROUNDING).any():
         raise SwarmError(f"shares must not be negative, got {_cells(ratios < 0.0, ratios, names, domains)}")
     ratios = np.maximum(ratios, 0.0)
-    _refuse_constant(ratios, domains)
+    _refuse_setting(ratios, domains)
     with np.errstate(over="ignore"):
         sums = ratios.sum(axis=1)
         missed = np.abs(sums - 1.0)
@@ -116,27 +116,33 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
     return ratios, np.where(rows, missed, 0.0)
 
 
-def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
-    """Raise if all rows would sum to 1 without a constant column: it is a setting of the runs, not a domain."""
-    # In a single run every column is constant.
+def _refuse_setting(ratios: Matrix, domains: tuple[str, ...]) -> None:
+    """Raise if all rows would sum to 1 without a column, and none does with it: it is a setting of the runs, not a domain."""
+    # A single run does not tell.
     if len(ratios) < 2 or ratios.shape[1] < 2:
         return
     over = ratios.sum(axis=1) - 1.0
     least = np.abs(over).min()
-    missed = np.maximum(over.max() - ratios[0], ratios[0] - over.min())
-    constant = (np.ptp(ratios, axis=0) == 0.0) & (ratios[0] > 0.0) & (missed < least)
-    if not constant.any():
+    missed = np.abs(over[:, None] - ratios).max(axis=0)
+    settings = (ratios > 0.0).all(axis=0) & (missed < least)
+    # If the sums are wrong, the message on the sums says more than that a varying column may be a setting.
+    settings &= (np.ptp(ratios, axis=0) == 0.0) | bool(sum_to_one(over + 1.0).all())
+    if not settings.any():
         return
     decimals = _decimals(ratios)
     second, most = np.sort(decimals)[-2:].tolist()
-    for column in np.flatnonzero(constant).tolist():
+    for column in np.flatnonzero(settings).tolist():
         # Half a unit of the last decimal of the other columns is the largest rounding of each.
         of_rest = second if decimals[column] == most else most
         rounded = (len(domains) - 1) * (0.5 * 10.0**-of_rest if of_rest < _MOST_DECIMALS else _SUM_EXACT)
         if missed[column] <= rounded < least:
+            constant = np.ptp(ratios[:, column]) == 0.0
             raise SwarmError(
                 f"{shown(domains[column])} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like a setting of "
                 f"the runs, not a domain; leave the column out: {_ignore(domains[column])}"
+                if constant
+                else f"without {shown(domains[column])} all rows sum to 1, and with it none: it looks like a setting of the runs, not a domain; "
+                f"leave the column out: {_ignore(domains[column])}"
             )
 
 

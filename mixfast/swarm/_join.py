@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from mixfast._text.names import did_you_mean, listing, misspelt, places, shown
 from mixfast._text.visible import quote
 from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.mixture import sum_to_one
-from mixfast.swarm._amounts import COUNTS, doubt_of_counts, in_shares, kind_of_amounts
+from mixfast.swarm._amounts import COUNTS, kind_of_amounts
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 from mixfast.swarm._columns import (
     BOOKKEEPING,
@@ -33,6 +34,7 @@ from mixfast.swarm._long import is_long, widened
 from mixfast.swarm._misplaced import how_to_split, refuse_shares_as_metrics, refuse_swapped
 from mixfast.swarm._names import find_names
 from mixfast.swarm._table import Table, read_table
+from mixfast.swarm._units import as_shares
 
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
     ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
@@ -110,7 +112,10 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     taken = {*special, *mixed.names} if metrics is ratios else special
     found = _metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
-    mixed, given = _as_shares(ratios, mixed, want), mixed.values[list(rows)]
+    mixed, given = (
+        as_shares(ratios, mixed, named=want.domains is not None, normalise=want.normalise),
+        mixed.values[list(rows)],
+    )
     here, there = mixed.values[list(rows)], found.values[list(rows.values())]
     kept = _with_values(metrics, found, there, want, unused)
     measured = tuple(found.names[column] for column in kept)
@@ -148,7 +153,7 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
         )
     ids = run_ids(raw.cells(raw.places[key]), raw.where)
-    found = _as_shares(raw, _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused()), Columns())
+    found = as_shares(raw, _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused()), named=False, normalise=False)
     for note in found.notes:
         warnings.warn(note, MixfastWarning, stacklevel=2)
     return found.names, ids, shares(found.values, found.names, ids)[0]
@@ -172,7 +177,9 @@ def _domains(
     by_name = [name for name in names if is_bookkeeping(name)]
     table = read_table(raw, _without(names, by_name), ids)
     if want.normalise or kind_of_amounts(table.values) == COUNTS:
-        _refuse_unsure(raw, by_name, ids)
+        # Trackers put the name of a part before their columns: trainer/global_step.
+        parts = [name for name in table.names if is_by_product(re.split(r"[/.]", name)[-1])]
+        _refuse_unsure(raw, [*by_name, *(parts if len(parts) < len(table.names) else ())], ids, parts)
     table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
@@ -182,26 +189,15 @@ def _domains(
     return table
 
 
-def _as_shares(raw: Raw, table: Table, want: Columns) -> Table:
-    """Return a table of shares; amounts on which all rows agree are divided, unless a column may not be a domain."""
-    named = want.domains is not None
-    if want.normalise or (
-        not named and kind_of_amounts(table.values) == COUNTS and doubt_of_counts(table.names, table.values)[0]
-    ):
-        return table
-    values, note = in_shares(raw.where, table.values)
-    return replace(table, values=values, notes=(*table.notes, note)) if note else table
-
-
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
     """Return the names that are not among the others."""
     left_out = set(others)
     return [name for name in names if name not in left_out]
 
 
-def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
+def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...], parts: Collection[str]) -> None:
     """Raise if a column may be a domain or bookkeeping: amounts, unlike shares, have no known sum that decides."""
-    unsure = [name for name in by_name if is_unsure(name)]
+    unsure = [name for name in by_name if name in parts or is_unsure(name)]
     found = read_table(raw, unsure, ids, check=False).names
     if found:
         raise SwarmError(

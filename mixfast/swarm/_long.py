@@ -16,6 +16,11 @@ from mixfast.swarm._ids import id_candidates, spelled_column
 from mixfast.swarm._table import read_table
 
 _DIRECTIONS = ("min", "max")
+# Columns that name what a metric was measured on.
+_TASKS = ("task", "task_name", "dataset", "benchmark", "subset", "split", "filter", "n_shot", "num_fewshot")
+# Words of the column that tells in lm-eval's tables whether more is better.
+_MORE = "higher_is_better"
+_WAYS = {"true": "max", "1": "max", "1.0": "max", "false": "min", "0": "min", "0.0": "min"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ def widened(raw: Raw, id: str | None) -> Widened:
     columns = {name: column for name in ("metric", "value") if (column := spelled_column(raw, name)) is not None}
     metrics = [str(cell).strip() for cell in raw.cells(raw.places[columns["metric"]])]
     key = _key(raw, id, metrics)
+    _refuse_tasks(raw, metrics)
     # Text is a name, also "nan" and "none", as in wide tables.
     runs = [
         "" if is_missing(cell) and not isinstance(cell, str) else run_id(cell) for cell in raw.cells(raw.places[key])
@@ -69,11 +75,11 @@ def widened(raw: Raw, id: str | None) -> Widened:
             raise SwarmError(f"{raw.where}: row {names.index('') + 1} below the header has a value without a {what}")
     table = read_table(raw, [columns["value"]], runs, keep=True)
     steps = _steps(raw, runs)
-    values, earlier = _pivoted(raw, runs, metrics, table.values[:, 0], steps)
+    values, earlier, behind = _pivoted(raw, runs, metrics, table.values[:, 0], steps)
     told = {what: _told(raw, what, metrics) for what in ("direction", "unit")}
     cells: list[Sequence[object]] = [list(dict.fromkeys(runs)), *values]
     wide = Raw(raw.where, (key, *dict.fromkeys(metrics)), values.shape[1], lambda position: cells[position])
-    return Widened(wide, told["direction"], told["unit"], (*_notes(raw, told, earlier, runs), *table.notes))
+    return Widened(wide, told["direction"], told["unit"], (*_notes(raw, told, earlier, behind, runs), *table.notes))
 
 
 def _key(raw: Raw, id: str | None, metrics: list[str]) -> str:
@@ -88,6 +94,19 @@ def _key(raw: Raw, id: str | None, metrics: list[str]) -> str:
     return next(repeated, found[0]) if several else found[0]
 
 
+def _refuse_tasks(raw: Raw, metrics: list[str]) -> None:
+    """Raise if one metric is of several tasks, which another column names: its values would be taken as one metric."""
+    for column in filter(None, (spelled_column(raw, word) for word in _TASKS)):
+        tasks: dict[str, str] = {}
+        for metric, cell in zip(metrics, raw.cells(raw.places[column]), strict=True):
+            task = "" if is_missing(cell) else str(cell).strip()
+            if (other := tasks.setdefault(metric, task)) != task:
+                raise SwarmError(
+                    f"{raw.where}: {shown(metric)} has values of {shown(other)} and of {shown(task)} in the column {shown(column)}; put both into the "
+                    f"name of the metric, as {shown(f'{task or other}/{metric}')}"
+                )
+
+
 def _steps(raw: Raw, runs: list[str]) -> NDArray[np.float64]:
     """Return the training step of each row, NaN where there is none."""
     column = spelled_column(raw, "step")
@@ -98,8 +117,8 @@ def _steps(raw: Raw, runs: list[str]) -> NDArray[np.float64]:
 
 def _pivoted(
     raw: Raw, runs: list[str], metrics: list[str], values: NDArray[np.float64], steps: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], int]:
-    """Return the values (J, R) of the last steps, and the number of values of earlier ones."""
+) -> tuple[NDArray[np.float64], int, list[str]]:
+    """Return the values (J, R) of the last steps, the number of values of earlier ones, and the runs whose last step is before that of others."""
     rows, columns = ({name: at for at, name in enumerate(dict.fromkeys(names))} for names in (runs, metrics))
     out = np.full((len(columns), len(rows)), np.nan)
     last: dict[tuple[str, str], tuple[float, float]] = {}
@@ -121,17 +140,25 @@ def _pivoted(
                 continue
         last[run, metric] = (step, value)
         out[columns[metric], rows[run]] = value
-    return out, earlier
+    latest: dict[str, float] = {}
+    for (_, metric), (step, _) in last.items():
+        latest[metric] = max(step, latest.get(metric, step))
+    behind = dict.fromkeys(run for (run, metric), (step, _) in last.items() if -np.inf < step < latest[metric])
+    return out, earlier, list(behind)
 
 
 def _told(raw: Raw, what: str, metrics: list[str]) -> dict[str, str]:
     """Return the direction or the unit of each metric, from the column of this name."""
     column = spelled_column(raw, what)
+    ways: dict[str, str] = {}
+    if column is None and what == "direction":
+        column, ways = spelled_column(raw, _MORE), _WAYS
     if column is None:
         return {}
     found: dict[str, str] = {}
     for metric, cell in zip(metrics, raw.cells(raw.places[column]), strict=True):
         word = "" if is_missing(cell) else str(cell).strip()
+        word = ways.get(word.lower(), word)
         if not word:
             continue
         if what == "direction" and word not in _DIRECTIONS:
@@ -145,7 +172,9 @@ def _told(raw: Raw, what: str, metrics: list[str]) -> dict[str, str]:
     return found
 
 
-def _notes(raw: Raw, told: Mapping[str, Mapping[str, str]], earlier: int, runs: list[str]) -> list[str]:
+def _notes(
+    raw: Raw, told: Mapping[str, Mapping[str, str]], earlier: int, behind: list[str], runs: list[str]
+) -> list[str]:
     parts = [f"{raw.where}: a long table, a row for each run and metric"]
     parts += [f"{what} of {counted(len(found), 'metric')} from its column" for what, found in told.items() if found]
     notes = ["; ".join(parts)]
@@ -153,6 +182,8 @@ def _notes(raw: Raw, told: Mapping[str, Mapping[str, str]], earlier: int, runs: 
         notes.append(
             f"{raw.where}: the last step of each metric is used; {counted(earlier, 'value')} of other steps left out"
         )
+    if behind:
+        notes.append(f"{raw.where}: the last step is before that of other runs: {listing(behind, limit=8)}")
     mark = spelled_column(raw, "mark")
     cells = [] if mark is None else raw.cells(raw.places[mark])
     marked = dict.fromkeys(run for run, cell in zip(runs, cells, strict=False) if not is_missing(cell))

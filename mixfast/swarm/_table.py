@@ -36,6 +36,8 @@ class Table:
         Columns that were left out because no cell is a number, or because all cells are missing.
     notes : tuple of str
         Notes on cells that are not plain numbers: how they were read.
+    percent : tuple of str
+        Columns with percent signs.
     """
 
     names: tuple[str, ...]
@@ -43,6 +45,7 @@ class Table:
     text: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    percent: tuple[str, ...] = ()
 
 
 def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool = False, check: bool = True) -> Table:
@@ -78,9 +81,9 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
         raise SwarmError(_malformed(raw, wrong))
     kept = [name for name in columns if name not in text and name not in wrong and (keep or name not in empty)]
     values = np.column_stack([columns[name].values for name in kept]) if kept else np.empty((raw.rows, 0))
-    return Table(
-        tuple(kept), values, tuple(text), tuple(empty), tuple(_notes(raw, {name: columns[name] for name in kept}))
-    )
+    notes = tuple(_notes(raw, {name: columns[name] for name in kept}))
+    percent = tuple(name for name in kept if columns[name].percent)
+    return Table(tuple(kept), values, tuple(text), tuple(empty), notes, percent)
 
 
 def _wrong(one: Numbers, ids: Sequence[str], *, commas_are_decimal: bool) -> str:

@@ -321,3 +321,21 @@ def test_paths_of_token_counts_and_of_a_start_are_named_by_the_pattern(run, fold
     status, out, _ = run("info", "en.txt", "--json", *pattern)
     assert status == 0
     assert json.loads(out)["mixture"] == pytest.approx(SHARES)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("web: 70%\ncode: 30\n", "web has percent signs and code has none"),
+        ("web: 700M\ncode: 0.3\n", "web has suffixes of token counts and code has none"),
+        ("web: 700M\ncode: 300M\ntotal: 1B\n", "'total' is the sum of the other counts, not a domain"),
+        ("top: {web: 700M, code: 300M, total: 1B}\nwiki: 2M\n", "'top:total' is the sum of the other counts"),
+        ("top: {web: 700M}\ntop:web: 300M\n", "these domains are named more than once: top:web"),
+        ("web: {tokens: 700M, docs: 2M}\ncode: {tokens: 300M, docs: 3M}\n", "nested counts must have names of domains"),
+    ],
+)
+def test_numbers_of_several_units_and_totals_are_no_prior(run, folder, text, said):
+    (folder / "prior.yaml").write_text(text)
+    status, _, err = run("solve", "table.npz", "--prior", "prior.yaml", "--kl", "0.05")
+    assert status == 2
+    assert f"prior.yaml: {said}" in err

@@ -175,3 +175,22 @@ def test_a_module_is_parsed_and_never_run(tmp_path):
     (tmp_path / "mix.py").write_text("SHARES = dict(web=1.0)\n")
     with pytest.raises(MixtureError, match="not a Python module with a literal table SHARES"):
         readers.read(tmp_path / "mix.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("web: 3000000\ncode: 7000000\ntotal: 10000000\n", "'total' is the sum of the other counts"),
+        ("web: 3000000\ncode: 7000000\nseed: 42\n", "shares must sum to 1"),
+        ("web: 3B\ncode: 500\n", "shares must sum to 1"),
+    ],
+)
+def test_counts_beside_a_total_or_a_setting_are_no_mixture(tmp_path, text, said):
+    (tmp_path / "counts.yaml").write_text(text)
+    with pytest.raises(MixtureError, match=said):
+        readers.read(tmp_path / "counts.yaml")
+
+
+def test_a_total_beside_available_tokens_is_no_domain(tmp_path):
+    (tmp_path / "counts.yaml").write_text("available_tokens: {web: {a: 3B}, code: 2B}\ntotal: 5B\n")
+    assert readers.token_counts(tmp_path / "counts.yaml") == {"web:a": 3_000_000_000, "code": 2_000_000_000}

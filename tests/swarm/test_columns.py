@@ -431,6 +431,19 @@ def test_amounts_stay_refused_if_only_some_rows_look_like_them():
         (["fleet"], [[8192] * 12], "'fleet' is 8192 in every run, as a setting of the runs is"),
         (["everything"], [COUNTS[0] + COUNTS[1]], "'everything' is the sum of the other columns"),
         (["user"], [[2000 + i for i in range(12)]], "'user' may be a domain or a column of a tracker"),
+        (["trainer/global_step"], [[1000 + i * i for i in range(12)]], "'trainer/global_step' may be a domain"),
+        (["fleet"], [[1000 + i for i in range(12)]], "'fleet' numbers the runs"),
+        (["noise"], [[1000 + 997 * i * i % 4111 for i in range(12)]], "without 'noise' all runs have the same sum"),
+        (["planned"], [(COUNTS[0] + COUNTS[1]) * 1003 // 1000], "'planned' is the sum of the other columns"),
+        (
+            ["code", "of_web_and_maths", "everything"],
+            [
+                COUNTS[0] * 0 + 7000 + np.arange(12) ** 2,
+                COUNTS[0] + COUNTS[1],
+                COUNTS[0] + COUNTS[1] + 7000 + np.arange(12) ** 2,
+            ],
+            "'everything' is the sum",
+        ),
     ],
 )
 def test_a_column_beside_counts_that_may_be_no_domain_is_named(names, columns, said):
@@ -439,6 +452,65 @@ def test_a_column_beside_counts_that_may_be_no_domain_is_named(names, columns, s
         read(beside)
     assert same_numbers(read(beside, ignore=names))
     assert same_numbers(read(beside, domains=["web", "maths"]))
+
+
+def test_counts_in_different_units_are_not_one_mixture():
+    millions = np.array([3000 + i * i for i in range(12)])
+    with pytest.raises(
+        SwarmError, match=r"'maths' is below 0\.001% in every run, as a setting or a count in another unit"
+    ):
+        read(named(["web", "maths"], 10_000 * COUNTS[0] + 10**10, millions))
+    both = named(["web_docs", "maths_docs", "web_tokens", "maths_tokens"], 500 + millions, 2 * millions, *COUNTS)
+    with pytest.raises(SwarmError, match=r"the names have docs, tokens for the same domains|alone have the same sum"):
+        read(both)
+    assert same_numbers(read(both, domains=["web_tokens", "maths_tokens"]))
+    with pytest.raises(SwarmError, match="their names say that they count docs"):
+        read(named(["web_docs", "maths_docs"], *COUNTS))
+    phases = named(["p1_web", "p1_maths", "p2_web", "p2_maths"], millions, *COUNTS, millions**2)
+    with pytest.raises(SwarmError, match="the names have p1, p2 for the same domains"):
+        read(phases)
+
+
+def test_a_total_is_found_although_one_run_has_a_single_domain():
+    alone = [np.concatenate([[7000], COUNTS[0]])[:12], np.concatenate([[0], COUNTS[1]])[:12]]
+    with pytest.raises(SwarmError, match="'everything' is the sum of the other columns"):
+        read(named(["web", "maths", "everything"], *alone, alone[0] + alone[1]))
+
+
+@pytest.mark.parametrize("options", [{"normalise": True}, {"domains": "*_tokens"}])
+def test_totals_are_no_domain_even_if_a_pattern_names_them(options):
+    totals = named(["web_tokens", "maths_tokens", "all_tokens"], *COUNTS, COUNTS[0] + COUNTS[1])
+    with pytest.raises(SwarmError, match="'all_tokens' is the sum of the other columns in every run, not a domain"):
+        read(totals, **options)
+    assert same_numbers(read(totals, ignore="all_tokens"))
+    half = named(["web_tokens", "maths_tokens", "code_tokens"], *COUNTS, COUNTS[0] + COUNTS[1])
+    assert "'code_tokens' is the sum of the other columns in every run" in str(read(half, **options).report)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalise": True}])
+def test_percent_signs_in_some_columns_only_are_refused(options):
+    signs = [f"{share / 10:.4f}%" for share in W[:, 1]]
+    rest = [100.0 * one - one_more / 10 for one, one_more in zip(W[:, 0] + W[:, 1], W[:, 1], strict=True)]
+    with pytest.raises(SwarmError, match="'maths' has percent signs and 'web' has none; write all shares in one unit"):
+        read(named(["web", "maths"], rest, signs), **options)
+
+
+def test_a_varying_setting_that_is_lost_in_the_tolerance_of_sums_is_no_domain():
+    shares = RNG.dirichlet(np.ones(3), 12)
+    scale = 1e-4 * (1 + np.arange(12))
+    for unit in (1.0, 100.0):
+        with pytest.raises(SwarmError, match="without 'init_scale' all rows sum to 1, and with it none"):
+            read(named(["web", "maths", "code", "init_scale"], *(unit * shares.T), scale))
+
+
+def test_a_tiny_setting_beside_rounded_percentages_is_no_domain():
+    rounded = named(["web", "maths", "peak"], *(100.0 * W.T).round(1), 1e-4 * (1 + np.arange(12) % 5))
+    with pytest.raises(
+        SwarmError, match=r"'peak' is below 0.001% in every run, and the percentages sum to 100 without it"
+    ):
+        read(rounded)
+    assert read(rounded, ignore="peak").ratios == pytest.approx(W, abs=1e-12)
+    assert read(rounded, domains=["web", "maths", "peak"]).domains == ("web", "maths", "peak")
 
 
 def test_shares_beside_a_setting_of_99_are_no_percentages():

@@ -107,3 +107,24 @@ def test_runs_that_are_called_nan_or_none_are_runs():
     ratios = io.StringIO("run,web,maths\nnan,0.2,0.8\nnone,0.5,0.5\n")
     found = Swarm.from_csv(ratios, io.StringIO("run,metric,value\nnan,mmlu,0.3\nnone,mmlu,0.4\n"))
     assert (found.runs, found.values[:, 0].tolist()) == (("nan", "none"), [0.3, 0.4])
+
+
+def test_one_metric_of_several_tasks_is_refused():
+    table = "run,step,task,metric,value\na,1,arc,acc,0.3\na,2,piqa,acc,0.5\nb,1,arc,acc,0.4\nb,2,piqa,acc,0.6\n"
+    with pytest.raises(
+        SwarmError,
+        match=r"'acc' has values of 'arc' and of 'piqa' in the column 'task'; put both into .* as 'piqa/acc'",
+    ):
+        read(table)
+    assert read(table.replace(",acc,", ",acc2,").replace("arc,acc2", "arc,acc")).metrics == ("acc", "acc2")
+
+
+def test_runs_that_end_early_are_named():
+    table = "run,step,metric,value\na,1,acc,0.3\na,2,acc,0.5\nb,1,acc,0.4\nc,2,acc,0.4\n"
+    assert "the last step is before that of other runs: b" in str(read(table).report)
+    assert "before that of other runs" not in str(read().report)
+
+
+def test_higher_is_better_tells_the_direction():
+    table = "run,metric,value,higher_is_better\na,quiz,0.3,True\nb,quiz,0.4,True\nc,quiz,0.5,\na,ill,1,False\n"
+    assert read(table).direction == ("max", "min")
