@@ -302,6 +302,19 @@ def test_each_document_counts_once_whatever_the_filters(tmp_path):
     assert measure.n == 2
 
 
+def test_lines_that_disagree_about_a_document_are_said(tmp_path):
+    contents = bits(tmp_path, sample(lls=("-8.0", "-4.0")), sample(1), sample(1), sample())
+    assert contents.measures[0].n == 2
+    assert contents.measures[0].value == pytest.approx(2.0 / 3 / math.log(2))
+    assert contents.notes == ("arc_easy has several lines for 1 document with different values, and the last is used",)
+
+
+def test_a_document_whose_log_probability_is_nan_is_left_out_and_said(tmp_path):
+    contents = bits(tmp_path, sample(), sample(1, lls=("-8.0", "nan")))
+    assert contents.measures[0].value == pytest.approx(2.0 / 3 / math.log(2))
+    assert "the mean over 1 of 2 documents" in contents.notes[0]
+
+
 def test_a_single_continuation_is_the_right_one(tmp_path):
     one = {"choices": (" word",), "lls": ("-4.0",), "target": " word"}
     assert bits(tmp_path, sample(acc=0, **one)).measures[0].value == pytest.approx(1.0 / math.log(2))

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mixfast._text.names import counted
 from mixfast.readers.results._contents import Contents, Format, Measure, ResultsError, Wanted
 from mixfast.readers.results._lm_eval_about import beside, model_of, shots_of, step_of, written
 from mixfast.readers.results._source import Source
@@ -98,6 +99,7 @@ def of_samples(
         Why there is no measure, or a remark on it; may be empty.
     """
     documents: dict[object, _Document] = {}
+    repeated: dict[object, None] = {}
     chosen, left_out, is_whole = None, 0, False
     for number, sample in enumerate(samples, start=1):
         if not isinstance(sample, Mapping) or not sample.keys() >= _KEYS:
@@ -111,7 +113,10 @@ def of_samples(
             left_out += 1
             is_whole = all(len(each) == 1 for each in _requests(sample["arguments"]))
         else:
-            documents[sample["doc_id"]] = document
+            own = sample["doc_id"]
+            if documents.setdefault(own, document) != document:
+                repeated[own] = None
+            documents[own] = document
     if not documents:
         # Texts that are scored whole have bits per byte in the file of results.
         return [], "" if is_whole else f"{task} has no choices with log-probabilities, so no bits per byte are computed"
@@ -135,15 +140,23 @@ def of_samples(
         step=step,
         told_apart="" if shots is None else f"{task}|{shots}/{key}",
     )
-    return [measure], _remark(task, left_out + len(documents) - len(values), values)
+    return [measure], _remark(task, left_out + len(documents) - len(values), values, len(repeated))
 
 
-def _remark(task: str, without: int, values: Sequence[float]) -> str:
+def _remark(task: str, without: int, values: Sequence[float], repeated: int) -> str:
+    parts = []
     if without:
-        return f"bits per byte of {task} are the mean over {len(values)} of {len(values) + without} documents: the others have no single right choice"
+        parts.append(
+            f"bits per byte of {task} are the mean over {len(values)} of {len(values) + without} documents: the others have no single right choice, "
+            "or no log-probabilities"
+        )
     if not all(map(math.isfinite, values)):
-        return f"{sum(map(math.isinf, values))} of {len(values)} right choices of {task} have probability 0"
-    return ""
+        parts.append(f"{sum(map(math.isinf, values))} of {len(values)} right choices of {task} have probability 0")
+    if repeated:
+        parts.append(
+            f"{task} has several lines for {counted(repeated, 'document')} with different values, and the last is used"
+        )
+    return "; ".join(parts)
 
 
 def _bits(documents: Sequence[_Document]) -> tuple[list[float], str]:
@@ -241,9 +254,10 @@ def _logprob(answer: object) -> float | None:
     if not isinstance(answer, (list, tuple)) or len(answer) != 2:
         return None
     try:
-        return float(answer[0])
+        logprob = float(answer[0])
     except (TypeError, ValueError):
         return None
+    return None if math.isnan(logprob) else logprob
 
 
 def _without_delimiter(choices: Sequence[str]) -> list[str]:
