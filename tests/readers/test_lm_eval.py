@@ -315,6 +315,12 @@ def test_a_document_whose_log_probability_is_nan_is_left_out_and_said(tmp_path):
     assert "the mean over 1 of 2 documents" in contents.notes[0]
 
 
+def test_an_empty_right_choice_has_no_bits_per_byte(tmp_path):
+    contents = bits(tmp_path, sample(target="0", acc=0.0, choices=(" ", " cat")))
+    assert contents.measures == []
+    assert "its targets name no single choice that has text" in contents.notes[0]
+
+
 def test_a_single_continuation_is_the_right_one(tmp_path):
     one = {"choices": (" word",), "lls": ("-4.0",), "target": " word"}
     assert bits(tmp_path, sample(acc=0, **one)).measures[0].value == pytest.approx(1.0 / math.log(2))

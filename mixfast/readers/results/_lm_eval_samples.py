@@ -176,8 +176,8 @@ def _bits(documents: Sequence[_Document]) -> tuple[list[float], str]:
         return found[whole[0]], ""
     if found:
         return next(iter(found.values())), ""
-    if all(each.by_index is None and each.by_text is None for each in documents):
-        return [], "its targets name no single choice"
+    if all(_right(each, "by_index") is None for each in documents):
+        return [], "its targets name no single choice that has text"
     return [], "its targets contradict the accuracies in the same file"
 
 
