@@ -209,6 +209,13 @@ def _parsed(text: str, where: str) -> Raw:
 def read_frame(frame: Frame, what: str) -> Raw:
     """Return the columns of a pandas, polars or pyarrow table, of a mapping, of rows, or of an object that exports Arrow streams."""
     if isinstance(frame, Mapping) and frame and all(isinstance(row, Mapping) for row in frame.values()):
+        # Keys that only number the rows name no runs if the rows do.
+        numbered = list(frame) == list(range(len(frame)))
+        other = [run for run, row in frame.items() if not numbered and row.get("run", run) != run]
+        if other:
+            raise SwarmError(
+                f"{what}: the numbers of {shown(other[0])} have another name under 'run'; leave 'run' out of them"
+            )
         frame = _columns_of([{"run": run, **row} for run, row in frame.items()])
     elif isinstance(frame, (list, tuple)) and frame and all(isinstance(row, Mapping) for row in frame):
         frame = _columns_of(frame)

@@ -41,6 +41,14 @@ _MORE_ALONE = re.compile(
 )
 # These words say that there is a number, not of what: another part of the name may be a loss or an error.
 _GENERIC = ("_score", "_scores", "_primary_score")
+# A score of these may be better if it is lower.
+_UNWANTED = re.compile(
+    r"toxic|(?<![a-z])(?:harm(?!on)|hate(?![a-z]))|repetition|memori[sz]ation|contamination|leak|duplicat|anomaly|uncertainty|crps"
+)
+_ATTACK = re.compile(r"(?:attack|jailbreak|unsafe)\w*_success|success\w*_(?:attack|jailbreak)")
+_CHANGE = re.compile(
+    r"_(?:gap|delta|reduction|improvement|gain|degradation)$|(?:acc|accuracy|score)_drop$|^(?:1|inv|inverse)_"
+)
 # At the end these say what the number is, whatever the task before them is called: eval_error_detection_accuracy.
 _MORE_FOR_SURE = re.compile(r"(?:accuracy|acc|acc_norm|f1|exact_match|auroc|auc)$")
 # Less is better for these, at any place; they win over the words above.
@@ -102,9 +110,11 @@ def told_direction(name: str) -> str | None:
     """
     scopes = [_decided(words) for words in _scopes(name)]
     way, word = next((found for found in scopes if found[0] is not None), (None, ""))
-    if word in _GENERIC and (any(other == "min" for other, _ in scopes) or "toxic" in name.lower()):
+    if word in _GENERIC and (any(other == "min" for other, _ in scopes) or _UNWANTED.search(name.lower())):
         return None
-    return way
+    # Success of attacks, and changes of a metric, have no usual direction.
+    last = "_".join(words_of(name.rpartition("/")[2]))
+    return None if (way == "max" and _ATTACK.search(last)) or _CHANGE.search(last) else way
 
 
 def told_unit(name: str) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mixfast.errors import AlignmentError, MixfastWarning
-from mixfast.swarm import Swarm, SwarmError, read_mixtures
+from mixfast.swarm import Swarm, SwarmError, read_mixtures, told_direction
 
 RNG = np.random.default_rng(0)
 W = RNG.dirichlet(np.ones(2), 12).round(3)
@@ -619,3 +619,21 @@ def test_messages_show_three_runs_and_a_count():
         read(ratios)
     assert "and 9 more (12 in all)" in str(problem.value)
     assert str(problem.value).count("sums to") == 3
+
+
+def test_a_run_with_another_name_among_its_numbers_is_refused():
+    losses = {"r0": {"loss": 1.0}, "r1": {"loss": 2.0}}
+    with pytest.raises(SwarmError, match="the numbers of 'r0' have another name under 'run'"):
+        Swarm.from_frames(
+            {"r0": {"run": "r1", "web": 0.2, "code": 0.8}, "r1": {"run": "r0", "web": 0.5, "code": 0.5}}, losses
+        )
+    rows = {0: {"run": "r1", "web": 0.2, "code": 0.8}, 1: {"run": "r0", "web": 0.5, "code": 0.5}}
+    assert Swarm.from_frames(rows, losses).values.tolist() == [[2.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    "name", ["attack_success_rate", "harm_score", "memorization_score", "accuracy_drop", "acc_gap", "1-acc", "nll_gain"]
+)
+def test_unwanted_scores_and_changes_have_no_direction_by_name(name):
+    assert told_direction(name) is None
+    assert [told_direction(one) for one in ("drop/f1", "harmful/accuracy", "success_rate", "arc_score")] == ["max"] * 4
