@@ -31,9 +31,8 @@ C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 PACKAGE_FILES := $(shell find mixfast kernels \( -name '*.py' -o -name '*.pyi' -o -path 'mixfast/data/*' \) -type f)
 C_TEST := tests/engine/native/check.c
 
-# Each process first gets an equal part of the tests, in order, so fixtures of a module are seldom made twice. A process without tests takes
-# over some of those that another has not started.
-SPREAD := --numprocesses $(WORKERS) --dist worksteal
+# The tests of one file run in one process, in their order: some read what earlier ones wrote, and fixtures of a module are made once.
+SPREAD := --numprocesses $(WORKERS) --dist loadfile
 
 ifeq ($(KERNELS),0)
 KERNEL_STAMP :=

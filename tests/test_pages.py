@@ -11,6 +11,7 @@ The blocks of a page share one folder and, if they are Python, one namespace. A 
 import doctest
 import re
 import shlex
+import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -59,12 +60,22 @@ class Page:
         self.blocks = [
             (text.count("\n", 0, found.start()) + 1, found[1], found[2], found[3]) for found in BLOCK.finditer(text)
         ]
+        self.start()
+
+    def start(self):
         self.namespace = {"__name__": self.name}
         self.printed = ""
         self.done = 0
 
     def run(self, place, folder):
-        """Run a block, after the blocks above it that have not run; their own tests report their errors."""
+        """Run a block, after the blocks above it that have not run; their own tests report their errors.
+
+        One of two processes may get the end of a page before its beginning: then the page starts again.
+        """
+        if place < self.done:
+            for each in folder.iterdir():
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+            self.start()
         for above in range(self.done, place):
             try:
                 self.run_one(above, folder)
