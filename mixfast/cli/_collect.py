@@ -79,7 +79,9 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         "default: the part in which the paths differ",
     )
     group.add_argument(
-        "--format", metavar="NAME", help="format of the files; default: recognised by the content of each file"
+        "--format",
+        metavar="NAME",
+        help="format of the files, such as lm-eval or wandb (an unknown name lists all); default: recognised by the content of each file",
     )
     group.add_argument(
         "--mixture-file",

@@ -44,9 +44,8 @@ class Target:
     weight: Vector
     sign: Vector
     worst: bool
-    scaled: bool = (
-        False  # whether each metric is divided by its standard deviation over the runs, so that units do not matter
-    )
+    # Whether each metric is divided by its standard deviation over the runs, so that units do not matter.
+    scaled: bool = False
 
     @property
     def used(self) -> list[int]:

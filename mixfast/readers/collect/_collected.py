@@ -144,7 +144,23 @@ class Collected(Frozen):
         return replace(self, mixtures={**self.mixtures, **found.mixtures}, report=report)
 
     def to_csv(self, path: Any, *, force: bool = False) -> None:
-        """Write the wide table: a row for each run, a column for each metric."""
+        """Write the wide table as csv: a column "run" and a column for each metric, with empty cells for missing values.
+
+        Directions and units are not written; `to_long_csv` keeps them.
+
+        Parameters
+        ----------
+        path : path or open file
+        force : bool, default False
+            Whether a file of another kind is replaced as well.
+
+        Raises
+        ------
+        SwarmError
+            If a name is one that a spreadsheet would compute, such as "=1+1"; or if, without ``force``, a file of another kind would be overwritten.
+        OSError
+            If the file cannot be written. The old file is then unchanged.
+        """
         rows = (
             [run, *("" if value != value else value for value in values)]
             for run, values in zip(self.runs, self._values.tolist(), strict=True)
@@ -152,12 +168,40 @@ class Collected(Frozen):
         write_csv(path, ["run", *self.metrics], rows, force=force)
 
     def to_long_csv(self, path: Any, *, force: bool = False) -> None:
-        """Write the long table: a row for each run and metric."""
+        """Write the long table as csv: a row for each run and metric, as `Swarm.from_csv` takes it in place of a table of metrics.
+
+        The columns are those of the arrays of this class: run, metric, value, stderr, n, unit, direction, step, source and mark.
+
+        Parameters
+        ----------
+        path : path or open file
+        force : bool, default False
+            Whether a file of another kind is replaced as well.
+
+        Raises
+        ------
+        SwarmError, OSError
+            As for `to_csv`.
+        """
         columns = [[_cell(value) for value in _listed(getattr(self, name))] for name in LONG]
         write_csv(path, LONG, zip(*columns, strict=True), force=force)
 
     def ratios_to_csv(self, path: Any, *, force: bool = False) -> None:
-        """Write the mixtures that the files hold: a row for each run, a column for each domain."""
+        """Write the mixtures that the files hold as csv: a row for each run, a column with shares for each domain.
+
+        Parameters
+        ----------
+        path : path or open file
+        force : bool, default False
+            Whether a file of another kind is replaced as well.
+
+        Raises
+        ------
+        ResultsError
+            If the files hold no mixtures.
+        SwarmError, OSError
+            As for `to_csv`.
+        """
         columns = self._mixture_columns()
         write_csv(path, list(columns), zip(*columns.values(), strict=True), force=force)
 

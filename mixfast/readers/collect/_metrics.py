@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._text.names import counted, listing
 from mixfast._text.progress import working
@@ -124,6 +125,15 @@ class _State:
     several: bool = False
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The wide table: values (R, J) of runs and metrics, NaN for missing ones."""
+
+    runs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
 def _read_all(paths: Paths, reader: Reader, id: str | None) -> _State:
     roots = roots_of(paths)
     search = Search(reader.searched())
@@ -166,59 +176,24 @@ def _built(
     less: Names,
 ) -> Collected:
     wanted = set(kept)
-    without = [run for run, row in state.table.items() if wanted.isdisjoint(row)]
-    runs = tuple(run for run in state.table if run not in set(without))
+    runs = tuple(run for run, row in state.table.items() if not wanted.isdisjoint(row))
     entries = [(run, name, state.table[run][name]) for run in runs for name in kept if name in state.table[run]]
     value = np.array([one.measure.value for _, _, one in entries], dtype=np.float64)
-    infinite = dict.fromkeys(
-        f"{run} {name}" for (run, name, _), cell in zip(entries, value, strict=True) if np.isinf(cell)
-    )
+    infinite = [f"{run} {name}" for (run, name, _), cell in zip(entries, value, strict=True) if np.isinf(cell)]
     value[np.isinf(value)] = np.nan
     rows, columns = ({name: at for at, name in enumerate(names)} for names in (runs, kept))
     matrix = np.full((len(runs), len(kept)), np.nan)
     matrix[[rows[run] for run, _, _ in entries], [columns[name] for _, name, _ in entries]] = value
+    table = _Kept(runs, tuple(kept), matrix)
     ways = _directions(state, kept, matrix, more, less)
     far = {runs[row]: score for row, score in diverged(matrix, [ways.ways.get(name) for name in kept])}
-    lacking = np.isnan(matrix)
     notes = [
         *state.groups.notes,
         *(f"{note}: {listing(files, limit=3)}" for note, files in reader.notes.items()),
         *([f"infinite values, taken as missing: {listing(infinite)}"] if infinite else []),
-        *checks.unread(kept),
-        *checks.halves(state.table, kept, several=state.several),
-        *checks.steps(state.table, kept),
-        *checks.sizes(state.table, kept),
-        *prefixed(mixtures),
-        *checks.copies(matrix, runs),
-        *checks.twins(matrix, kept),
-        *checks.models(state.groups.runs),
+        *_comparable(state, table, mixtures),
         *ways.notes,
     ]
-    reasons = {why: tuple(name for name in names if name not in wanted) for why, names in reader.left_out.items()}
-    reasons |= {"text": tuple(reader.text), "bookkeeping": tuple(reader.bookkeeping), **left_out}
-    report = CollectReport(
-        runs=len(runs),
-        metrics=len(kept),
-        files=state.files,
-        formats=dict(state.formats),
-        skipped=tuple(state.skipped),
-        without_results=state.lacking,
-        without_metrics=tuple(without),
-        left_out={why: names for why, names in reasons.items() if names},
-        conflicts=tuple(one for one in state.conflicts if one.metric in wanted),
-        missing={
-            name: tuple(runs[row] for row in np.flatnonzero(lacking[:, at]).tolist())
-            for at, name in enumerate(kept)
-            if lacking[:, at].any()
-        },
-        repeats=tuple(checks.repeats(mixtures)),
-        diverged=far,
-        unknown=tuple(ways.unknown),
-        directions=dict(ways.ways),
-        told_by=dict(ways.by),
-        doubted=dict(ways.doubted),
-        notes=tuple(notes),
-    )
     return Collected(
         run=tuple(run for run, _, _ in entries),
         metric=tuple(name for _, name, _ in entries),
@@ -231,16 +206,72 @@ def _built(
         source=tuple(one.source.where for _, _, one in entries),
         mark=tuple("diverged" if run in far else "" for run, _, _ in entries),
         runs=runs,
-        metrics=tuple(kept),
+        metrics=table.metrics,
         directions=ways.ways,
         units=ways.units,
         mixtures=mixtures,
         folders={run: str(folder_of(state.groups.runs[run])) for run in runs},
-        report=report,
+        report=_report(state, reader, table, left_out, mixtures, ways, far, notes),
     )
 
 
-def _directions(state: _State, kept: Sequence[str], matrix: np.ndarray, more: Names, less: Names) -> Directions:
+def _comparable(state: _State, table: _Kept, mixtures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return lines on values that may not be comparable, and on names that need care."""
+    kept, runs, values = table.metrics, table.runs, table.values
+    return [
+        *checks.unread(kept),
+        *checks.halves(state.table, kept, several=state.several),
+        *checks.steps(state.table, kept),
+        *checks.sizes(state.table, kept),
+        *prefixed(mixtures),
+        *checks.copies(values, runs),
+        *checks.twins(values, kept),
+        *checks.models(state.groups.runs),
+    ]
+
+
+def _report(
+    state: _State,
+    reader: Reader,
+    table: _Kept,
+    left_out: Mapping[str, tuple[str, ...]],
+    mixtures: Mapping[str, Mapping[str, float]],
+    ways: Directions,
+    far: Mapping[str, float],
+    notes: Sequence[str],
+) -> CollectReport:
+    wanted, known = set(table.metrics), set(table.runs)
+    lacking = np.isnan(table.values)
+    reasons = {why: tuple(name for name in names if name not in wanted) for why, names in reader.left_out.items()}
+    reasons |= {"text": tuple(reader.text), "bookkeeping": tuple(reader.bookkeeping), **left_out}
+    return CollectReport(
+        runs=len(table.runs),
+        metrics=len(table.metrics),
+        files=state.files,
+        formats=dict(state.formats),
+        skipped=tuple(state.skipped),
+        without_results=state.lacking,
+        without_metrics=tuple(run for run in state.table if run not in known),
+        left_out={why: names for why, names in reasons.items() if names},
+        conflicts=tuple(one for one in state.conflicts if one.metric in wanted),
+        missing={
+            name: tuple(table.runs[row] for row in np.flatnonzero(lacking[:, at]).tolist())
+            for at, name in enumerate(table.metrics)
+            if lacking[:, at].any()
+        },
+        repeats=tuple(checks.repeats(mixtures)),
+        diverged=dict(far),
+        unknown=tuple(ways.unknown),
+        directions=dict(ways.ways),
+        told_by=dict(ways.by),
+        doubted=dict(ways.doubted),
+        notes=tuple(notes),
+    )
+
+
+def _directions(
+    state: _State, kept: Sequence[str], matrix: NDArray[np.float64], more: Names, less: Names
+) -> Directions:
     told: dict[str, set[str]] = {name: set() for name in kept}
     units: dict[str, set[str]] = {name: set() for name in kept}
     for row in state.table.values():

@@ -91,9 +91,11 @@ class Source:
         if start.startswith(_GZIP):
             return gzip.open(handle)  # type: ignore[return-value]
         if start.startswith(_ZSTD):
-            with needed("a file compressed by zstd", "zstandard", "zstandard", ValueError):
+            with needed("a file compressed by zstd", "zstandard", "mixfast[io]", ValueError):
                 import zstandard
-            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(handle, closefd=True))
+            return io.BufferedReader(
+                zstandard.ZstdDecompressor().stream_reader(handle, read_across_frames=True, closefd=True)
+            )
         return handle
 
     def open_parquet(self) -> IO[bytes]:
