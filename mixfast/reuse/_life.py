@@ -125,7 +125,9 @@ def _names(changes: Iterable[Change], kind: type[Add] | type[Remove]) -> list[st
 def widened(old: Swarm, domains: Sequence[str]) -> Swarm:
     """Return the runs with these domains added, at a share of 0."""
     later = [name for name in domains if name not in old.domains]
-    return old.over((*old.domains, *later), np.hstack([old.ratios, np.zeros((len(old), len(later)))]))
+    none = np.zeros((len(old), len(later)))
+    tokens = None if old.tokens is None else np.hstack([old.tokens, none])
+    return old.over((*old.domains, *later), np.hstack([old.ratios, none]), tokens)
 
 
 def _aside(runs: Swarm, present: Sequence[str], update: Update) -> Swarm:
@@ -133,7 +135,7 @@ def _aside(runs: Swarm, present: Sequence[str], update: Update) -> Swarm:
     needed = {f"{name} (old)" for name in update.gone} | set(update.new)
     gone = set(runs.domains) - set(present)
     names = [f"{name} (old)" if name in gone & needed else name for name in runs.domains]
-    return runs.over(names, runs.ratios)
+    return runs.over(names, runs.ratios, runs.tokens)
 
 
 def _natural(update: Update, sizes: Sequence[Mapping[str, float]]) -> Region:

@@ -115,6 +115,9 @@ def swarm(
         chosen=old.chosen[keep],
         direction=old.direction,
         unit=old.unit,
+        # The pool of a part is its natural proportion of the pool of the domain that was split.
+        tokens=None if old.tokens is None else old.tokens[keep] @ spread,
+        budget=None if old.budget is None else old.budget[keep],
     )
     return Carried(
         carried,

@@ -16,10 +16,11 @@ from mixfast._text.names import counted, domain_names, listing, places, shown
 from mixfast._text.notebook import html_columns, html_table
 from mixfast._text.numbers import percent
 from mixfast.errors import AlignmentError, BackendError, about_files
-from mixfast.swarm import _checks, _files, _folds, _join, _write
+from mixfast.swarm import _checks, _files, _folds, _join, _pools, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
+from mixfast.swarm._pools import Budget, Tokens
 from mixfast.swarm._rank import Identifiable, identifiable
 from mixfast.swarm._report import History, SwarmReport, report
 
@@ -53,6 +54,11 @@ class Swarm(Frozen):
         By default the name decides: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token, perplexity (also ppl),
         "logprob", "reward", "error" (error rates, Brier scores), "seconds", and "score" for the other names that make the direction
         "max"; otherwise "nats". Metrics of different units are not averaged unless weights are given.
+    tokens : mapping of str to number or sequence (R,), or array_like (K,) or (R, K), optional
+        Tokens of each domain that the runs could read, that is, the size of the pool they were sampled from. A sequence or a second axis
+        gives each run pools of its own. Needs ``budget``.
+    budget : number or array_like (R,), optional
+        Tokens that a run reads; one number for all runs, or one for each. Needs ``tokens``.
 
     Attributes
     ----------
@@ -62,11 +68,16 @@ class Swarm(Frozen):
     domains, metrics, runs : tuple of str
     chosen : ndarray (R,), bool, read-only
     direction, unit : tuple of str, length J
+    tokens : ndarray (R, K), float64, read-only, or None
+    budget : ndarray (R,), float64, read-only, or None
 
     Raises
     ------
     SwarmError
-        If names, shapes or numbers are malformed; the message names runs, domains and metrics.
+        If names, shapes or numbers are malformed; the message names runs, domains and metrics. If only one of ``tokens`` and ``budget`` is
+        given, or a run reads a domain without tokens.
+    AlignmentError
+        If ``tokens`` lacks a domain or names an unknown one.
 
     Examples
     --------
@@ -80,6 +91,15 @@ class Swarm(Frozen):
     rank of the mixtures: 2 of 2
     less is better: the metric (assumed: its name does not say)
     every law can be fitted; for the log-linear law about 9 runs are advised
+
+    Runs of 1000 tokens that could read 2000 tokens of web and 100 of code:
+
+    >>> swarm = Swarm(
+    ...     [[0.2, 0.8], [0.5, 0.5]], [2.1, 1.9], domains=["web", "code"], metric_names=["c4"],
+    ...     tokens={"web": 2000, "code": 100}, budget=1000,
+    ... )  # fmt: skip
+    >>> swarm.epochs.tolist()
+    [[0.1, 8.0], [0.25, 5.0]]
     """
 
     ratios: NDArray[np.float64]
@@ -91,6 +111,9 @@ class Swarm(Frozen):
     direction: tuple[str, ...]
     unit: tuple[str, ...]
     _history: History
+    # With defaults, so that swarms that an older version pickled have them.
+    tokens: NDArray[np.float64] | None = None
+    budget: NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -103,12 +126,15 @@ class Swarm(Frozen):
         chosen: Iterable[object] | None = None,
         direction: PerMetric = None,
         unit: PerMetric = None,
+        tokens: Tokens = None,
+        budget: Budget = None,
     ) -> None:
         names = _checks.unique_names(domains, "domain")
         measured = _checks.unique_names(metric_names, "metric")
         ids = None if runs is None else _checks.run_ids(runs)
         shares, missed = _checks.shares(ratios, names, ids)
         ids = ids or tuple(map(str, range(len(shares))))
+        available, read = _pools.pools(tokens, budget, shares, names, ids)
         directions, told, assumed = _checks.directions(direction, measured)
         units, units_told = _checks.units(unit, measured)
         history = History(
@@ -127,6 +153,8 @@ class Swarm(Frozen):
             chosen=_checks.chosen_mask(chosen, ids),
             direction=directions,
             unit=units,
+            tokens=available,
+            budget=read,
             _history=history,
         )
 
@@ -347,6 +375,16 @@ class Swarm(Frozen):
         """
         return self.identifiable.rank
 
+    @cached_property
+    def rate(self) -> NDArray[np.float64] | None:
+        """Epochs (R, K) for each unit of share, ``budget / tokens``; infinite for a domain without tokens. None if the tokens are not known."""
+        return _frozen(_pools.rate(self.tokens, self.budget))
+
+    @cached_property
+    def epochs(self) -> NDArray[np.float64] | None:
+        """How often each run reads the tokens of each domain (R, K), ``ratios * rate``; 0 where the share is 0. None if the tokens are not known."""
+        return _frozen(_pools.epochs(self.ratios, self.tokens, self.budget))
+
     # Names.
 
     def domain(self, name: str) -> str:
@@ -378,7 +416,9 @@ class Swarm(Frozen):
         if names == self.domains:
             return self
         order = align_names(self.domains, names, "the swarm", "the domains asked for")
-        return self._with(domains=names, ratios=self.ratios[:, order])
+        return self._with(
+            domains=names, ratios=self.ratios[:, order], tokens=None if self.tokens is None else self.tokens[:, order]
+        )
 
     # Parts.
 
@@ -410,7 +450,13 @@ class Swarm(Frozen):
             deviation=self._history.deviation if changed else 0.0,
         )  # fmt: skip
         return self._with(
-            ratios=self.ratios[rows], values=self.values[rows], runs=runs, chosen=self.chosen[rows], _history=history
+            ratios=self.ratios[rows],
+            values=self.values[rows],
+            runs=runs,
+            chosen=self.chosen[rows],
+            tokens=None if self.tokens is None else self.tokens[rows],
+            budget=None if self.budget is None else self.budget[rows],
+            _history=history,
         )
 
     def without(self, *runs: str) -> Swarm:
@@ -596,7 +642,7 @@ class Swarm(Frozen):
         fit, test = _folds.holdout(self.ratios, self.chosen, share, seed)
         return self.subset(fit), self.subset(test)
 
-    def over(self, domains: Iterable[str], ratios: ArrayLike) -> Swarm:
+    def over(self, domains: Iterable[str], ratios: ArrayLike, tokens: ArrayLike | None = None) -> Swarm:
         """Return the same runs with their mixtures expressed in other domains, such as parts of the present ones.
 
         Parameters
@@ -605,9 +651,17 @@ class Swarm(Frozen):
             Unique names, length L.
         ratios : array_like (R, L)
             Shares with rows that sum to 1; they are not checked.
+        tokens : array_like (R, L), optional
+            Tokens available of these domains; they are not checked. Without them, the result has neither `tokens` nor `budget`.
         """
         names = _checks.unique_names(domains, "domain")
-        return self._with(domains=names, ratios=np.asarray(ratios, dtype=np.float64))
+        available = None if tokens is None or self.budget is None else np.asarray(tokens, dtype=np.float64)
+        return self._with(
+            domains=names,
+            ratios=np.asarray(ratios, dtype=np.float64),
+            tokens=available,
+            budget=None if available is None else self.budget,
+        )
 
     def append(self, other: Swarm) -> Swarm:
         """Return the runs of this swarm followed by those of another one with the same domains and metrics, in any order.
@@ -617,13 +671,14 @@ class Swarm(Frozen):
         AlignmentError
             If domains or metrics differ; the message shows both sets.
         SwarmError
-            If a run's id is in both.
+            If a run's id is in both, or if only one of the two swarms knows its `tokens` and `budget`.
         """
         if set(self.metrics) != set(other.metrics):
             raise AlignmentError.between(
                 "the first runs' metrics", self.metrics, "the other runs' metrics", other.metrics
             )
         more = other.align(self.domains).select(self.metrics)
+        tokens, budget = _pools.joined((self.tokens, self.budget), (more.tokens, more.budget))
         known = self._history
         both = Swarm(
             np.concatenate([self.ratios, more.ratios]),
@@ -634,6 +689,8 @@ class Swarm(Frozen):
             chosen=np.concatenate([self.chosen, more.chosen]),
             direction=self.direction,
             unit=self.unit,
+            tokens=tokens,
+            budget=budget,
         )
         history = replace(
             both._history, dropped=known.dropped + more._history.dropped, guessed_directions=known.guessed_directions,
@@ -671,3 +728,10 @@ class Swarm(Frozen):
                 value = np.ascontiguousarray(value)
                 value.setflags(write=False)
             object.__setattr__(self, name, value)
+
+
+def _frozen(found: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    """Return an array read-only, or None."""
+    if found is not None:
+        found.setflags(write=False)
+    return found
