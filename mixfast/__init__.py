@@ -12,6 +12,7 @@ Two routes lead to a mixture. From expert models: `ExpertTable` (the log-likelih
 
 Subpackages (rooms), in the order of their imports; each imports only those before it
     `errors`, `ranks`, `mixture`, `region`, `tables`, `swarm`: data types, validated when they are built, immutable.
+    `baselines`: mixtures from token counts alone, as controls.
     `reference`: a slow, plain implementation of the same mathematics, for tests.
     `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: functions on these types, and their results.
     `sampler`, `loaders`: mixtures in a training loop.
@@ -63,8 +64,8 @@ _ROOM_OF = {
     "show_versions": "cli", "solve": "solver",
 }  # fmt: skip
 _ROOMS = (
-    "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "ranks", "readers", "reference", "region", "report",
-    "reuse", "sampler", "score", "solver", "swarm", "tables",
+    "baselines", "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "ranks", "readers", "reference", "region",
+    "report", "reuse", "sampler", "score", "solver", "swarm", "tables",
 )  # fmt: skip
 
 
