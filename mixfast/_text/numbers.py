@@ -12,8 +12,8 @@ from mixfast._text.names import shown
 LARGEST = 1e100
 # Smaller shares look like 0 in percent.
 NOTHING = 5e-6
-# Larger numbers are written with a power of ten.
-_WIDE = 1e5
+# Numbers in columns of quality have at most this many characters.
+_WIDE = 6
 # Suffixes of token counts and their powers of ten.
 POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 
@@ -65,12 +65,16 @@ def percent(share: float) -> str:
 
 
 def decimals(value: float, places: int) -> str:
-    """Return a number with this many decimals, or with a power of ten if it has six or more digits before the point.
+    """Return a number with this many decimals, or fewer where it would exceed six characters; infinity where a power of ten would.
 
-    >>> decimals(0.98765, 3), decimals(-1.7e260, 3)
-    ('0.988', '-1.70e+260')
+    >>> decimals(0.98765, 3), decimals(-12345.678, 3), decimals(-1.7e30, 3), decimals(-1.7e260, 3)
+    ('0.988', '-12346', '-2e+30', '-inf')
     """
-    return f"{value:.2e}" if _WIDE <= abs(value) < math.inf else f"{value:.{places}f}"
+    for kept in range(places, -1, -1):
+        if len(text := f"{value:.{kept}f}") <= _WIDE:
+            return text
+    text = f"{value:.0e}"
+    return text if len(text) <= _WIDE else "inf" if value > 0.0 else "-inf"
 
 
 def tokens(number: float) -> str:

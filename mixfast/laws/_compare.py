@@ -12,7 +12,7 @@ from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
-from mixfast.laws._doubts import no_better_than_the_mean
+from mixfast.laws._doubts import no_better_than_the_mean, told_worse
 from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
@@ -83,7 +83,7 @@ def compare(
         for rival in rivals:
             reports[rival.law.name][problem.metrics[j]] = problem.report(j, rival, counted[:, j], errors)
         best.append(reports[min(errors, key=lambda name: errors[name])][problem.metrics[j]])
-    notes = [*problem.notes, *problem.diverged(counted), *no_better_than_the_mean(best)]
+    notes = [*problem.notes, *problem.diverged(counted), *no_better_than_the_mean(best), *told_worse(reports)]
     return Comparison(
         problem.metrics,
         {law: found for law, found in reports.items() if found},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,3 +127,17 @@ def no_better_than_the_mean(reports: Sequence[MetricReport]) -> list[str]:
         f"no law that was tried predicts {listing(found)} better than the mean of the runs does (r2 at most 0): "
         "a proposal for them is not based on evidence"
     ]
+
+
+def told_worse(reports: Mapping[str, Mapping[str, MetricReport]]) -> list[str]:
+    """Write one note for each law that predicts metrics worse out of fold than their mean does, although another law predicts them better."""
+    told = []
+    for law, ones in reports.items():
+        worse = [
+            one.metric
+            for one in ones.values()
+            if one.r2 < 0.0 and any(rival.get(one.metric, one).r2 > 0.0 for rival in reports.values())
+        ]
+        if worse:
+            told.append(f"{law} predicts {listing(worse)} worse than the mean of the runs does (r2 below 0)")
+    return told

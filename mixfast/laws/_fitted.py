@@ -17,6 +17,7 @@ from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.notebook import html_table
+from mixfast._text.numbers import decimals
 from mixfast._text.visible import visible
 from mixfast.errors import BackendError, MixfastError
 from mixfast.laws import _files, _report
@@ -405,4 +406,4 @@ def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[s
 
 def _told(report: MetricReport | None) -> list[str]:
     """Return the cells of a report; dashes for a metric without one."""
-    return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", f"{report.r2:.3f}"]
+    return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", decimals(report.r2, 3)]

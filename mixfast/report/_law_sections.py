@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixfast._text.audience import either
+from mixfast._text.numbers import decimals
 from mixfast.proposers import ASTRONOMIC
 from mixfast.report import _axes as draw
 from mixfast.report import _head as head
@@ -56,7 +57,7 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
             + (f" {more} more metrics are in the table only." if more else ""),
         )
     rows = [
-        [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), number(one.r2, 3),
+        [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), _r2(one.r2),
          number(one.optimism, 2), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
         for one in scores
     ]  # fmt: skip
@@ -148,6 +149,10 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
         caption = "f(w) = exp(gamma) + exp(a . w): the coefficients a of each domain, and gamma in the last row."
         body += html.folded("Coefficients of the log-linear laws", html.table(["domain", *own], lines, caption=caption))
     return body
+
+
+def _r2(value: float) -> str:
+    return "-" if np.isnan(value) else decimals(value, 3)
 
 
 def _objective(target: Target) -> str:

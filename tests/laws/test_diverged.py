@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
-from mixfast import Swarm, fit
+from mixfast import Mixture, Swarm, fit
 from mixfast._text.audience import commanded
 from mixfast.laws import compare
+from mixfast.report import page
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
@@ -100,6 +101,18 @@ def test_values_that_are_no_measurements_are_refused_without_numpys_warnings():
     assert all(len(line) < 120 for line in found.report.splitlines())
 
 
+@pytest.mark.parametrize("r2", [-np.inf, -1e30, -1e260, -12345.678, -999.96, 0.98765])
+def test_every_table_prints_r2_in_six_characters(r2):
+    fitted = fit(swarm_of(curved()), "linear")
+    (one,) = fitted.reports
+    object.__setattr__(one, "r2", r2)
+    (row,) = fitted.report.splitlines()[1:]
+    assert len(row.split()[5]) <= 6
+    assert row.split()[5] in fitted._repr_html_()
+    if r2 == -12345.678:  # a page takes seconds
+        assert ">-12346<" in page(fitted, Mixture(dict.fromkeys(DOMAINS, 1 / 3))).html
+
+
 def test_metrics_that_no_law_predicts_are_told():
     y = np.hstack([curved(), np.random.default_rng(5).standard_normal((40, 1)) ** 2 + 1.0])
     (note,) = about(fit(swarm_of(y)).notes, "better than the mean")
@@ -121,6 +134,24 @@ class Wrong:
 def test_a_law_that_is_worse_than_a_constant_on_its_own_runs_is_told():
     notes = fit(swarm_of(curved()), Wrong(), folds=0).notes
     assert "Wrong is worse than a constant for m0, even on the runs it was fitted to: use another law" in notes
+
+
+def test_a_named_law_that_is_worse_than_a_constant_out_of_fold_is_told():
+    fitted = fit(swarm_of(curved(runs=200)[:40]), Wrong())
+    assert fitted.reports[0].r2 < 0.0
+    assert about(fitted.notes, "better than the mean") == [
+        "no law that was tried predicts m0 better than the mean of the runs does (r2 at most 0): a proposal for them is not based on evidence"
+    ]
+
+
+def test_a_comparison_names_each_law_that_is_worse_than_a_constant():
+    x = np.random.default_rng(0).dirichlet(np.full(3, 0.2), 40)
+    y = 2.0 + np.exp(-3.0 * x[:, :1])
+    names = [f"r{i}" for i in range(40)]
+    found = compare(Swarm(x, y, domains=DOMAINS, metric_names=["m0"], runs=names), ("linear", "bimix"))
+    assert found.reports["bimix"]["m0"].r2 < 0.0 < found.reports["linear"]["m0"].r2
+    assert "bimix predicts m0 worse than the mean of the runs does (r2 below 0)" in found.notes
+    assert not about(found.notes, "no law that was tried")
 
 
 def test_laws_are_compared_metric_by_metric():

@@ -191,26 +191,54 @@ def test_a_refit_from_useless_numbers_still_finds_a_law():
     assert again.objective[0] < 1.2 * AutoScale().fit(x[part], y[part]).objective[0] < 0.5 * constant
 
 
-def test_the_same_runs_give_the_same_bits_in_every_process():
-    program = """
+BITS = """
+import sys
 import numpy as np
-from mixfast.laws._coefficients import _normal
+from mixfast import Swarm, fit
 from mixfast.laws.power import AutoScale, BiMix
 rng = np.random.default_rng(6)
 x = rng.dirichlet(np.ones(5), 40)
 y = 2.0 + np.exp(x @ rng.normal(0.0, 1.0, (5, 2))) + 0.01 * rng.standard_normal((40, 2))
-print([kind().fit(x, y).theta.tobytes().hex() for kind in (AutoScale, BiMix)])
+y[::7, 1] = np.nan
+swarm = Swarm(x, y, domains=list("abcde"), metric_names=["m0", "m1"])
+for law in sys.argv[1:]:
+    if law == "layouts":
+        for kind in (AutoScale, BiMix):
+            kind().fit(np.asfortranarray(x)[::2], y[::2].astype(np.float32))
+    else:
+        fit(swarm, law, folds=2)
+for kind in (AutoScale, BiMix):
+    law = kind().fit(x, y)
+    for array in (law.theta, law.covariance, law.predict(x), law.sd(x), law.slopes(x)[1]):
+        print(array.tobytes().hex())
+for law in ("autoscale", "bimix"):
+    print([(one.rmse.hex(), one.optimism.hex()) for one in fit(swarm, law, folds=3).reports])
 """
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": threads},
-        ).stdout
-        for threads in ("1", "2")
-    ]
-    assert told[0] == told[1]
+
+
+def bits(*before, cache=None, **threads):
+    """Return what a new process computes after fitting other laws, with these numbers of threads."""
+    names = {
+        "blas": "OPENBLAS_NUM_THREADS",
+        "openmp": "OMP_NUM_THREADS",
+        "numba": "NUMBA_NUM_THREADS",
+        "ours": "MIXFAST_NUM_THREADS",
+    }
+    more = {names[key]: str(count) for key, count in threads.items()}
+    if cache is not None:
+        more["NUMBA_CACHE_DIR"] = str(cache)
+    done = subprocess.run(
+        [sys.executable, "-c", BITS, *before], check=True, capture_output=True, env={**os.environ, **more}
+    )
+    return done.stdout
+
+
+def test_the_same_runs_give_the_same_bits_in_every_process(tmp_path):
+    first = bits(blas=1, openmp=1, numba=1, ours=1)
+    assert first.count(b"\n") == 12
+    assert bits("layouts", "log_linear", "gp", blas=2, openmp=2, numba=2) == first
+    # Compiled anew, not read from Numba's cache, after the other power law.
+    assert bits("bimix", blas=7, numba=1, cache=tmp_path) == first
 
 
 def test_files_without_a_scale_hold_olmixs_form():

@@ -41,5 +41,7 @@ def test_numbers_are_shown_short():
 
 def test_no_number_is_wider_than_a_column():
     for value in (-1.7e260, 1e5, 99999.4, -0.5, float("inf"), float("nan"), 5e-324):
-        assert len(decimals(value, 3)) <= len("-99999.400")
-    assert [decimals(value, 3) for value in (0.98765, -1.7e260, float("inf"))] == ["0.988", "-1.70e+260", "inf"]
+        assert len(decimals(value, 3)) <= len("-1e+30")
+    given = (0.98765, -0.5, -12.3456, -12345.678, -999999.4, -1e30, -1.7e260, float("inf"), float("-inf"), float("nan"))
+    told = ["0.988", "-0.500", "-12.35", "-12346", "-1e+06", "-1e+30", "-inf", "inf", "-inf", "nan"]
+    assert [decimals(value, 3) for value in given] == told
