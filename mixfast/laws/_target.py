@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.epoch_exponents import EpochExponents
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.audience import either
 from mixfast._text.names import did_you_mean, listing, shown
@@ -247,6 +248,8 @@ def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str
     """Return the convex form of the metrics that count; or None and the names of those that have no convex form."""
     size, k = len(target.metrics), len(law.domains)
     a, linear, on, constant = np.zeros((size, k)), np.zeros((size, k)), np.zeros(size), np.zeros(size)
+    rate = getattr(law, "rate", None)
+    epochs = None if rate is None else EpochExponents.none(size, np.asarray(rate, dtype=np.float64))
     owner: dict[int, tuple[Any, list[int], list[int]]] = {}
     find = getattr(law, "law_of", None)
     for j in target.used:
@@ -255,16 +258,37 @@ def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str
         entry[1].append(j)
         entry[2].append(column)
     other: list[str] = []
+    in_epochs = False
     for fitted, rows, columns in owner.values():
         sign = target.sign[rows]
         if getattr(fitted, "name", "") == "log_linear" and np.asarray(fitted.a).shape[1] == k and (sign > 0.0).all():
             a[rows], on[rows] = np.asarray(fitted.a)[columns], 1.0
             constant[rows] = np.exp(np.asarray(fitted.gamma)[columns])
+        elif epochs is not None and _convex_in_epochs(fitted, columns, sign):
+            on[rows], constant[rows] = np.exp(fitted.b0[columns]), sign * fitted.floor[columns]
+            epochs.put(
+                rows,
+                gain=fitted.a[columns],
+                harm=fitted.h[columns],
+                rho=fitted.rho[columns],
+                p=fitted.p[columns],
+                tau=fitted.tau[columns],
+            )
+            in_epochs = True
         elif (plane := _plane(fitted, columns, k)) is not None:
             constant[rows], linear[rows] = sign * plane[0], sign[:, None] * plane[1]
         else:
             other += [target.metrics[j] for j in rows]
-    return (None if other else Convex(a, on, linear, constant)), other
+    return (None if other else Convex(a, on, linear, constant, epochs if in_epochs else None)), other
+
+
+def _convex_in_epochs(fitted: Any, columns: list[int], sign: Vector) -> bool:
+    """Whether these metrics of a fitted law are laws in epochs that are convex if they are minimised or maximised as asked."""
+    return (
+        getattr(fitted, "name", "") == "epochs"
+        and bool(fitted.convex)
+        and bool((np.asarray(fitted.sign)[columns] == sign).all())
+    )
 
 
 def _plane(fitted: Any, columns: list[int], k: int) -> tuple[Vector, Matrix] | None:

@@ -111,7 +111,7 @@ def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vec
 def _largest(task: Task, form: Convex, used: list[int], *, kl: Kl) -> tuple[Minimum, Vector]:
     """Minimise the largest of these metrics; also return the weights (J,) of the metrics that prove the minimum."""
     pieces = WeightedMetrics.each(form.restrict(task.reach.usable), used)
-    limits = replace(task.reach.limits, interior=kl.weight > 0.0)
+    limits = replace(task.reach.limits, interior=kl.weight > 0.0).above_zero(pieces.form.steep)
     found, proof = minimise_largest(pieces, limits, kl, task.inner(), tol=task.tol, max_iter=_MAX_ITER)
     return found, proof @ pieces.weight
 
@@ -132,7 +132,7 @@ def _limited(task: Task, form: Convex, most: Vector) -> tuple[Minimum, Vector]:
     if broken > max(10.0 * task.tol, _BROKEN):
         # By how much must some metric exceed its limit?
         limited = np.isfinite(most)
-        shifted = Convex(form.a, form.on, form.linear, form.constant - np.where(limited, most, 0.0))
+        shifted = form.shifted(-np.where(limited, most, 0.0))
         used = np.flatnonzero(limited).tolist()
         least, weight = _largest(task, shifted, used, kl=Kl(0.0, task.reach.prior))
         if least.value > max(10.0 * task.tol, _BROKEN):

@@ -68,8 +68,7 @@ def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, s
     for _ in range(_SOLVES):
         linear = smooth.linear.copy()
         linear[k] += sign * price
-        priced = Exponentials(smooth.a, smooth.log_weight, linear, smooth.constant)
-        found = solve_exact(priced, task.reach, kl=task.weight, start=start, tol=_SEEN * eps)
+        found = solve_exact(smooth.tilted(linear), task.reach, kl=task.weight, start=start, tol=_SEEN * eps)
         there = task.reach.spread(found.w)
         share = float(there[k])
         rise = found.value - sign * price * share - value

@@ -102,7 +102,7 @@ class _Model:
             there = self.limits.clip(there)
         else:
             there = np.array([self.limits.clip(row) for row in there])
-        return np.maximum(there, 0.01 * w) if self.limits.interior else there
+        return np.maximum(there, 0.01 * w) if self.limits.steep else there
 
     def _within(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
         if self.limits.groups is not None:
@@ -128,7 +128,7 @@ def solve(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicate
         return _each_alone(problem, w, unit, counts)
     everywhere = base.gradients(w[None], unit, counts)
     columns = _wanted(w, everywhere)
-    if columns.size > _MOST_DOMAINS and is_wide(base.rows, w.size, problem.limits.interior):
+    if columns.size > _MOST_DOMAINS and is_wide(base.rows, w.size, problem.limits.steep):
         return _each_wide(problem, w, unit, counts)
     hessian = _hessian(base, w[columns], columns, sampled=isinstance(problem.table, ShardedTable))
     kl = Kl(problem.kl, problem.reach.prior)

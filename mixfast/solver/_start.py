@@ -40,7 +40,7 @@ def _given(reach: Reach, start: Vector, spread: float) -> Vector:
         w = reach.restrict(reach.region.project(start))
     elif abs(w.sum() - 1.0) > 1e-12:
         w = simplex.project(np.ascontiguousarray(w), limits.low, limits.high)
-    if w.min() <= 0.0 and (limits.interior or spread > _SAFE_RANGE):
+    if w.min() <= 0.0 and (limits.steep or spread > _SAFE_RANGE):
         # With a share of 0 in a domain, some row may have probability 0.
         w = 0.99 * w + 0.01 * _middle(reach)
     return np.ascontiguousarray(w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -38,25 +38,38 @@ class GroupLimits(NamedTuple):
 class Limits:
     """Bounds (K,) on shares that sum to `total`, and optional limits on groups of domains.
 
-    `interior`: shares must stay above 0 during the search, because the objective's slope is infinite at 0 (KL).
+    `interior`: which shares must stay above 0 during the search, because the objective's slope is infinite at 0 (KL, or a gain that begins
+    steeply): all, none, or those marked in (K,).
     """
 
     low: Vector
     high: Vector
     groups: GroupLimits | None = None
-    interior: bool = False
+    interior: bool | NDArray[np.bool_] = False
     total: float = 1.0
+
+    @property
+    def steep(self) -> bool:
+        """Whether any share must stay above 0."""
+        return self.interior if isinstance(self.interior, bool) else bool(self.interior.any())
 
     def restrict(self, columns: Columns | None) -> Limits:
         """Return the limits over some of the domains; the other domains have share 0."""
         if columns is None:
             return self
         groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
-        return Limits(self.low[columns], self.high[columns], groups, self.interior, self.total)
+        interior = self.interior if isinstance(self.interior, bool) else self.interior[columns]
+        return Limits(self.low[columns], self.high[columns], groups, interior, self.total)
 
     def above(self, floor: Vector) -> Limits:
         """Return the limits with floors raised to `floor`."""
         return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior, self.total)
+
+    def above_zero(self, steep: NDArray[np.bool_]) -> Limits:
+        """Return the limits in which the shares marked in (K,) must stay above 0, as well as those that already must."""
+        if self.interior is True or not steep.any():
+            return self
+        return replace(self, interior=steep | self.interior)
 
     def linear_min(self, gradient: Vector) -> Vector:
         """Return a vertex that minimises <gradient, s>."""
@@ -111,14 +124,18 @@ class Limits:
 
     def lowest(self, w: Vector) -> Vector:
         """Return lower bounds of a step from w: those of the region, or a hundredth of w if shares must stay above 0."""
-        return np.maximum(self.low, np.maximum(_LEFT * w, _LEAST)) if self.interior else self.low
+        if not self.steep:
+            return self.low
+        least = np.maximum(_LEFT * w, _LEAST)
+        return np.maximum(self.low, least if self.interior is True else np.where(self.interior, least, 0.0))
 
     def clip(self, w: Vector) -> Vector:
         """Set shares that are outside or next to a bound by rounding to the bound. With groups, also restore group limits and the sum."""
-        if self.interior:
+        if self.interior is True:
             w = np.minimum(np.maximum(w, self.low), self.high)
         else:
-            w = np.where(w - self.low <= _ROUNDING, self.low, w)
+            below = w - self.low <= (np.where(self.interior, 0.0, _ROUNDING) if self.steep else _ROUNDING)
+            w = np.where(below, self.low, w)
             w = np.where(self.high - w <= _ROUNDING, self.high, w)
         return w if self.groups is None else self._settled(w, self.groups)
 

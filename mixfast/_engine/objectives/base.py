@@ -70,6 +70,8 @@ class Objective:
     columns: int
     # Sum of the row weights; gaps are measured relative to it.
     total: float = 1.0
+    # Whether a Hessian is needed at every point, because curvatures change too fast for secant updates.
+    curved: bool = False
     # Bytes that a sweep reads; 0 if it reads no rows.
     nbytes: int = 0
 
@@ -118,8 +120,11 @@ class Objective:
         """Return the objective as functions of linear forms of the shares; None if it has no such form, or if the copy would be too large."""
         return None
 
-    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
-        """Return gradient (C,) and diagonal Hessian (C,) of the part of the objective that does not depend on rows."""
+    def separable(self, w: Vector, columns: Columns | None, here: Vector | None = None) -> tuple[Vector, Vector]:
+        """Return gradient (C,) and diagonal Hessian (C,) at w of the part whose curvature the Hessian of `sums` leaves out: a sum of functions of one share.
+
+        For an objective that is separable only near a point, `here` (C,) is that point; None: w.
+        """
         return np.zeros(w.size), np.zeros(w.size)
 
 

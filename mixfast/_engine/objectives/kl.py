@@ -60,7 +60,7 @@ class Regularised(Objective):
     def __init__(self, base: Objective, kl: Kl) -> None:
         self.base, self.kl = base, kl
         self.rows, self.columns, self.total = base.rows, base.columns, base.total
-        self.nbytes = base.nbytes
+        self.nbytes, self.curved = base.nbytes, base.curved
 
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl)
@@ -90,8 +90,9 @@ class Regularised(Objective):
     def forms(self) -> Forms | None:
         return self.base.forms()
 
-    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
-        return self.kl.restrict(columns).at(w)[1], self.kl.curve(w)
+    def separable(self, w: Vector, columns: Columns | None, here: Vector | None = None) -> tuple[Vector, Vector]:
+        slope, curve = self.base.separable(w, columns, here)
+        return self.kl.restrict(columns).at(w)[1] + slope, self.kl.curve(w) + curve
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian, coarse=coarse)

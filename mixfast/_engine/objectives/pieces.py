@@ -185,19 +185,29 @@ class WeightedMetrics:
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         form = self.form
-        e = form.exponentials(w)
+        exponents, a, curves = form.a @ w, form.a, np.zeros((form.on.size, 0))
+        if form.epochs is not None:
+            bent = form.epochs.at(w)
+            exponents, a, curves = exponents + bent.value, a + bent.slope, np.hstack([a + bent.slope, bent.bend])
+        e = form.on * np.exp(exponents)
         metrics = form.constant + form.linear @ w + e
-        return Values(
-            self.offset + self.weight @ metrics, self.weight @ (form.a * e[:, None] + form.linear), e[:, None]
-        )
+        values, gradients = self.offset + self.weight @ metrics, self.weight @ (a * e[:, None] + form.linear)
+        return Values(values, gradients, np.hstack([e[:, None], curves]))
 
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
-        form = self.form
-        return (form.a.T * ((multipliers @ self.weight) * found.curves[:, 0])) @ form.a
+        k = self.form.a.shape[1]
+        # Exponentials at the point; if exponents are not linear, their slopes and second derivatives.
+        e, slope, bend = np.split(found.curves, [1, 1 + k] if self.form.epochs is not None else [1, 1], axis=1)
+        weight = (multipliers @ self.weight) * e[:, 0]
+        a = slope if bend.size else self.form.a
+        out: Matrix = (a.T * weight) @ a
+        if bend.size:
+            out[np.diag_indices(k)] += weight @ bend
+        return out
 
     def forms(self) -> Forms | None:
         form = self.form
-        if form.a.size > ELEMENTS:
+        if form.epochs is not None or form.a.size > ELEMENTS:
             return None
         weight = self.weight * form.on
         return Forms(

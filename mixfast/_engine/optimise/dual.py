@@ -6,10 +6,8 @@ With a KL term and limits on single domains only, the optimal shares for given s
 1. evaluate: the optimal shares for the slopes ``A' e^z + b``, and the dual's value, a lower bound of the objective of any mixture;
 2. certify: when z is close to the exponents at these shares, compute the Frank-Wolfe gap there; it may end the search;
 3. step: Newton's direction, halved until the dual rises by a fraction of the predicted rise.
-2. certify: once z is close to the exponents at these shares, the Frank-Wolfe gap there ends the search;
-3. step: Newton's direction, halved until the dual rises by a part of what it promised.
 
-All other cases (no KL term, limits on groups of domains, a dual that does not converge) use the general loop. In either case,
+All other cases (no KL term, exponents that are not linear, limits on groups of domains, a dual that does not converge) use the general loop. In either case,
 the Frank-Wolfe gap at the final shares is the certificate.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), which states the problem and uses a general conic solver.
@@ -70,7 +68,9 @@ def _solve(
     region, limits, inside = reach.region, reach.limits, objective.restrict(reach.usable)
     term = Kl(kl, reach.prior)
     metrics, domains = inside.a.shape
-    dual = kl > 0.0 and not region.bounds and metrics <= max(_MANY_METRICS, domains)
+    if inside.epochs is not None:
+        limits = limits.above_zero(inside.epochs.steep)
+    dual = kl > 0.0 and inside.epochs is None and not region.bounds and metrics <= max(_MANY_METRICS, domains)
     best: Minimum | None = None
     # Start with Newton's method in the smaller of the two spaces.
     if dual and domains >= metrics:

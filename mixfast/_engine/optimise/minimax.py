@@ -78,7 +78,7 @@ def minimise_largest(
 
     if pieces.guide is not None:
         return _guided(pieces, pieces.guide, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter)
-    if not is_wide(pieces.rows, w.size, limits.interior):
+    if not is_wide(pieces.rows, w.size, limits.steep):
         sample = pieces.sample()
         try:
             if sample is not pieces:
@@ -187,6 +187,7 @@ def minimise_limited(
         The minimum, the limits' multipliers, and the largest violation: of the order of the gap, unless no mixture satisfies all limits.
     """
     limited = np.flatnonzero(np.isfinite(most))
+    limits = limits.above_zero(form.steep)
     penalty, w = _PENALTY, start
     while True:
         rows = np.concatenate([weight[None, :], weight + penalty * np.eye(weight.size)[limited]])

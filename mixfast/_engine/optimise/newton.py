@@ -165,7 +165,11 @@ class Newton:
 
     def _sweep(self, w: Vector, gap: float, *, known: bool) -> Point:
         """Sweep at w, after a step from a point with that gap, computing what `_asked` says."""
-        step, coarse = (1, False) if self.exact else _asked(self.objective, w.size, gap / self.unit, known=known)
+        step, coarse = (
+            (1, False)
+            if self.exact or self.objective.curved
+            else _asked(self.objective, w.size, gap / self.unit, known=known)
+        )
         if self.slow > 1 and step:
             step = 1
         value, gradient, hessian = self.objective.sums(w, self.columns, hessian=step, coarse=coarse)
@@ -192,7 +196,7 @@ class Newton:
         if at.hessian is None:
             raise RuntimeError("a Newton step was asked for without a Hessian")
         rough = at.gap > ROUGH * self.unit
-        if self.limits.interior:
+        if self.limits.steep or self.objective.curved:
             kept = KEEP if rough else KEEP**2 if at.gap > _SOON * self.unit else 0.0
             return self._proximal(at, at.hessian, self.limits.above(kept * at.w))
         if rough:
@@ -207,10 +211,10 @@ class Newton:
 
         A quadratic model of w log w lets a share fall at most a hundredfold, but a KL term may require e^-30 of it.
         """
-        slope = self.objective.separable(at.w, self.columns)[0]
+        slope = self.objective.separable(at.w, self.columns, at.w)[0]
         v, active = at.w, None
         for _ in range(_PROXIMAL_STEPS):
-            term, curve = self.objective.separable(v, self.columns)
+            term, curve = self.objective.separable(v, self.columns, at.w)
             model = at.gradient + hessian @ (v - at.w) + (term - slope)
             if allowed.gap(model, v) <= _PROXIMAL_TOL * at.gap:
                 break
@@ -258,9 +262,11 @@ class Newton:
         if hessian is None and at.hessian is not None:
             hessian = at.hessian
             change = there.gradient - at.gradient
-            if self.limits.interior:
+            if self.limits.steep or self.objective.curved:
+                # Relative to the new point, where the next step begins.
                 change -= (
-                    self.objective.separable(there.w, self.columns)[0] - self.objective.separable(at.w, self.columns)[0]
+                    self.objective.separable(there.w, self.columns, there.w)[0]
+                    - self.objective.separable(at.w, self.columns, there.w)[0]
                 )
             update_by_secant(hessian, there.w - at.w, change)
             there = there._replace(hessian=hessian)

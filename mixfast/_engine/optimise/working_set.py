@@ -52,7 +52,7 @@ def minimise(
     trace = Trace()
     if objective.guide is not None:
         return _in_few_sweeps(objective, limits, w, given=given, tol=tol, max_iter=max_iter, trace=trace)
-    if not is_wide(objective.rows, w.size, limits.interior):
+    if not is_wide(objective.rows, w.size, limits.steep):
         try:
             return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
         except UnfinishedStep:
@@ -105,7 +105,7 @@ def _from_sample(
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
     # If experts differ by more than the range of exp, a row may need a domain that a sparse start leaves out.
     apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
-    if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.interior and not apart:
+    if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep and not apart:
         w = _sparse_start(sample, limits, w)
     w = settle(sample, limits, w)
     if sample is not objective:
