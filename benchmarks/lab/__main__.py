@@ -16,13 +16,13 @@ from benchmarks.lab.life import live
 from benchmarks.lab.methods import Evidence, choices
 from benchmarks.lab.scales import SCALES
 from benchmarks.lab.stages import SEEDS, enlarged, finals, load, save, search
-from benchmarks.lab.swarm import proxies
+from benchmarks.lab.swarm import matched, proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLE = Path(__file__).resolve().parents[2] / "mixfast" / "data"
 # One of six entries of ours that were fixed before any final model was trained; since the first results, the others are compared with it.
 OURS = "mixfast, tokens"
-STAGES = ("proxies", "next", "choose", "finals", "judge", "life", "claims")
+STAGES = ("proxies", "matched", "next", "choose", "finals", "judge", "life", "claims")
 
 
 def main() -> None:
@@ -55,6 +55,8 @@ def main() -> None:
     lab = Laboratory(SCALES[options.scale], options.corpora, RESULTS / options.scale, options.cache)
     if "proxies" in options.stage:
         lab.train(proxies(lab), options.workers)
+    if "matched" in options.stage:
+        lab.train(matched(lab.store), options.workers)
     if "next" in options.stage:
         search(lab, options.workers)
     chosen = RESULTS / options.scale / "choices.csv"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import mixfast
 from benchmarks.lab.corpora import DOMAINS, LATER, NATURAL, TARGETS, Corpora
-from benchmarks.lab.scales import SCALES, Scale
+from benchmarks.lab.scales import RECIPES, SCALES, Scale
 from benchmarks.lab.store import Job, Store
 
 VALIDATION = tuple(f"val_{name}" for name in DOMAINS)
@@ -56,6 +56,18 @@ class Laboratory:
         found = mixfast.Region.from_tokens(supply, budget, max_epochs=max_epochs)
         return found if capped else mixfast.Region(DOMAINS, prior=found.prior)
 
+    def pools(self, recipe: str) -> dict[str, int]:
+        """Return the windows of each domain that a run of a recipe can read: all, or the part that a final run has."""
+        window = self.scale.final.shape.window
+        natural = {name: self.supply[name] // window for name in NATURAL}
+        if recipe == "final":
+            return natural
+        if recipe == "matched":
+            # Pool and budget shrink alike, so a share is read as often as in a final run.
+            part = self.scale.proxy.windows / self.scale.final.windows
+            return {name: max(1, round(count * part)) for name, count in natural.items()}
+        return {name: len(self.corpora[name].train) for name in NATURAL}
+
     def expert(self, domain: str) -> dict[str, NDArray[np.float32]]:
         """Return an expert's log-likelihoods of the tokens of each set, (windows, T)."""
         with np.load(self._table(f"expert-{domain}")) as kept:
@@ -83,7 +95,7 @@ class Laboratory:
         left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
         groups = [
             tuple(same[i : i + self.scale.together])
-            for recipe in ("proxy", "judge", "final", "fresh")
+            for recipe in RECIPES
             for expert in (True, False)
             if (same := [job for job in left.values() if job.recipe == recipe and (job.kind == "expert") is expert])
             for i in range(0, len(same), self.scale.together)
@@ -128,13 +140,10 @@ def _run(group: tuple[Job, ...]) -> tuple[tuple[Job, ...], dict[str, NDArray[np.
     lab = _WORKER[0]
     begun = time.perf_counter()
     recipe = lab.scale.recipe(group[0].recipe)
-    scarce, small = group[0].recipe == "final", group[0].recipe == "proxy"
     texts = {name: lab.corpora[name] for name in NATURAL}
-    pools = {
-        name: lab.supply[name] // recipe.shape.window if scarce else len(text.train) for name, text in texts.items()
-    }
+    pools = lab.pools(group[0].recipe)
     models = train(recipe, texts, [job.mixture for job in group], pools, [job.seed for job in group], lab.scale.device)
-    rows = SEEN if small else UNSEEN
+    rows = SEEN if group[0].recipe in ("proxy", "matched") else UNSEEN
     held = {
         name: (lab.corpora[name.removeprefix("val_")], rows["targets" if name in TARGETS else "validation"])
         for name in METRICS

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 from benchmarks.lab.model import Shape
 
+RECIPES = {
+    "proxy": "reads each text once, and is scored on the windows that methods choose by",
+    "matched": "a proxy whose pools are so small that it repeats each domain as often as a final model of the same mixture",
+    "judge": "a proxy that is scored on the windows of final models",
+    "final": "has the natural amount of each text, and is scored on windows that no method has seen",
+    "fresh": "a final model that has all text",
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,8 +53,8 @@ class Scale:
     """Proxy runs of the swarm."""
 
     def recipe(self, name: str) -> Recipe:
-        """Return a recipe: "proxy", "final", "judge" (a proxy that is scored on the windows of final models), "fresh" (a final model with all text)."""
-        return {"proxy": self.proxy, "judge": self.proxy, "final": self.final, "fresh": self.final}[name]
+        """Return the recipe of this name, one of RECIPES."""
+        return self.final if name in ("final", "fresh") else self.proxy
 
 
 CPU = Scale(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import mixfast
 from benchmarks.lab.corpora import DOMAINS
 from benchmarks.lab.laboratory import Laboratory
-from benchmarks.lab.store import Job
+from benchmarks.lab.store import Job, Store
 from mixfast import designs
+
+KINDS = ("dense", "sparse")
+REPLICATES = 5
+"""Seeds of the matched proxies of the natural mixture; they tell the noise of each metric."""
 
 
 def proxies(lab: Laboratory) -> list[Job]:
@@ -23,3 +27,21 @@ def proxies(lab: Laboratory) -> list[Job]:
     ]
     again = [Job(f"natural-{seed}", "replicate", "proxy", natural, seed) for seed in range(3)]
     return [*experts, *again, *swarm]
+
+
+def matched(store: Store) -> list[Job]:
+    """Return the swarm's mixtures again, and natural, as proxies that repeat each domain as often as a final model would.
+
+    Dense and sparse alternate, so an interrupted training has as many of each.
+    """
+    runs = [sorted(store.runs(lambda row, kind=kind: row["kind"] == kind)) for kind in KINDS]
+    natural = store.mixture(store.runs(lambda row: row["kind"] == "replicate")[0])
+    again = [
+        Job(f"matched-natural-{seed}", "matched-replicate", "matched", natural, seed) for seed in range(REPLICATES)
+    ]
+    swarm = [
+        Job(f"matched-{run}", f"matched-{run.partition('-')[0]}", "matched", store.mixture(run), 0)
+        for pair in zip(*runs, strict=True)
+        for run in pair
+    ]
+    return [*again, *swarm]
