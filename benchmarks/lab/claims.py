@@ -13,9 +13,10 @@ from scipy import stats
 
 import mixfast
 from benchmarks.lab.corpora import DOMAINS, TARGETS
+from benchmarks.lab.evidence import OBJECTIVES, Evidence
 from benchmarks.lab.laboratory import VALIDATION
 from benchmarks.lab.life import after, trained
-from benchmarks.lab.methods import OBJECTIVES, Choice, Evidence
+from benchmarks.lab.methods import Choice
 from benchmarks.lab.stages import final_run
 from mixfast import mde
 

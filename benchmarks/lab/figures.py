@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lab.claims import Row
+from benchmarks.lab.evidence import OBJECTIVES
 from benchmarks.lab.judge import Verdict
-from benchmarks.lab.methods import OBJECTIVES, OWN_CAPS
+from benchmarks.lab.methods import OWN_CAPS
 from benchmarks.lab.store import Store
 
 # Safe for colour-blind readers; in grey the markers differ.

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.lab.methods import OBJECTIVES, OWN_CAPS, Choice
+from benchmarks.lab.evidence import OBJECTIVES
+from benchmarks.lab.methods import OWN_CAPS, Choice
 from benchmarks.lab.stages import SEEDS, final_run
 from benchmarks.lab.store import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Iterable
@@ -55,6 +56,13 @@ class Laboratory:
         supply = {name: self.supply[name] for name in DOMAINS}
         found = mixfast.Region.from_tokens(supply, budget, max_epochs=max_epochs)
         return found if capped else mixfast.Region(DOMAINS, prior=found.prior)
+
+    def timed(self, region: mixfast.Region) -> mixfast.Region:
+        """Return the same limits as a region that knows the tokens and the budget of a final run, for laws in epochs."""
+        budget = self.scale.final.windows * self.scale.final.shape.window
+        supply = {name: self.supply[name] for name in DOMAINS}
+        cap = dict(zip(region.domains, region.cap.tolist(), strict=True))
+        return mixfast.Region.from_tokens(supply, budget, max_epochs=math.inf, cap=cap)
 
     def pools(self, recipe: str) -> dict[str, int]:
         """Return the windows of each domain that a run of a recipe can read: all, or the part that a final run has."""

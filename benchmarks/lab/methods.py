@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 import mixfast
+from benchmarks.lab import epoch_rows
 from benchmarks.lab.corpora import DOMAINS, TARGETS
-from benchmarks.lab.laboratory import VALIDATION, Laboratory
+from benchmarks.lab.evidence import OBJECTIVES, ROUNDS, Chooser, Evidence
+from benchmarks.lab.laboratory import VALIDATION
 from mixfast import mde
 
-OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
-"""Metrics of each objective; all have the same weight."""
 BLOCK = 8
 """Tokens of a block; within a block the weights follow the experts' posterior."""
 KL = 0.05
 """Pull to the natural mixture, nats per byte. Olmix recommends this number for its losses in bits."""
 WEAR, PASSES = 15.4, 32
 """Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and a cap in epochs that does not bind."""
-FIRST, BATCH, ROUNDS = 16, 8, 2
-"""For the iterated search: runs of the first design, runs per round, and rounds."""
 
 
 @dataclass(frozen=True)
@@ -37,62 +34,6 @@ class Choice:
     capped: bool
     mixture: mixfast.Mixture
     proxies: int
-
-
-class Evidence:
-    """The data that methods may use: the experts' tables and the swarm, nothing from final models."""
-
-    def __init__(self, lab: Laboratory) -> None:
-        self.lab = lab
-
-    @cached_property
-    def _scored(self) -> dict[str, np.ndarray]:
-        """Log-likelihoods of each set's tokens, (windows, T, K)."""
-        experts = [self.lab.expert(name) for name in DOMAINS]
-        return {name: np.stack([expert[name] for expert in experts], axis=2) for name in experts[0]}
-
-    def table(self, metrics: Sequence[str], block: int) -> mixfast.ExpertTable:
-        """Return the experts' table of some sets: rows of `block` tokens each, a group for each set."""
-        window = self.lab.scale.proxy.shape.window
-        sums, sequence, group = [], [], []
-        for name in metrics:
-            scored = self._scored[name].astype(np.float64)
-            sums.append(scored.reshape(-1, block, len(DOMAINS)).sum(axis=1))
-            rows = len(sums[-1])
-            sequence.append(np.arange(rows) // (window // block) + sum(map(len, sums[:-1])))
-            group.append(np.full(rows, len(group)))
-        loglik = np.concatenate(sums)
-        return mixfast.ExpertTable.from_loglik(
-            loglik,
-            domains=DOMAINS,
-            length=None if block == 1 else np.full(len(loglik), block),
-            group=np.concatenate(group),
-            group_names=metrics,
-            sequence=np.concatenate(sequence) if block < window else None,
-        )
-
-    def per_byte(self, objective: str) -> dict[str, float]:
-        """Return the weight of each group, in nats per token, of an objective that is a mean in nats per byte."""
-        found = {}
-        for name in OBJECTIVES[objective]:
-            text = self.lab.corpora[name.removeprefix("val_")]
-            found[name] = self.lab.scale.proxy.shape.window / float(text.held_bytes[: len(self._scored[name])].mean())
-        return found
-
-    @cached_property
-    def swarm(self) -> mixfast.Swarm:
-        """Dense and sparse runs, alternately."""
-        runs = [self.lab.store.runs(lambda row, kind=kind: row["kind"] == kind) for kind in ("dense", "sparse")]
-        return self.lab.store.swarm([run for pair in zip(*runs, strict=True) for run in pair], DOMAINS)
-
-    def followed(self, objective: str, rounds: int) -> mixfast.Swarm:
-        """Return the first runs of the swarm and those that `next_runs` chose in this number of rounds."""
-        count = rounds * BATCH
-        more = self.lab.store.runs(lambda row: row["kind"] == f"next-{objective}")[:count]
-        return self.lab.store.swarm([*self.swarm.runs[:FIRST], *more], DOMAINS, chosen=more)
-
-
-Chooser = Callable[[Evidence, str, mixfast.Region], tuple[Any, int]]
 
 
 def _natural(_evidence: Evidence, _objective: str, region: mixfast.Region) -> tuple[Any, int]:
@@ -187,10 +128,25 @@ METHODS: dict[str, Chooser] = {
     **{f"mixfast, tokens, {epochs} epochs": _within(epochs) for epochs in (2, 8)},
     "mixfast, tokens, wear": _worn(),
     "mixfast, tokens, wear, KL": _worn(KL),
+    "temperature 2": epoch_rows.temperature,
+    "UtiliMax": epoch_rows.utilimax,
+    "mixfast, epochs, matched": epoch_rows.epochs(True),
+    "mixfast, epochs, matched, searched": epoch_rows.epochs(True, convex=False),
+    "mixfast, epochs, unmatched": epoch_rows.epochs(False),
+    "mixfast, epochs, unmatched, searched": epoch_rows.epochs(False, convex=False),
+    "mixfast, epochs, 32 matched": epoch_rows.epochs(True, count=epoch_rows.FEW),
+    "mixfast, epochs, matched, KL": epoch_rows.epochs(True, kl=KL),
+    "mixfast, epochs, matched, searched, KL": epoch_rows.epochs(True, convex=False, kl=KL),
+    "mixfast, epochs, unmatched, KL": epoch_rows.epochs(False, kl=KL),
+    "mixfast, epochs, matched, guard": epoch_rows.epochs(True, guard=True),
+    "Olmix, matched": epoch_rows.matched("log_linear", kl=KL * math.log(2)),
+    "RegMix, matched": epoch_rows.matched("lightgbm", method="regmix"),
+    "mixfast, auto, matched, KL": epoch_rows.matched("auto", kl=KL),
+    "mixfast, auto, matched, counted": epoch_rows.matched("auto", counted=True),
 }
 # These have their own caps instead of the common ones.
 OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs") or ", wear" in name)
-# With caps, all methods; without caps, those of the papers and their counterparts here.
+# Without caps: the methods of the papers, their counterparts here, and all rows that know repetition.
 UNCAPPED = (
     "natural",
     "uniform",
@@ -201,6 +157,18 @@ UNCAPPED = (
     "Olmix",
     "mixfast, auto",
     "mixfast, next runs",
+    "temperature 2",
+    *(name for name in METHODS if "matched" in name),
+    *OWN_CAPS,
+)
+# With caps: all methods but these, which have limits of their own or are asked whether they need none.
+FREE = (
+    "mixfast, epochs, unmatched, searched",
+    "mixfast, epochs, 32 matched",
+    "mixfast, epochs, matched, searched, KL",
+    "mixfast, epochs, unmatched, KL",
+    "mixfast, epochs, matched, guard",
+    "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )
 
@@ -212,7 +180,7 @@ def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
     for capped in (True, False):
         region = evidence.lab.region(capped=capped)
         for method, choose in METHODS.items():
-            for objective in OBJECTIVES if (method not in OWN_CAPS if capped else method in UNCAPPED) else ():
+            for objective in OBJECTIVES if (method not in FREE if capped else method in UNCAPPED) else ():
                 if one := have.get((capped, method, objective)):
                     found.append(one)
                     continue

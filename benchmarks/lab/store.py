@@ -74,9 +74,24 @@ class Store:
         return mixfast.Mixture(self.domains, [float(self._rows["ratios"][run][name]) for name in self.domains])
 
     def swarm(
-        self, runs: Sequence[str], domains: Sequence[str], *, chosen: Sequence[str] | None = None
+        self,
+        runs: Sequence[str],
+        domains: Sequence[str],
+        *,
+        chosen: Sequence[str] | None = None,
+        tokens: Mapping[str, int] | None = None,
+        budget: int | None = None,
     ) -> mixfast.Swarm:
-        """Return some runs as a swarm over some domains."""
+        """Return some runs as a swarm over some domains; `tokens` of their pools and `budget` of a run are optional."""
         ratios = np.array([[float(self._rows["ratios"][run][name]) for name in domains] for run in runs])
         values = np.array([[self.metric(run, name) for name in self.metrics] for run in runs])
-        return mixfast.Swarm(ratios, values, domains=domains, metric_names=self.metrics, runs=runs, chosen=chosen)
+        return mixfast.Swarm(
+            ratios,
+            values,
+            domains=domains,
+            metric_names=self.metrics,
+            runs=runs,
+            chosen=chosen,
+            tokens=tokens,
+            budget=budget,
+        )

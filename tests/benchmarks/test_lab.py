@@ -16,8 +16,9 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 
 from benchmarks.lab import claims, judge, stages  # noqa: E402
 from benchmarks.lab.corpora import DOMAINS, Corpora, Text  # noqa: E402
+from benchmarks.lab.evidence import OBJECTIVES  # noqa: E402
 from benchmarks.lab.laboratory import METRICS, Laboratory  # noqa: E402
-from benchmarks.lab.methods import OBJECTIVES, Choice  # noqa: E402
+from benchmarks.lab.methods import Choice  # noqa: E402
 from benchmarks.lab.model import Models, Shape  # noqa: E402
 from benchmarks.lab.scales import SCALES, Recipe  # noqa: E402
 from benchmarks.lab.store import Job, Store  # noqa: E402
