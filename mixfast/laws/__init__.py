@@ -10,6 +10,7 @@ The laws, by the name that `fit` takes:
 - "linear" (`laws.linear.Linear`): ridge regression. Only this law, "gp" and "lightgbm" use features.
 - "log_linear" (`laws.log_linear.LogLinear`): a constant plus the exponential of a linear form, as in Data Mixing Laws and Olmix.
 - "autoscale", "bimix" (`laws.power.AutoScale`, `laws.power.BiMix`): a sum with one power of each domain's share.
+- "epochs" (`laws.epochs.Epochs`): the exponential of gains and harms of the epochs of each domain. The swarm must know its tokens.
 - "gp" (`laws.gaussian.GaussianProcess`): a Gaussian process, which has its own error bars.
 - "lightgbm" (`laws.boosted.Boosted`): boosted trees with RegMix's settings.
 - "auto": for each metric, the law of "linear", "log_linear" and "gp" with the smallest out-of-fold error.
@@ -35,7 +36,9 @@ from mixfast.laws._fitted import Fit
 from mixfast.laws._joint import Joint as Joint
 from mixfast.laws._protocol import Closed as Closed
 from mixfast.laws._protocol import Correlated as Correlated
+from mixfast.laws._protocol import Facts as Facts
 from mixfast.laws._protocol import FeatureMap as FeatureMap
+from mixfast.laws._protocol import Informed as Informed
 from mixfast.laws._protocol import Law as Law
 from mixfast.laws._protocol import Predictor as Predictor
 from mixfast.laws._protocol import Regressor as Regressor

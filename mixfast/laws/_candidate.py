@@ -12,7 +12,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.progress import advance
 from mixfast.laws._fitted import Part
 from mixfast.laws._left_out import SETTLED_RUNS, Index, Progress, predict_left_out, settled
-from mixfast.laws._protocol import Law, Note
+from mixfast.laws._protocol import Facts, Informed, Law, Note
 from mixfast.laws._range import CannotDescribe
 from mixfast.laws._report import rmse
 
@@ -30,38 +30,43 @@ class Candidate:
     spread: Matrix = field(init=False)
     settled: bool = field(default=False, init=False)
 
-    def fit(self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None = None) -> dict[int, str]:
+    def fit(
+        self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None = None, facts: Facts | None = None
+    ) -> dict[int, str]:
         """Fit the law to all runs, then predict each run out of fold.
 
         If the law refuses a metric, most often because it has too few runs, the metric is removed from `columns`. Return these metrics with
         the reasons.
         """
         try:
-            self._fit(x, y, splits, progress)
+            self._fit(x, y, splits, progress, facts)
         except CannotDescribe as problem:
             reasons = {self.columns[column]: why for column, why in problem.reasons.items()}
             self.columns = [j for j in self.columns if j not in reasons]
-            return reasons | (self.fit(x, y, splits, progress) if self.columns else {})
+            return reasons | (self.fit(x, y, splits, progress, facts) if self.columns else {})
         except ValueError:
             reasons = {}
             for j in self.columns:
                 try:
-                    Candidate(self.law, [j])._fit(x, y, splits, progress)
+                    Candidate(self.law, [j])._fit(x, y, splits, progress, facts)
                 except ValueError as problem:
                     reasons[j] = str(problem)
             if not reasons:
                 raise
             self.columns = [j for j in self.columns if j not in reasons]
             if self.columns:
-                self._fit(x, y, splits, progress)
+                self._fit(x, y, splits, progress, facts)
             return reasons
         return {}
 
-    def _fit(self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None) -> None:
+    def _fit(self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None, facts: Facts | None) -> None:
         if progress is not None:
             progress(self.law.name)
         own = np.ascontiguousarray(y[:, self.columns])
-        self.fitted = self.law.fit(x, own)
+        law = self.law
+        if facts is not None and isinstance(law, Informed):
+            law = law.informed(facts.of(self.columns))
+        self.fitted = law.fit(x, own)
         advance()
         self.settled = bool(splits) and settled(self.fitted, x)
         self.guess, self.spread = predict_left_out(self.fitted, x, own, splits, progress=progress)

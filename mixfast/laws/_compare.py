@@ -65,7 +65,7 @@ def compare(
         for law, candidate in zip(laws, made, strict=True):
             ahead.wait(candidate.law)
             try:
-                for j, why in candidate.fit(problem.inputs(candidate), problem.y, problem.splits, progress).items():
+                for j, why in problem.fit(candidate, progress).items():
                     refused.setdefault(j, []).append((law, why))
             except (ValueError, RuntimeError) as error:
                 left_out.append(f"{law}: left out, {error}")

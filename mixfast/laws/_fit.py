@@ -17,7 +17,7 @@ from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
 from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits
-from mixfast.laws._fitted import Fit
+from mixfast.laws._fitted import Fit, common_rate
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
@@ -149,6 +149,8 @@ def fit(
         spread={name: _spread(y[counted[:, j], j]) for j, name in enumerate(chosen)},
         doubted_directions=problem.doubted,
         misfits=tuple(name for name in chosen if name in bad),
+        rate=common_rate(getattr(swarm, "rate", None)),
+        most_epochs=_most(swarm),
     )
 
 
@@ -159,7 +161,7 @@ def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Pr
     candidates = dict.fromkeys(chain.from_iterable(plan))
     with working("fitting laws", len(candidates) * (1 + len(problem.splits)), "fit"), single_blas():
         for candidate in candidates:
-            for j, why in candidate.fit(problem.inputs(candidate), y, problem.splits, progress).items():
+            for j, why in problem.fit(candidate, progress).items():
                 refused.setdefault(j, []).append((candidate.law.name, why))
     for j, reasons in sorted(refused.items()):
         if not any(j in candidate.columns for candidate in plan[j]):
@@ -237,3 +239,9 @@ def _spread(values: Vector) -> float:
     largest = float(np.abs(known).max(initial=0.0))
     # Divide first: squares of very large numbers overflow.
     return 0.0 if largest == 0.0 or known.min() == known.max() else largest * float(np.std(known / largest))
+
+
+def _most(swarm: Swarm) -> Vector | None:
+    """Return the largest number of epochs (K,) of each domain in any run; None if the tokens of the runs are unknown."""
+    rate = getattr(swarm, "rate", None)
+    return None if rate is None else np.asarray((swarm.ratios * rate).max(axis=0))

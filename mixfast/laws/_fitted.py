@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
+from mixfast._text.audience import either
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
-from mixfast._text.names import counted, domain_names, listing
+from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import decimals
 from mixfast._text.visible import visible
@@ -23,7 +24,7 @@ from mixfast.errors import BackendError, MixfastError
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
-from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth
+from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth, uses_epochs
 from mixfast.laws._report import MetricReport
 from mixfast.mixture import SUM_TOLERANCE, sum_to_one
 from mixfast.swarm import Swarm, align_names, find_name
@@ -67,6 +68,11 @@ class Fit(Frozen):
         Metrics to minimise that may be better when larger, with the reason; as in the report of the swarm.
     misfits : tuple of str
         Metrics whose law is worse than a constant, even on the runs that it was fitted to.
+    rate : (K,) float, or None
+        Epochs of each domain for each unit of its share, in the run that laws in epochs predict: budget / tokens available. By default
+        that of the runs; None if their tokens are unknown or their rates differ. `for_run` sets it.
+    most_epochs : (K,) float, or None
+        Largest number of epochs of each domain in any run; None if the tokens of the runs are unknown.
     laws : dict of str to str
         Name of the law of each metric.
     reports : tuple of MetricReport
@@ -90,9 +96,14 @@ class Fit(Frozen):
     spread: dict[str, float] = field(default_factory=dict)
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
+    rate: Vector | None = None
+    most_epochs: Vector | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "largest", locked(self.largest))
+        for name in ("rate", "most_epochs"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, locked(getattr(self, name)))
 
     def __repr__(self) -> str:
         kinds = [f"{list(self.laws.values()).count(kind)} {kind}" for kind in dict.fromkeys(self.laws.values())]
@@ -198,6 +209,36 @@ class Fit(Frozen):
         """
         return self._gather(ratios, lambda law, x: law.predict(x))
 
+    def for_run(self, tokens: Mapping[str, float] | ArrayLike, budget: float) -> Fit:
+        """Return the same laws, used to predict a run with this budget and these tokens available. Only laws in epochs change.
+
+        Parameters
+        ----------
+        tokens : mapping of str to float, or (K,) array in the order of `domains`
+            Tokens available of each domain, above 0; `math.inf` for a domain that never repeats.
+        budget : float
+            Tokens that the run reads, above 0.
+
+        Raises
+        ------
+        ValueError
+            If a number is not positive, or the number of domains differs.
+        AlignmentError
+            If domains are missing or unknown.
+        """
+        if isinstance(tokens, Mapping):
+            one = np.array([list(tokens.values())], dtype=np.float64)
+            held = aligned("the tokens", tuple(tokens), one, self.domains)[0]
+        else:
+            held = np.asarray(tokens, dtype=np.float64)
+        if held.shape != (len(self.domains),) or not (held > 0.0).all():
+            raise ValueError(
+                f"tokens must be {len(self.domains)} numbers above 0, one for each domain; got {shown(np.asarray(held).tolist())}"
+            )
+        if not 0.0 < budget < np.inf:
+            raise ValueError(f"budget is {shown(budget)}; expected the number of tokens that the run reads, above 0")
+        return replace(self, rate=budget / held)
+
     def sd(self, ratios: Mixtures) -> Matrix:
         """Return predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
         return self._gather(ratios, lambda law, x: law.sd(x))
@@ -223,6 +264,8 @@ class Fit(Frozen):
             value, gradient = part.smooth.slopes(self._inputs(part.law, w))
             value, gradient = value[:, part.own], gradient[:, part.own]
             chain = gradient[:, :, : w.shape[1]]
+            if uses_epochs(part.law):
+                chain = chain * self._known_rate
             if gradient.shape[2] > w.shape[1] and self._smooth_features is not None:
                 chain = chain + np.einsum(
                     "mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self._smooth_features.slopes(w)[1]
@@ -282,9 +325,11 @@ class Fit(Frozen):
         measured = np.ascontiguousarray(swarm.values[:, columns])
         guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
         splits = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed)
+        told = getattr(swarm, "rate", None)
+        rate = None if told is None else aligned("the swarm", swarm.domains, told, self.domains)
         with single_blas():
             for part in self.parts:
-                into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares))
+                into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares, rate))
                 guess[:, into], spread[:, into] = predict_left_out(
                     part.law, x, measured[:, into], splits, own=list(part.own)
                 )
@@ -309,6 +354,8 @@ class Fit(Frozen):
                 "spread": self.spread,
                 "doubted_directions": self.doubted_directions,
                 "misfits": self.misfits,
+                "rate": None if self.rate is None else self.rate.tolist(),
+                "most_epochs": None if self.most_epochs is None else self.most_epochs.tolist(),
                 "features": getattr(self.features, "names", ()),
                 "reports": [vars(one) for one in self.reports],
             },
@@ -346,13 +393,16 @@ class Fit(Frozen):
             raise ValueError("it names a domain or metric that it does not have")
         for number in (*self.constant.values(), *self.spread.values()):
             float(number)
+        for known in (self.rate, self.most_epochs):
+            if known is not None and (known.shape != self.largest.shape or not (known >= 0.0).all()):
+                raise ValueError("the number of epochs of a domain is missing or negative")
         self.summary()
         w = np.full((1, len(self.domains)), 1.0 / len(self.domains))
         for part in self.parts:
             # Trees were checked when they were read, and evaluating them needs a compiler.
             asked = (part.law.sd,) if part.law.name == "lightgbm" else (part.law.predict, part.law.sd)
             for ask in asked:
-                if ask(self._inputs(part.law, w))[:, part.own].shape != (1, len(part.columns)):
+                if ask(self._inputs(part.law, w, np.ones_like(w)))[:, part.own].shape != (1, len(part.columns)):
                     raise ValueError("a law predicts a different number of metrics than the file says")
 
     def _gather(self, ratios: Mixtures, ask: Callable[[Law, Matrix], Matrix]) -> Matrix:
@@ -364,11 +414,26 @@ class Fit(Frozen):
                 out[:, part.columns] = ask(part.law, self._inputs(part.law, w))[:, part.own]
         return out
 
-    def _inputs(self, law: Law, w: Matrix) -> Matrix:
-        """Return mixtures (M, K), followed by their features if the law uses them."""
+    def _inputs(self, law: Law, w: Matrix, rate: Matrix | None = None) -> Matrix:
+        """Return mixtures (M, K), followed by their features if the law uses them; or their epochs, for a law in epochs."""
+        if uses_epochs(law):
+            return w * (self._known_rate if rate is None else rate)
         if self.features is None or not law.uses_features:
             return w
         return np.hstack([w, self.features.at(w)])
+
+    @property
+    def _known_rate(self) -> Vector:
+        """The rate; `ValueError` if it is unknown."""
+        if self.rate is None:
+            raise ValueError(
+                "the laws are functions of epochs, and the runs have different rates (budget / tokens available): "
+                + either(
+                    "say which run is predicted: fit.for_run(tokens, budget)",
+                    "say which run is predicted: --tokens FILE --budget TOKENS",
+                )
+            )
+        return self.rate
 
     def _shares(self, ratios: Mixtures) -> Matrix:
         """Check mixtures in any accepted form and return them (M, K) in the order of `domains`."""
@@ -407,3 +472,10 @@ def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[s
 def _told(report: MetricReport | None) -> list[str]:
     """Return the cells of a report; dashes for a metric without one."""
     return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", decimals(report.r2, 3)]
+
+
+def common_rate(rates: Matrix | None) -> Vector | None:
+    """Return the rate (K,) that all runs (R, K) share, up to rounding; None if they differ or are unknown."""
+    if rates is None or not np.allclose(rates, rates[0], rtol=1e-9, atol=0.0):
+        return None
+    return np.array(rates[0])

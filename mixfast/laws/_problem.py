@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged
 from mixfast.laws._fitted import aligned
-from mixfast.laws._protocol import FeatureMap
+from mixfast.laws._left_out import Progress
+from mixfast.laws._protocol import Facts, FeatureMap, uses_epochs
 from mixfast.laws._report import MetricReport, measure
 from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
 
@@ -75,7 +77,33 @@ class Problem:
 
     def inputs(self, candidate: Candidate) -> Matrix:
         """Return the inputs that a candidate's law is fitted to."""
+        if uses_epochs(candidate.law):
+            return self.x * self._rate
         return self.full if candidate.law.uses_features else self.x
+
+    @property
+    def _rate(self) -> Matrix:
+        """The epochs of each run for each unit of share (R, K)."""
+        rate = getattr(self.swarm, "rate", None)
+        if rate is None:
+            raise ValueError(
+                "this law is a function of epochs, and the tokens available to the runs are unknown: "
+                + either(
+                    "give Swarm(..., tokens={domain: tokens in the pool of the runs}, budget=tokens that a run reads)",
+                    "add --run-tokens FILE and --run-budget TOKENS",
+                )
+            )
+        return np.asarray(rate)
+
+    @property
+    def facts(self) -> Facts:
+        """What laws may know of the metrics besides their values."""
+        sign = np.array([-1.0 if self.swarm.direction[j] == "max" else 1.0 for j in self.columns])
+        return Facts(sign, np.full(len(sign), np.nan))
+
+    def fit(self, candidate: Candidate, progress: Progress | None) -> dict[int, str]:
+        """Fit a candidate to its metrics, and predict each run out of fold. Return the metrics it refuses, with the reasons."""
+        return candidate.fit(self.inputs(candidate), self.y, self.splits, progress, self.facts)
 
     def counted(self, j: int, rivals: Sequence[Candidate]) -> Flags:
         """Return which runs (R,) count in the errors of metric j: those that do not look diverged to all of these laws."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -19,7 +20,8 @@ class Law(Protocol):
     """A law: `fit` returns the fitted law and does not change the object itself.
 
     R runs, K domains, F features, J metrics, M mixtures. Inputs x are mixtures (R, K), or (R, K + F) with the features of each
-    mixture after its shares if `uses_features`; all float64. y is (R, J), NaN where a run has no value of a metric.
+    mixture after its shares if `uses_features`; all float64. A law with the attribute ``uses_epochs = True`` gets epochs (R, K)
+    instead of shares: how often each run reads the tokens of each domain. y is (R, J), NaN where a run has no value of a metric.
     """
 
     name: str
@@ -40,6 +42,11 @@ class Law(Protocol):
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Rebuild the law from what `state` returned."""
+
+
+def uses_epochs(law: object) -> bool:
+    """Whether a law is a function of epochs instead of shares."""
+    return bool(getattr(law, "uses_epochs", False))
 
 
 class Note(str):
@@ -65,6 +72,31 @@ class Note(str):
             for key, places in self._inputs.items()
         }
         return self._template.format(metric="" if self.metric is None else metrics[self.metric], **known)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What is known of J metrics besides their values: sign 1 (minimise) or -1 (maximise), and the standard deviation of seeds or NaN."""
+
+    sign: NDArray[np.float64]  # (J,)
+    noise: NDArray[np.float64]  # (J,), NaN if unknown
+
+    @classmethod
+    def unknown(cls, metrics: int) -> Self:
+        """Return the defaults for this many metrics: minimise, noise unknown."""
+        return cls(np.ones(metrics), np.full(metrics, np.nan))
+
+    def of(self, columns: Sequence[int]) -> Facts:
+        """Return the facts of these metrics."""
+        return Facts(self.sign[list(columns)], self.noise[list(columns)])
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """A law that uses facts on the metrics besides their values."""
+
+    def informed(self, facts: Facts) -> Self:
+        """Return the law, not fitted yet, for metrics with these facts; J as in the next `fit`."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ LAWS = {
     "log_linear": ("log_linear", "LogLinear"),
     "autoscale": ("power", "AutoScale"),
     "bimix": ("power", "BiMix"),
+    "epochs": ("epochs", "Epochs"),
     "lightgbm": ("boosted", "Boosted"),
     "gp": ("gaussian", "GaussianProcess"),
 }

@@ -1,0 +1,188 @@
+"""Inner loops of the law in epochs, compiled by Numba: Gram matrices of shapes, non-negative least squares, held-out errors.
+
+Private: `_epoch_search` imports this module only when it fits, because it loads Numba. The loops call no BLAS and use no threads, so the
+same runs give the same bits in every process.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# Limits the exponent of a trial, so that held-out errors stay finite.
+_HIGHEST = 300.0
+
+
+@njit(cache=True, nogil=True)
+def columns_of(gain, harm, x):  # type: ignore[no-untyped-def]
+    """Fill the columns x (R, K + H) of a shape: gains (R, K) with a minus sign, then harms (R, H)."""
+    runs, domains = gain.shape
+    for r in range(runs):
+        for k in range(domains):
+            x[r, k] = -gain[r, k]
+        for k in range(harm.shape[1]):
+            x[r, domains + k] = harm[r, k]
+
+
+@njit(cache=True, nogil=True)
+def _moments(x, fold, first, second):  # type: ignore[no-untyped-def]
+    """Fill sums (F, P) and sums of products (F, P, P) of the columns over the runs of each fold."""
+    runs, size = x.shape
+    first[:] = 0.0
+    second[:] = 0.0
+    for r in range(runs):
+        f = fold[r]
+        row = x[r]
+        for p in range(size):
+            value = row[p]
+            first[f, p] += value
+            if value != 0.0:
+                into = second[f, p]
+                for q in range(p + 1):
+                    into[q] += value * row[q]
+    for f in range(first.shape[0]):
+        for p in range(size):
+            for q in range(p):
+                second[f, q, p] = second[f, p, q]
+
+
+@njit(cache=True, nogil=True)
+def solve(gram, ridge, moment, b, g, steps, tolerance):  # type: ignore[no-untyped-def]
+    """Minimise ``b'(gram + ridge I)b / 2 - moment'b`` over b >= 0, in place from b, by coordinate descent.
+
+    g is work space. The descent ends when no coordinate of a sweep changes the objective by more than the tolerance, as a
+    fraction of the decrease from b = 0.
+    """
+    size = b.shape[0]
+    for p in range(size):
+        g[p] = moment[p]
+    for p in range(size):
+        if b[p] != 0.0:
+            value, row = b[p], gram[p]
+            for q in range(size):
+                g[q] -= value * row[q]
+            g[p] -= ridge * value
+    for _ in range(steps):
+        largest, total = 0.0, 0.0
+        for p in range(size):
+            bend = gram[p, p] + ridge
+            new = max(b[p] + g[p] / bend, 0.0)
+            change = new - b[p]
+            if change != 0.0:
+                row = gram[p]
+                for q in range(size):
+                    g[q] -= change * row[q]
+                g[p] -= ridge * change
+                b[p] = new
+                largest = max(largest, bend * change * change)
+            total += b[p] * moment[p]
+        if largest <= tolerance * total:
+            break
+
+
+@njit(cache=True, nogil=True)
+def score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, start, out):  # type: ignore[no-untyped-def]
+    """Fill held-out errors (V, L): mean Huber loss of V deficits (V, R) for L ridges, one fold of the runs left out at a time.
+
+    The logarithms that are fitted, ``target`` (V, R), may differ from those of the deficits, because outliers are moved. ``start``
+    (V, F, P) holds coefficients to start from, and those of the last ridge afterwards.
+    """
+    runs, size = x.shape
+    variants = deficit.shape[0]
+    first, second = np.empty((folds, size)), np.empty((folds, size, size))
+    _moments(x, fold, first, second)
+    out[:] = 0.0
+    gram, mean, moment, g = np.empty((size, size)), np.empty(size), np.empty(size), np.empty(size)
+    cross, level = np.empty((variants, folds, size)), np.zeros((variants, folds))
+    cross[:] = 0.0
+    for v in range(variants):
+        for r in range(runs):
+            f, value, row = fold[r], target[v, r], x[r]
+            level[v, f] += value
+            into = cross[v, f]
+            for p in range(size):
+                into[p] += value * row[p]
+    for f in range(folds):
+        count = 0
+        for r in range(runs):
+            count += fold[r] != f
+        mean[:] = 0.0
+        gram[:] = 0.0
+        for e in range(folds):
+            if e != f:
+                mean += first[e]
+                gram += second[e]
+        mean /= count
+        for p in range(size):
+            for q in range(size):
+                gram[p, q] = gram[p, q] / count - mean[p] * mean[q]
+        for v in range(variants):
+            height = 0.0
+            moment[:] = 0.0
+            for e in range(folds):
+                if e != f:
+                    height += level[v, e]
+                    moment += cross[v, e]
+            height /= count
+            for p in range(size):
+                moment[p] = moment[p] / count - mean[p] * height
+            b = start[v, f]
+            for l in range(ridges.shape[0]):
+                solve(gram, ridges[l], moment, b, g, steps, tolerance)
+                base = height
+                for p in range(size):
+                    base -= mean[p] * b[p]
+                for r in range(runs):
+                    if fold[r] == f:
+                        row = x[r]
+                        t = 0.0
+                        for p in range(size):
+                            t += row[p] * b[p]
+                        miss = abs(deficit[v, r] - np.exp(min(base + t, _HIGHEST)))
+                        if miss <= delta[v]:
+                            out[v, l] += 0.5 * miss * miss / runs
+                        else:
+                            out[v, l] += delta[v] * (miss - 0.5 * delta[v]) / runs
+
+
+@njit(cache=True, nogil=True)
+def search(gains, harms, fold, folds, deficit, target, delta, ridge, steps, tolerance, out):  # type: ignore[no-untyped-def]
+    """Fill held-out errors (V, S, T) of V deficits (V, R) for every shape: gains (S, R, K) and harms (T, R, H)."""
+    variants, runs = deficit.shape
+    size = gains.shape[2] + harms.shape[2]
+    x = np.empty((runs, size))
+    start = np.zeros((variants, folds, size))
+    ridges, found = np.array([ridge]), np.empty((variants, 1))
+    for s in range(gains.shape[0]):
+        for i in range(harms.shape[0]):
+            # Every second row backwards, so that each shape is a neighbour of the one before it, and its start is near.
+            t = i if s % 2 == 0 else harms.shape[0] - 1 - i
+            columns_of(gains[s], harms[t], x)
+            score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, start, found)
+            for v in range(variants):
+                out[v, s, t] = found[v, 0]
+
+
+@njit(cache=True, nogil=True)
+def fitted(x, target, weight, ridge, steps, tolerance, b):  # type: ignore[no-untyped-def]
+    """Fit the weighted logarithms (R,) with coefficients b >= 0, in place; return the intercept. Weights sum to 1."""
+    runs, size = x.shape
+    mean, gram, moment, g = np.zeros(size), np.zeros((size, size)), np.zeros(size), np.empty(size)
+    height = 0.0
+    for r in range(runs):
+        height += weight[r] * target[r]
+        for p in range(size):
+            mean[p] += weight[r] * x[r, p]
+    row = np.empty(size)
+    for r in range(runs):
+        for p in range(size):
+            row[p] = x[r, p] - mean[p]
+        for p in range(size):
+            value = weight[r] * row[p]
+            moment[p] += value * (target[r] - height)
+            for q in range(size):
+                gram[p, q] += value * row[q]
+    solve(gram, ridge, moment, b, g, steps, tolerance)
+    for p in range(size):
+        height -= mean[p] * b[p]
+    return height

@@ -1,0 +1,167 @@
+"""Choose the shapes, the floor and the ridge of the law in epochs by cross-validation within the runs, and fit its coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend import each, thread_count
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
+from mixfast._text.optional import needed
+from mixfast.errors import BackendError
+
+# The grid of shapes. rho is in units of 1 / (median of the epochs above 0), so that the unit of the tokens does not matter.
+_RHO = np.geomspace(0.03, 10.0, 7)
+_P = np.array([0.4, 0.6, 0.8, 1.0])
+_TAUS = 6
+# Harm begins at these fractions of the way from 1 epoch to the largest number of epochs of any run, on the scale of log(1 + epochs).
+_BEGINS = np.linspace(0.0, 0.9, _TAUS)
+# Penalties of the squared coefficients, relative to the mean squared error of the logarithms; from large to small, as they are solved.
+_RIDGES = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
+# The floor lies this many times (median - best run) below the best run.
+_DEPTHS = np.array([0.05, 0.15, 0.5, 1.5, 5.0])
+# The ridge and the depth with which all shapes are compared, and how many of the best shapes are compared with the other ridges and depths.
+_RIDGE, _DEPTH, _BEST = 1e-3, 0.5, 8
+_INNER = 3
+# Steps and tolerance of the solver while shapes are compared, and at the end.
+_ROUGH, _FULL = (30, 1e-4), (20000, 1e-13)
+_NORMAL = 1.4826
+# Residuals beyond this many robust standard deviations count linearly.
+_HUBER = 3.0
+
+
+def loops() -> Any:
+    """Return the compiled loops, or raise an error that says how to install Numba."""
+    with needed("the law in epochs", "Numba", "mixfast[laws]", BackendError):
+        from mixfast.laws import _epoch_loops
+    return _epoch_loops
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What is chosen for one metric before its coefficients are fitted."""
+
+    rho: float
+    p: float
+    tau: float
+    depth: float
+    ridge: float
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Every shape at the epochs (R, K) of the runs: gains (S, R, K) with their rho and p (S,), harms (T, R, H) with their tau (T,)."""
+
+    rho: Vector
+    p: Vector
+    gains: NDArray[np.float64]
+    tau: Vector
+    harms: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, epochs: Matrix, *, convex: bool) -> Grid:
+        """Evaluate the grid of shapes. Without a run above 1 epoch there is no harm, and H is 0."""
+        scale = typical(epochs)
+        rho, p = (each_.ravel() for each_ in np.meshgrid(_RHO / scale, _P, indexing="ij"))
+        gains = np.array([gain(epochs, a, b)[0] for a, b in zip(rho, p, strict=True)])
+        most = float(epochs.max(initial=0.0))
+        if not most > 1.0:
+            return cls(rho, p, gains, np.array([np.inf]), np.zeros((1, len(epochs), 0)))
+        tau = np.log(2.0) + _BEGINS * (np.log1p(most) - np.log(2.0))
+        kind = harm if convex else late_harm
+        return cls(rho, p, gains, tau, np.array([kind(epochs, each_)[0] for each_ in tau]))
+
+
+def typical(epochs: Matrix) -> float:
+    """Return the median of the epochs above 0; 1 if there are none."""
+    seen = epochs[epochs > 0.0]
+    return float(np.median(seen)) if seen.size else 1.0
+
+
+def columns(epochs: Matrix, rho: float, p: float, tau: float, *, convex: bool) -> Matrix:
+    """Return the columns (R, 2K) of one shape: gains with a minus sign, then harms; harms are 0 if tau is infinite."""
+    bad = np.zeros_like(epochs) if np.isinf(tau) else (harm if convex else late_harm)(epochs, tau)[0]
+    return np.hstack([-gain(epochs, rho, p)[0], bad])
+
+
+def unit_of(loss: Vector) -> float:
+    """Return the unit of the depth of the floor: from the median to the best run, or half the range if these nearly agree."""
+    span = float(np.ptp(loss))
+    unit = float(np.median(loss) - loss.min())
+    return unit if unit > 0.05 * span else 0.5 * span
+
+
+def inner_folds(epochs: Matrix, seed: int) -> NDArray[np.int64]:
+    """Divide the runs (R,) into folds; runs with the same epochs are in one fold."""
+    _, which = np.unique(epochs.round(12), axis=0, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(int(which.max()) + 1)
+    return np.asarray(order[which.ravel()] % _INNER, dtype=np.int64)
+
+
+def choose(epochs: Matrix, losses: Matrix, least: Vector, *, convex: bool, seed: int) -> list[Shape]:
+    """Choose the shape of each metric from its values (R, J), smaller is better; the floor lies at least ``least`` (J,) below the runs."""
+    fold = inner_folds(epochs, seed)
+    grid = Grid.of(epochs, convex=convex)
+    metrics = losses.shape[1]
+    if len(np.unique(fold)) < _INNER:
+        scale = typical(epochs)
+        middle = Shape(1.0 / scale, 1.0, float(grid.tau[len(grid.tau) // 2]), _DEPTH, _RIDGE)
+        return [middle] * metrics
+    blocks = [part for part in np.array_split(np.arange(metrics), min(thread_count(None), metrics)) if len(part)]
+    found = each(lambda part: _choose(grid, fold, losses[:, part], least[part]), blocks)
+    return [shape for block in found for shape in block]
+
+
+def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix, Vector]:
+    """Return deficits (D, R) above floors of these depths (D,), and the floors."""
+    below = np.maximum(np.atleast_1d(depth) * unit_of(loss), least)
+    floor = loss.min() - below
+    return loss[None] - floor[:, None], floor
+
+
+def _choose(grid: Grid, fold: NDArray[np.int64], losses: Matrix, least: Vector) -> list[Shape]:
+    kernel = loops()
+    runs, metrics = losses.shape
+    first = np.vstack([deficits(losses[:, j], _DEPTH, least[j])[0] for j in range(metrics)])
+    target = np.log(first)
+    delta = np.array([_HUBER * _NORMAL * _scale(loss) for loss in losses.T])
+    found = np.empty((metrics, len(grid.rho), len(grid.tau)))
+    kernel.search(grid.gains, grid.harms, fold, _INNER, first, target, delta, _RIDGE, *_ROUGH, found)
+    out = []
+    for j in range(metrics):
+        many, _ = deficits(losses[:, j], _DEPTHS, least[j])
+        trials: list[tuple[float, Shape]] = []
+        for flat in np.argsort(found[j], axis=None, kind="stable")[:_BEST].tolist():
+            s, t = np.unravel_index(flat, found[j].shape)
+            x = np.empty((runs, grid.gains.shape[2] + grid.harms.shape[2]))
+            kernel.columns_of(grid.gains[s], grid.harms[t], x)
+            error = np.empty((len(_DEPTHS), len(_RIDGES)))
+            start = np.zeros((len(_DEPTHS), _INNER, x.shape[1]))
+            kernel.score(
+                x, fold, _INNER, many, np.log(many), np.full(len(_DEPTHS), delta[j]), _RIDGES, *_ROUGH, start, error
+            )
+            d, l = np.unravel_index(int(error.argmin()), error.shape)
+            shape = Shape(
+                float(grid.rho[s]), float(grid.p[s]), float(grid.tau[t]), float(_DEPTHS[d]), float(_RIDGES[l])
+            )
+            trials.append((float(error[d, l]), shape))
+        out.append(min(trials, key=lambda trial: trial[0])[1])
+    return out
+
+
+def _scale(values: Vector) -> float:
+    """Return the robust standard deviation of values; the plain one if more than half of them agree."""
+    found = float(np.median(np.abs(values - np.median(values))))
+    return found if found > 0.0 else float(values.std())
+
+
+def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, Vector]:
+    """Return the intercept and the coefficients (2K,), at least 0, of the logarithms of deficits (R,) on columns (R, 2K)."""
+    b = np.zeros(x.shape[1])
+    weight = np.full(len(x), 1.0 / len(x))
+    b0 = loops().fitted(np.ascontiguousarray(x), np.log(deficit), weight, ridge, *_FULL, b)
+    return float(b0), b

@@ -1,0 +1,195 @@
+"""The law in epochs: how often each domain is read decides each metric, with gains that saturate and harm from repetition."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
+from mixfast.laws._coefficients import Coefficients, by_missing
+from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients
+from mixfast.laws._protocol import Facts, Note
+
+__all__ = ["Epochs"]
+
+# The largest exponent. Predictions far from the runs are huge, but they and their squares stay finite.
+_HIGHEST = 300.0
+# For p < 1 the slope at 0 epochs is infinite; slopes are those at this number of epochs, or above.
+_LEAST_EPOCHS = 1e-9
+
+
+class Epochs(Coefficients):
+    """Fit ``f(E) = floor + sign exp(b0 - sum_k a_k F(E_k) + sum_k h_k H(E_k))`` to each metric, with a and h at least 0.
+
+    E_k is the number of epochs of domain k: how often a run reads its tokens. ``F(E) = 1 - exp(-(rho E)^p)`` is a gain that saturates.
+    H is harm from repetition. The sign is 1 for a metric to minimise, and then the floor lies below all runs; it is -1 for a metric to
+    maximise, and then the floor is a ceiling above all runs.
+
+    Parameters
+    ----------
+    convex : bool, optional
+        Default True: ``H(E) = softplus((E - c) / (c + 1))`` with ``c = exp(tau) - 1``, and sign f is convex in the mixture, so its best
+        mixture can be found with a certificate. False: ``H(E) = softplus(log(1 + E) - tau)^2``, as in Marin's law, which is not convex.
+    seed : int, optional
+        Seed of the folds within the runs that choose the shapes.
+
+    Attributes
+    ----------
+    floor, b0 : ndarray (J,); a, h : ndarray (J, K)
+        The coefficients; tau is inf and h is 0 if no run reads any domain more than once.
+    rho, p, tau : ndarray (J,)
+        The shapes of each metric, shared by all domains.
+    sign : ndarray (J,)
+    noise : ndarray (J,)
+        Standard deviation of the residuals.
+    notes : tuple of str
+        Unusual cases.
+    """
+
+    name = "epochs"
+    uses_features = False
+    uses_epochs = True
+    _settings = ("convex", "seed")
+    _arrays = ("floor", "b0", "a", "h", "rho", "p", "tau", "sign", "depth", "ridge", "runs", "noise", "covariance")
+
+    convex: bool
+    seed: int
+    floor: Vector
+    b0: Vector
+    a: Matrix
+    h: Matrix
+    rho: Vector
+    p: Vector
+    tau: Vector
+    sign: Vector
+    depth: Vector
+    ridge: Vector
+    runs: Vector
+    noise: Vector
+    covariance: NDArray[np.float64]  # (J, 1 + 2K, 1 + 2K), of b0, a and h
+
+    def __init__(self, *, convex: bool = True, seed: int = 0) -> None:
+        self.convex, self.seed = bool(convex), int(seed)
+        self._facts: Facts | None = None
+
+    def informed(self, facts: Facts) -> Self:
+        """Return the same law for metrics with these directions and this noise."""
+        law = copy.copy(self)
+        law._facts = facts
+        return law
+
+    def fit(self, x: Matrix, y: Matrix) -> Self:
+        """Return a copy fitted to runs: epochs (R, K) and metrics (R, J), NaN where a run has no value."""
+        return self._fit(x, y, self._facts or Facts.unknown(y.shape[1]), None)
+
+    def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
+        """Return a copy fitted to some of the runs; the shapes, depth of the floor and ridge stay those of all runs."""
+        own = list(columns)
+        facts = (self._facts or Facts(self.sign, np.full(len(self.sign), np.nan))).of(own)
+        shapes = [Shape(*(float(v[j]) for v in (self.rho, self.p, self.tau, self.depth, self.ridge))) for j in own]
+        return self._fit(x, y, facts, shapes)
+
+    def _fit(self, x: Matrix, y: Matrix, facts: Facts, shapes: list[Shape] | None) -> Self:
+        x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        metrics, domains = y.shape[1], x.shape[1]
+        law = copy.copy(self)
+        law._facts, law.sign = facts, np.array(facts.sign, dtype=np.float64)
+        for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "noise"):
+            setattr(law, name, np.empty(metrics))
+        law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
+        law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
+        least = np.where(np.isfinite(facts.noise), 3.0 * facts.noise, 0.0)
+        notes: list[Note] = []
+        for rows, own in by_missing(y):
+            seen, losses = x[rows], y[np.ix_(rows, own)] * law.sign[own]
+            varied = np.ptp(losses, axis=0) > 1e-12 * np.abs(losses).max(axis=0)
+            chosen: list[Shape] = []
+            if varied.any() and shapes is None:
+                chosen = choose(seen, losses[:, varied], least[own[varied]], convex=self.convex, seed=self.seed)
+            elif shapes is not None:
+                chosen = [shapes[j] for j in own[varied]]
+            for j, shape, loss in zip(own[varied].tolist(), chosen, losses[:, varied].T, strict=True):
+                law._fit_metric(j, seen, loss, shape, float(least[j]))
+            for j, loss in zip(own[~varied].tolist(), losses[:, ~varied].T, strict=True):
+                law._constant(j, float(loss[0]), len(loss))
+                notes.append(
+                    Note(f"{{metric}} has the same value in all {len(loss)} runs; its law is constant", metric=j)
+                )
+        law.notes = tuple(notes)
+        return law
+
+    def _constant(self, j: int, loss: float, runs: int) -> None:
+        """Describe a metric with one value: half of its size above the floor, and no effects."""
+        half = 0.5 * abs(loss) or 1.0
+        self.floor[j], self.b0[j] = self.sign[j] * (loss - half), np.log(half)
+        self.rho[j], self.p[j], self.tau[j], self.depth[j], self.ridge[j] = 1.0, 1.0, np.inf, 0.5, 0.0
+        self.runs[j], self.noise[j] = runs, 0.0
+
+    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape, least: float) -> None:
+        many, floor = deficits(loss, shape.depth, least)
+        deficit, domains = many[0], x.shape[1]
+        seen = columns(x, shape.rho, shape.p, shape.tau, convex=self.convex)
+        b0, b = fit_coefficients(seen, deficit, shape.ridge)
+        self.rho[j], self.p[j], self.tau[j] = shape.rho, shape.p, shape.tau
+        self.depth[j], self.ridge[j], self.runs[j] = shape.depth, shape.ridge, len(loss)
+        self.floor[j], self.b0[j], self.a[j], self.h[j] = self.sign[j] * floor[0], b0, b[:domains], b[domains:]
+        free = b > 0.0
+        value = np.exp(np.minimum(b0 + seen @ b, _HIGHEST))
+        residual = deficit - value
+        spare = max(len(loss) - 1 - int(free.sum()), 1)
+        self.noise[j] = np.sqrt((residual**2).sum() / spare)
+        jacobian = np.column_stack([value, value[:, None] * seen[:, free]])
+        gram = jacobian.T @ jacobian
+        gram[1:, 1:] += len(loss) * shape.ridge * float(np.mean(value**2)) * np.eye(int(free.sum()))
+        gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram)
+        at = np.concatenate([[True], free])
+        self.covariance[j][np.ix_(at, at)] = np.linalg.inv(gram) * self.noise[j] ** 2
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Return the metrics (M, J) at epochs (M, K)."""
+        return self.floor + self.sign * self._excess(np.asarray(x, dtype=np.float64))
+
+    def _excess(self, x: Matrix) -> Matrix:
+        """Return the deficits (M, J) at epochs (M, K)."""
+        out = np.empty((len(x), len(self.b0)))
+        for j, b0 in enumerate(self.b0):
+            out[:, j] = np.exp(np.minimum(b0 + self._columns(x, j) @ np.concatenate([self.a[j], self.h[j]]), _HIGHEST))
+        return out
+
+    def _columns(self, x: Matrix, j: int) -> Matrix:
+        return columns(x, float(self.rho[j]), float(self.p[j]), float(self.tau[j]), convex=self.convex)
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
+        """Return values (M, J) and gradients (M, J, K) with respect to the epochs; those at 0 epochs are taken at 1e-9, where they are finite."""
+        x = np.asarray(x, dtype=np.float64)
+        excess, near = self._excess(x), np.maximum(x, _LEAST_EPOCHS)
+        gradients = np.empty((len(x), len(self.b0), x.shape[1]))
+        for j in range(len(self.b0)):
+            slope = -self.a[j] * gain(near, self.rho[j], self.p[j])[1]
+            if np.isfinite(self.tau[j]):
+                slope = slope + self.h[j] * (harm if self.convex else late_harm)(near, self.tau[j])[1]
+            gradients[:, j] = (self.sign[j] * excess[:, j])[:, None] * slope
+        return self.floor + self.sign * excess, gradients
+
+    def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
+        seen = self._columns(x, j)
+        coefficients = np.concatenate([self.a[j], self.h[j]])
+        value = self.sign[j] * np.exp(np.minimum(self.b0[j] + seen @ coefficients, _HIGHEST))
+        return np.column_stack([value, value[:, None] * seen]), self.covariance[j]
+
+    def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
+        coefficients = np.maximum(np.concatenate([self.a[j], self.h[j]]) + by[:, 1:], 0.0)
+        exponent = self.b0[j] + by[:, :1] + coefficients @ self._columns(x, j).T
+        return self.floor[j] + self.sign[j] * np.exp(np.minimum(exponent, _HIGHEST))
+
+    @classmethod
+    def from_state(cls, state: dict[str, object]) -> Self:
+        """Rebuild the law from what `state` returned."""
+        law = super().from_state(state)
+        law._facts = None
+        return law
