@@ -149,8 +149,8 @@ def fit(
         spread={name: _spread(y[counted[:, j], j]) for j, name in enumerate(chosen)},
         doubted_directions=problem.doubted,
         misfits=tuple(name for name in chosen if name in bad),
-        rate=common_rate(getattr(swarm, "rate", None)),
-        most_epochs=_most(swarm),
+        rate=common_rate(swarm.rate),
+        most_epochs=None if swarm.epochs is None else swarm.epochs.max(axis=0),
     )
 
 
@@ -239,9 +239,3 @@ def _spread(values: Vector) -> float:
     largest = float(np.abs(known).max(initial=0.0))
     # Divide first: squares of very large numbers overflow.
     return 0.0 if largest == 0.0 or known.min() == known.max() else largest * float(np.std(known / largest))
-
-
-def _most(swarm: Swarm) -> Vector | None:
-    """Return the largest number of epochs (K,) of each domain in any run; None if the tokens of the runs are unknown."""
-    rate = getattr(swarm, "rate", None)
-    return None if rate is None else np.asarray((swarm.ratios * rate).max(axis=0))

@@ -24,7 +24,7 @@ from mixfast.errors import BackendError, MixfastError
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
-from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth, uses_epochs
+from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport
 from mixfast.mixture import SUM_TOLERANCE, sum_to_one
 from mixfast.swarm import Swarm, align_names, find_name
@@ -265,7 +265,8 @@ class Fit(Frozen):
             value, gradient = value[:, part.own], gradient[:, part.own]
             chain = gradient[:, :, : w.shape[1]]
             if uses_epochs(part.law):
-                chain = chain * self._known_rate
+                # A domain without tokens has an infinite rate, and no effect.
+                chain = np.where(chain == 0.0, 0.0, chain * np.where(chain == 0.0, 1.0, self._known_rate))
             if gradient.shape[2] > w.shape[1] and self._smooth_features is not None:
                 chain = chain + np.einsum(
                     "mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self._smooth_features.slopes(w)[1]
@@ -325,8 +326,7 @@ class Fit(Frozen):
         measured = np.ascontiguousarray(swarm.values[:, columns])
         guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
         splits = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed)
-        told = getattr(swarm, "rate", None)
-        rate = None if told is None else aligned("the swarm", swarm.domains, told, self.domains)
+        rate = None if swarm.rate is None else aligned("the swarm", swarm.domains, swarm.rate, self.domains)
         with single_blas():
             for part in self.parts:
                 into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares, rate))
@@ -417,7 +417,7 @@ class Fit(Frozen):
     def _inputs(self, law: Law, w: Matrix, rate: Matrix | None = None) -> Matrix:
         """Return mixtures (M, K), followed by their features if the law uses them; or their epochs, for a law in epochs."""
         if uses_epochs(law):
-            return w * (self._known_rate if rate is None else rate)
+            return epochs_of(w, self._known_rate if rate is None else rate)
         if self.features is None or not law.uses_features:
             return w
         return np.hstack([w, self.features.at(w)])

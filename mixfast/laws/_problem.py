@@ -17,7 +17,7 @@ from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged
 from mixfast.laws._fitted import aligned
 from mixfast.laws._left_out import Progress
-from mixfast.laws._protocol import Facts, FeatureMap, uses_epochs
+from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport, measure
 from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
 
@@ -78,14 +78,13 @@ class Problem:
     def inputs(self, candidate: Candidate) -> Matrix:
         """Return the inputs that a candidate's law is fitted to."""
         if uses_epochs(candidate.law):
-            return self.x * self._rate
+            return epochs_of(self.x, self._rate)
         return self.full if candidate.law.uses_features else self.x
 
     @property
     def _rate(self) -> Matrix:
         """The epochs of each run for each unit of share (R, K)."""
-        rate = getattr(self.swarm, "rate", None)
-        if rate is None:
+        if self.swarm.rate is None:
             raise ValueError(
                 "this law is a function of epochs, and the tokens available to the runs are unknown: "
                 + either(
@@ -93,7 +92,7 @@ class Problem:
                     "add --run-tokens FILE and --run-budget TOKENS",
                 )
             )
-        return np.asarray(rate)
+        return self.swarm.rate
 
     @property
     def facts(self) -> Facts:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.laws._joint import Joint
 
@@ -47,6 +47,12 @@ class Law(Protocol):
 def uses_epochs(law: object) -> bool:
     """Whether a law is a function of epochs instead of shares."""
     return bool(getattr(law, "uses_epochs", False))
+
+
+def epochs_of(shares: Matrix, rate: Matrix | Vector) -> Matrix:
+    """Return epochs (M, K) of mixtures (M, K) at rates (K,) or (M, K); 0 for a share of 0, even of a domain without tokens."""
+    with np.errstate(invalid="ignore"):
+        return np.where(shares > 0.0, shares * rate, 0.0)
 
 
 class Note(str):
