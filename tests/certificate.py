@@ -68,7 +68,7 @@ def check(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
-    wear: float | None = None,
+    wear: float | Mapping[str, float] | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -102,7 +102,7 @@ def inspect(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
-    wear: float | None = None,
+    wear: float | Mapping[str, float] | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -118,11 +118,14 @@ def inspect(
 
     worth, slopes = w, np.ones(w.size)
     if wear is not None:
-        # The first epoch of a domain counts fully; r repeats after it count as wear * (1 - exp(-r / wear)) epochs.
-        epoch = region.align(table.domains).available / region.target_tokens
-        repeats = np.maximum(w / np.where(epoch > 0, epoch, 1.0) - 1.0, 0.0)
-        worth = np.where(repeats > 0, epoch + epoch * wear * -np.expm1(-repeats / wear), w)
-        slopes = np.exp(-repeats / wear)
+        # The first epoch of a domain counts fully; r repeats after it count as wear * (1 - exp(-r / wear)) epochs, r epochs if wear is infinite.
+        of = wear if isinstance(wear, Mapping) else dict.fromkeys(table.domains, wear)
+        lasting = np.array([of[name] for name in table.domains])
+        epoch, endless = region.align(table.domains).available / region.target_tokens, np.isinf(lasting)
+        lasting[endless] = 1.0
+        repeats = np.where(endless, 0.0, np.maximum(w / np.where(epoch > 0, epoch, 1.0) - 1.0, 0.0))
+        worth = np.where(repeats > 0, epoch + epoch * lasting * -np.expm1(-repeats / lasting), w)
+        slopes = np.exp(-repeats / lasting)
     losses, gradients = reference.group_pass(table, worth)
     gradients = gradients * slopes
     pull = kl * reference.kl_divergence(w, limits.prior) if kl else 0.0

@@ -18,7 +18,7 @@ class Problem:
     region: Region | None
     kl: float
     objective: Any
-    wear: float | None
+    wear: float | dict[str, float] | None
 
     @property
     def scale(self) -> float:

@@ -63,6 +63,38 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
     return dict.fromkeys(known, common[0]) | by_name if common else by_name
 
 
+def wear(given: Sequence[str] | None, domains: Sequence[str]) -> float | dict[str, float] | None:
+    """Return the repeats of ``--wear``: None, one number, or by domain from files, which ``NAME=REPEATS`` overrides and a bare number completes."""
+    by_option = [text for text in given or () if "=" in text]
+    bare = [text for text in given or () if "=" not in text and _is_number(text)]
+    files = [text for text in given or () if text not in by_option and text not in bare]
+    if len(files) > 1:
+        raise InputError(f"--wear is given more than one file: {listing(files)}")
+    common, single = named("--wear", bare, domains), named("--wear", by_option, domains) or {}
+    of_file = {name: repeats for path in files for name, repeats in numbers(path, number, finite=False).items()}
+    if unknown := [name for name in of_file if name not in domains]:
+        raise AlignmentError(
+            f"{files[0]} names {listing(unknown)}, which the table does not have; its domains are {listing(domains)}"
+        )
+    others = {} if common is None else dict.fromkeys(domains, common)
+    out = others | of_file | single if of_file or single else common
+    for where, repeats in out.items() if isinstance(out, dict) else [] if out is None else [("", out)]:
+        if not repeats > 0.0 or (math.isinf(repeats) and not where):
+            raise InputError(
+                f"--wear{f', {where}' if where else ''}: got {repeats:g}, expected a number of repeats above 0"
+                f"{'; to count repeats fully, leave --wear out' if math.isinf(repeats) and repeats > 0.0 else ''}"
+            )
+    return out
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number(text)
+    except ValueError:
+        return not (Path(text).exists() or Path(text).suffix)
+    return True
+
+
 def _number(where: str, text: str, hint: str = "") -> float:
     try:
         return number(text)
@@ -130,8 +162,8 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
     return found
 
 
-def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the ``name: number`` mapping of a yaml, json or mixture file; each number is parsed from its text."""
+def numbers(path: str, parse: Callable[[str], Any], *, finite: bool = True) -> dict[str, Any]:
+    """Return the ``name: number`` mapping of a yaml, json or mixture file; each number is parsed from its text, and may be infinite if not `finite`."""
     found = document(path, "name: number", as_text=True)
     if isinstance(found.get("mixture"), dict):
         found = found["mixture"]
@@ -141,7 +173,7 @@ def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
         found = _without_levels(found)
     except MixtureError as problem:
         raise InputError(f"{path}: {problem}") from problem
-    return {name: _value(f"{path}: {name}", text, parse) for name, text in found.items()}
+    return {name: _value(f"{path}: {name}", text, parse, finite=finite) for name, text in found.items()}
 
 
 def _refuse_other_units(path: str, found: dict[str, Any]) -> None:
@@ -194,14 +226,14 @@ def groups(path: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
+def _value(where: str, text: Any, parse: Callable[[str], Any], *, finite: bool = True) -> Any:
     if not isinstance(text, str) or not text:
         raise InputError(f"{where}: expected a number, got {shown(text)}")
     try:
         found = parse(text)
     except ValueError as problem:
         raise InputError(f"{where}: {problem}") from None
-    if isinstance(found, float) and not math.isfinite(found):
+    if finite and isinstance(found, float) and not math.isfinite(found):
         raise InputError(f"{where}: expected a finite number, got {shown(text)}")
     return found
 

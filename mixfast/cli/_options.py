@@ -339,12 +339,13 @@ def add_wear(group: Group) -> None:
     """Add the discount for repeated tokens."""
     group.add_argument(
         "--wear",
-        metavar="REPEATS",
-        type=positive,
+        metavar="[NAME=]REPEATS|FILE",
+        action="append",
         nargs="?",
-        const=MEASURED,
+        const=str(MEASURED),
         help="discount repeated tokens: after this many repeats a token is worth 1/e of a new one "
-        f"(without a number {MEASURED}, as measured by Muennighoff et al. 2023); needs --tokens and --budget",
+        f"(without a number {MEASURED}, as measured by Muennighoff et al. 2023); for all domains, for one (NAME=REPEATS, repeatable, inf: repeats "
+        "count fully), or a yaml or json file of name: repeats. A number without a name is for all other domains. Needs --tokens and --budget",
     )
 
 

@@ -229,7 +229,12 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
         files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names, "group")
-    options: dict[str, Any] = {"kl": args.kl, "objective": objective, "wear": args.wear, "threads": args.threads}
+    options: dict[str, Any] = {
+        "kl": args.kl,
+        "objective": objective,
+        "wear": inputs.wear(args.wear, table.domains),
+        "threads": args.threads,
+    }
     with progress("solving"):
         solution = solver.solve(table, where, **options)
     parts.append(solution)

@@ -22,6 +22,7 @@ examples:
   mixfast solve table.npz --tokens counts.yaml --budget 1T --max-epochs 4 --max-epochs web=1 --out mixture.yaml
   mixfast solve table.npz --cap code=20% --floor books=0.02 --limit "all code:code_*:0.1..0.3" --limit odd:a,b:..1%
   mixfast solve runs/ --task arc_easy --conditional --kl 0.05 --prior today.yaml
+  mixfast solve table.npz --tokens counts.yaml --budget 1T --max-epochs 32 --wear 15.4 --wear web=6
   mixfast solve table.npz --objective worst
   mixfast solve tables/ --start mixture.yaml --out mixture.yaml
   mixfast solve table.npz --method eg-paper
@@ -104,7 +105,8 @@ def _solve(args: argparse.Namespace) -> int:
     objective = inputs.objective(args.objective, table.group_names, "group")
     if where is not None or objective == "worst":
         _refuse_with_loop(args)
-    options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
+    wear = inputs.wear(args.wear, table.domains)
+    options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": wear, "threads": args.threads}
     with progress("solving"):
         start = inputs.start(args, table.domains)
         solution = solver.solve(table, where, method=args.method, start=start, **options)

@@ -128,8 +128,9 @@ class Answer:
     def unit(self) -> str:
         """The unit of the objective."""
         if isinstance(self.source, Solution):
-            worn = "" if self.source.wear is None else f", at effective shares (wear {self.source.wear:g})"
-            return self.source.table.unit + worn
+            wear = self.source.wear
+            of = "by domain" if isinstance(wear, dict) else f"{wear:g}" if wear is not None else ""
+            return self.source.table.unit + (f", at effective shares (wear {of})" if of else "")
         if isinstance(self.judge, (ExpertTable, ShardedTable)):
             return self.judge.unit
         return ", ".join(self.units) if len(self.units) == 1 else "the objective's unit"

@@ -73,6 +73,8 @@ def _columns(answer: Answer, parts: Parts) -> dict[str, Callable[[str], str]]:
         columns["cap"] = lambda name: percentage(caps[name]) if name in caps else ""
     if epochs:
         columns["epochs"] = lambda name: f"{epochs[name]:.2f}"
+    if isinstance(answer.source, Solution) and isinstance(wear := answer.source.wear, dict):
+        columns["wear"] = lambda name: f"{wear[name]:.3g}"
     return columns
 
 

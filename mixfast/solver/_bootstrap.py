@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from mixfast.region import Region
 from mixfast.solver._problem import GroupWeights
 from mixfast.solver._solution import Bootstrap, Solution, resampled
 from mixfast.solver._solve import solve
+from mixfast.solver._wear import same_wear
 from mixfast.tables import ExpertTable, ShardedTable
 
 
@@ -89,8 +91,8 @@ def _refuse_contradictions(
             other.append(f"objective={shown(options['objective'])}")
     other += [
         f"{name}={shown(options[name])} (solved with {shown(getattr(solution, name))})"
-        for name in ("kl", "wear")
-        if name in options and options[name] != getattr(solution, name)
+        for name, same in (("kl", operator.eq), ("wear", same_wear))
+        if name in options and not same(options[name], getattr(solution, name))
     ]
     if other:
         raise ValueError(

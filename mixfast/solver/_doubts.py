@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from mixfast._text.audience import either, setting
+from mixfast._text.names import listing
 from mixfast.tables import given
 
 # These classes are in `_solution.py`, which imports this file.
@@ -32,10 +34,16 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
         )
     if solution.kl > 0.0 and (solution.region is None or not solution.region.has_prior):
         yield f"{setting('kl', solution.kl)} pulls towards equal shares, because no prior was given: {either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}"
-    if solution.wear is None and max((solution.epochs or {}).values(), default=0.0) > _REPEATED:
+    repeated = [name for name, epochs in (solution.epochs or {}).items() if epochs > _REPEATED]
+    if solution.wear is None and repeated:
         yield (
             f"repeated tokens count as much as new ones here: {either('wear=15.4', '--wear')} gives them less weight and makes a hard limit unnecessary "
             f"({either('max_epochs=32, wear=15.4', '--max-epochs 32 --wear')})"
+        )
+    if isinstance(wear := solution.wear, dict) and (endless := [name for name in repeated if math.isinf(wear[name])]):
+        yield (
+            f"repeats of {listing(endless)} count as much as new tokens, because {either('wear', '--wear')} is infinite there, and the mixture reads "
+            f"{'it' if len(endless) == 1 else 'them'} more than {_REPEATED:g} times: {either('max_epochs', '--max-epochs')} limits that"
         )
     table = solution.table
     if intervals is not None and not {"sequence", "length"} & set(given(table)) and table.n_rows > _TOKENS:

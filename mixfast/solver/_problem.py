@@ -20,12 +20,12 @@ from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.objectives.pieces import Pieces
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.sharded_rows import ShardedRows
-from mixfast._engine.objectives.wear import Wear
 from mixfast._text.names import listing, matching, misspelt
 from mixfast._text.numbers import LARGEST
-from mixfast.errors import AlignmentError, BackendError, RegionError, TableError
+from mixfast.errors import AlignmentError, BackendError, TableError
 from mixfast.region import Reach, Region, reach
 from mixfast.solver._start import starting_point
+from mixfast.solver._wear import Given, kept, wear_of
 from mixfast.tables import ExpertTable, ShardedTable
 
 
@@ -65,6 +65,7 @@ class Problem:
     max_iter: int
     start: Vector | None  # (K,)
     wide: bool | None = None  # probabilities in float64
+    wear: Given = None  # as given; `rows` has it in the table's order of domains
 
     @classmethod
     def of(
@@ -79,7 +80,7 @@ class Problem:
         threads: int | None = None,
         start: Mapping[str, float] | NDArray[np.float64] | None = None,
         backend: str = "auto",
-        wear: float | None = None,
+        wear: Given = None,
     ) -> Problem:
         """Check and align the arguments, and move the table to the device that computes."""
         if not isinstance(table, (ExpertTable, ShardedTable)):
@@ -94,7 +95,7 @@ class Problem:
         weights = GroupWeights.of(objective, table.group_names)
         where = _aligned(region, table)
         rows = rows_of(table, where, threads=threads, backend=backend, wear=wear)
-        return cls(rows, where, weights, _checked_kl(kl), float(tol), int(max_iter), shares)
+        return cls(rows, where, weights, _checked_kl(kl), float(tol), int(max_iter), shares, wear=kept(wear))
 
     def within(self, region: Region | None, kl: float, start: Vector | None) -> Problem:
         """The same rows and objective over another region, with another KL weight and start (K,)."""
@@ -193,17 +194,17 @@ def rows_of(
     *,
     threads: int | None = None,
     backend: str = "auto",
-    wear: float | None = None,
+    wear: Given = None,
 ) -> TableRows:
     """The rows of a table on the device of a backend, with `wear` for repeated tokens."""
     if isinstance(table, ShardedTable):
         _refuse_backend(backend)
-        worn = None if wear is None else _wear(wear, table, region)
+        worn = None if wear is None else wear_of(wear, table, region)
         if threads is not None:
             thread_count(threads)
         return ShardedRows(table, threads=threads, wear=worn, cuda=backend == "cuda")
     table, device = _placed(table, backend)
-    worn = None if wear is None else _wear(wear, table, region)
+    worn = None if wear is None else wear_of(wear, table, region)
     return TableRows(table, threads=thread_count(threads), device=device, wear=worn)
 
 
@@ -246,20 +247,6 @@ def _refuse_backend(backend: str) -> None:
         raise BackendError('backend="reference" needs all rows in memory: load one file, not a folder of parts')
     if backend == "cuda":
         devices.cuda_device()
-
-
-def _wear(repeats: float, table: ExpertTable | ShardedTable, region: Region | None) -> Wear:
-    if not (math.isfinite(repeats) and repeats > 0.0):
-        raise ValueError(f"wear is {repeats}, expected a number of repeats above 0")
-    if table.kind != "ce":
-        raise ValueError(
-            "wear needs a table of log-likelihoods, and this one holds predictions: effective shares have no meaning for them; leave wear out"
-        )
-    if region is None or region.available is None or region.target_tokens is None:
-        raise RegionError(
-            "wear needs to know how often a mixture repeats each domain: give a region with token counts, Region.from_tokens(tokens, budget)"
-        )
-    return Wear(region.available / region.target_tokens, float(repeats))
 
 
 def _start_shares(start: Mapping[str, float] | NDArray[np.float64], domains: tuple[str, ...]) -> Vector:

@@ -28,6 +28,7 @@ from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
 from mixfast.solver._problem import Problem, rows_of
 from mixfast.solver._summary import solve_summary, span
+from mixfast.solver._wear import kept
 from mixfast.tables import ExpertTable, ShardedTable
 
 # Ranges need the Hessian over all domains and two searches for each domain: with more domains than this, reports leave them out by default.
@@ -184,10 +185,9 @@ class Solution(Frozen):
         return self._problem.tol
 
     @property
-    def wear(self) -> float | None:
-        """Repeats after which a token was counted for 1/e of a new one; None if repeats count as new tokens."""
-        wear = self._problem.rows.wear
-        return None if wear is None else wear.repeats
+    def wear(self) -> float | dict[str, float] | None:
+        """Repeats after which a token was counted for 1/e of a new one, as given: for all domains or by domain; None if repeats count as new tokens."""
+        return kept(self._problem.wear)
 
     @property
     def worst(self) -> bool:

@@ -36,7 +36,7 @@ def solve(
     method: str = "auto",
     backend: str = "auto",
     start: Mapping[str, float] | NDArray[np.float64] | None = None,
-    wear: float | None = None,
+    wear: float | Mapping[str, float] | None = None,
     threads: int | None = None,
     max_iter: int = 200,
 ) -> Solution:
@@ -71,10 +71,11 @@ def solve(
     start : Mixture, dict or (K,) array, optional
         Mixture to start from; one near the answer saves steps. It is projected onto the region. With at least 1e7 rows, a start that is
         still optimal costs one sweep.
-    wear : float, optional
+    wear : float or dict of domain to float, optional
         Count repeated tokens for less than new ones. A domain of share w is read w / u times, where u is the share that one epoch of it
         fills. If that is more than once, it counts as the share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. `wear` is the number of
-        repeats after which a token is worth 1/e of a new one; Muennighoff et al. measured 15.4. Needs token counts. Caps hold as
+        repeats after which a token is worth 1/e of a new one; Muennighoff et al. measured 15.4. A dict has a number for every domain;
+        `math.inf` counts its repeats fully. Needs token counts. Caps hold as
         well, so allow more epochs in the region if `wear` is to limit repetition. The loss is then the loss of the effective
         shares; the problem stays convex, and the gap stays a proof. For log-likelihoods only.
     threads : int, optional
@@ -89,7 +90,7 @@ def solve(
     Raises
     ------
     AlignmentError
-        Region and table name different domains.
+        Region and table name different domains, or a dict `wear` leaves out a domain or names an unknown one.
     RegionError
         `wear` without token counts.
     TableError, ValueError

@@ -68,6 +68,11 @@ def _shares(
         )
     if epochs:
         columns["epochs"] = lambda name: f"{epochs[name]:.2f}"
+    if isinstance(wear := solution.wear, dict):
+        columns["wear"] = lambda name: f"{wear[name]:.3g}"
+        notes.append(
+            "wear: repeats after which a token of the domain is worth 1/e of a new one; inf: repeats count fully"
+        )
     if tokens_of_run is not None:
         budget = mixture.tokens(tokens_of_run)
         columns["tokens"] = lambda name: tokens(budget[name])
@@ -101,7 +106,11 @@ def _certificate(solution: Solution, bootstrap: Bootstrap | None) -> str:
         term = solution.value - solution.loss
         lines.append(("", f"of which {solution.loss:.6f} loss and {term:.6f} for the KL term"))
     if solution.wear is not None:
-        worth = f"a token read {solution.wear:g} times more is worth 1/e of a new one"
+        worth = (
+            "repeated tokens are worth less, as the column wear says"
+            if isinstance(solution.wear, dict)
+            else f"a token read {solution.wear:g} times more is worth 1/e of a new one"
+        )
         lines.append(("wear", f"{worth}; losses are of effective shares"))
     lines.append(("gap", f"{solution.gap:.1e}: no allowed mixture is better by more than this"))
     lines.append(("status", solution.status))

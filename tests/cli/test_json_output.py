@@ -21,6 +21,7 @@ DOMAINS = ["web", "code", "books"]
 CALLS = [
     ("solve", "table.npz", "--tokens", "tokens.yaml", "--budget", "1000", "--replicates", "5", "--held-out", "0.2", "--out", "m.yaml"),
     ("solve", "table.npz", "--objective", "worst"),
+    ("solve", "table.npz", "--tokens", "tokens.yaml", "--budget", "1000", "--no-intervals", "--wear", "15.4", "--wear", "code=inf"),
     ("solve", "table.npz", "--method", "eg-paper"),
     ("info", "table.npz"),
     ("info", "ratios.csv"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import pickle
 import signal
@@ -330,6 +331,43 @@ def test_wear_counts_repeats_for_less(run, solved, folder):
     for options, words in ((("--wear",), "--tokens and --budget"), ((*limits, "--wear", "0"), "above 0")):
         status, _, err = run("solve", "plain.npz", *options)
         assert (status, words in err) == (2, True)
+
+
+def test_wear_by_domain_comes_from_options_and_files(run, solved, folder):
+    (folder / "few.yaml").write_text("web: 6M\ncode_c: 1M\ncode_py: 1M\nbooks: 3M\n")
+    (folder / "wear.yaml").write_text("web: 20  # 90 % interval 12 to 40\ncode_c: inf\n")
+    limits = ("--tokens", "few.yaml", "--budget", "10M", "--max-epochs", "100", "--no-intervals", "--no-ranges")
+    table, counts = (
+        ExpertTable.load("plain.npz"),
+        {"web": 6_000_000, "code_c": 10**6, "code_py": 10**6, "books": 3_000_000},
+    )
+    region = Region.from_tokens(counts, 10**7, max_epochs=100)
+    for words, wear in (
+        (("--wear", "15.4", "--wear", "web=20", "--wear", "code_*=inf"), (20.0, math.inf, math.inf, 15.4)),
+        (("--wear", "wear.yaml", "--wear", "3"), (20.0, math.inf, 3.0, 3.0)),
+        (("--wear", "wear.yaml", "--wear", "web=2", "--wear"), (2.0, math.inf, 15.4, 15.4)),
+    ):
+        found = solved("plain.npz", *limits, *words)
+        by_name = dict(zip(NAMES, wear, strict=True))
+        assert found["wear"] == {name: None if math.isinf(one) else one for name, one in by_name.items()}
+        assert found["value"] == pytest.approx(solve(table, region, wear=by_name).value, abs=1e-12)
+    out = run("solve", "plain.npz", *limits, "--wear", "--wear", "web=6", "--out", "worn.yaml")[1]
+    assert "column wear" in out
+    assert Mixture.load("worn.yaml")["web"] > 0
+    for words, said in (
+        (("--wear", "web=20"), "no number for code_c, code_py, books"),
+        (("--wear", "wear.yaml"), "--wear 15.4"),
+        (("--wear", "wear.yaml", "--wear", "few.yaml"), "more than one file"),
+        (("--wear", "3", "--wear", "4"), "more than one number"),
+        (("--wear", "wbe=20"), "did you mean web"),
+        (("--wear", "3", "--wear", "web=0"), "above 0"),
+        (("--wear", "inf"), "leave --wear out"),
+        (("--wear", "often"), "is no number"),
+        (("--wear", "missing.yaml"), "missing.yaml"),
+        (("--wear", "plain.npz"), "yaml or json"),
+    ):
+        status, _, err = run("solve", "plain.npz", *limits, *words)
+        assert (status, said in err) == (2, True), err
 
 
 def test_intervals_of_few_sequences_are_doubted(run, folder):

@@ -477,12 +477,14 @@ def test_a_stream_hands_out_every_row_once_and_in_order(monkeypatch):
     np.testing.assert_array_equal(_device.host(_device.upload(values, DEVICE)), values)
 
 
-def test_wear_is_the_same_on_the_device_and_streamed(monkeypatch):
+@pytest.mark.parametrize("wear", [3.0, (0.5, 3.0, np.inf, 15.4, 1.0)])
+def test_wear_is_the_same_on_the_device_and_streamed(monkeypatch, wear):
     table = a_table(900, 5)
+    wear = dict(zip(table.domains, wear, strict=True)) if isinstance(wear, tuple) else wear
     counts = dict(zip(table.domains, (400, 200, 100, 50, 20), strict=True))
     region = Region.from_tokens(counts, 600, max_epochs=50)
-    here = solve(table, region, wear=3.0, kl=0.01)
-    there = solve(table, region, wear=3.0, kl=0.01, backend="cuda")
+    here = solve(table, region, wear=wear, kl=0.01)
+    there = solve(table, region, wear=wear, kl=0.01, backend="cuda")
     assert there.status == "optimal"
     assert there.value == pytest.approx(here.value, abs=1e-8)
     np.testing.assert_allclose(there.mixture.weights, here.mixture.weights, atol=1e-4)
@@ -490,7 +492,7 @@ def test_wear_is_the_same_on_the_device_and_streamed(monkeypatch):
     np.testing.assert_allclose(draws[1], draws[0], atol=1e-3)
     monkeypatch.setattr(_device, "capacity", lambda device: 0.0)
     monkeypatch.setattr(blocks, "_BLOCK_BYTES", 4_000)
-    streamed = solve(table, region, wear=3.0, kl=0.01, backend="cuda")
+    streamed = solve(table, region, wear=wear, kl=0.01, backend="cuda")
     assert streamed.value == pytest.approx(here.value, abs=1e-8)
 
 

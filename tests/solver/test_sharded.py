@@ -70,6 +70,7 @@ PROBLEMS = {
     "limits": (Region(NAMES, bounds=[({"d0": 1.0, "d1": 1.0}, 0.0, 0.15)]), {}),
     "kl": (CAPPED, {"kl": 0.05}),
     "wear": (SUPPLIED, {"wear": 15.4}),
+    "wear by domain": (SUPPLIED, {"wear": dict(zip(NAMES, (1.0, 4.0, 15.4, np.inf, 0.3, 8.0), strict=True))}),
     "worst": (CAPPED, {"objective": "worst"}),
     "weights": (None, {"objective": {"easy": 3.0, "hard": 1.0}}),
 }
@@ -121,7 +122,7 @@ def bits(team, folder, region, options):
     return found.mixture.weights.tobytes(), found.value, found.gap, prices, losses(table, mixtures).tobytes()
 
 
-@pytest.mark.parametrize("name", ["caps", "kl", "wear", "worst"])
+@pytest.mark.parametrize("name", ["caps", "kl", "wear", "wear by domain", "worst"])
 def test_answers_have_the_same_bits_for_every_number_of_ranks_and_threads(name, tmp_path, guided):
     region, options = PROBLEMS[name]
     folder = write(tmp_path / "table", planted(), group=np.arange(ROWS) % 2, length=np.arange(ROWS) % 7 + 1)

@@ -165,6 +165,8 @@ def _region(rng: np.random.Generator, domains: list[str], options: dict[str, Any
     inside = rng.dirichlet(np.full(k, float(rng.choice([0.3, 1.0, 10.0]))))
     if pick < 0.45:
         options["wear"] = float(10.0 ** rng.uniform(0, 2))
+        if pick > 0.4:
+            options["wear"] = dict(zip(domains, (options["wear"] * np.logspace(-1.0, 1.0, k)).tolist(), strict=True))
         tokens = dict(zip(domains, rng.integers(10**6, 10**9, k).tolist(), strict=True))
         return Region.from_tokens(tokens, int(sum(tokens.values()) * rng.uniform(0.5, 3)), max_epochs=1000)
     limits: dict[str, Any] = {}

@@ -1,6 +1,8 @@
 """Repeated tokens that wear out: the optimum of a conic solver, with certificate, prices and everything built on a solve."""
 
 import itertools
+import math
+import pickle
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from makers import solved, tokens
 from mixfast import ExpertTable, Region, reference, solve
 from mixfast._engine.objectives.wear import Wear
 from mixfast._engine.objectives.worn import Worn
-from mixfast.errors import RegionError
-from mixfast.solver import bootstrap, holdout, path
+from mixfast.errors import AlignmentError, RegionError
+from mixfast.solver import bootstrap, holdout, path, solve_doubts
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 
@@ -65,7 +67,7 @@ def test_wear_lies_between_no_repeats_and_endless_ones():
 
 
 def test_slopes_and_curves_are_those_of_the_shares():
-    wear = Wear(np.array([0.3, 0.1, 0.05, 0.0]), 2.0)
+    wear = Wear(np.array([0.3, 0.1, 0.05, 0.0]), np.array([2.0, 2.0, 0.5, 2.0]))
     for w in (np.array([0.2, 0.3, 0.5, 0.0]), np.array([0.31, 0.05, 0.64, 0.0])):
         step = 1e-6
         ahead, behind, here = (wear.worth(w + d) for d in (step, -step, 0.0))
@@ -95,7 +97,7 @@ def test_what_is_built_on_a_solve_wears_too():
     for name, (low, high) in draws.intervals.items():
         assert low - 0.02 <= found.mixture[name] <= high + 0.02
     # Groups and held-out losses use effective shares.
-    worth = Wear(where.available / where.target_tokens, 3.0).worth(found.mixture.weights).share
+    worth = Wear(where.available / where.target_tokens, np.full(5, 3.0)).worth(found.mixture.weights).share
     assert [found.group_losses[name] for name in data.group_names] == pytest.approx(
         reference.group_pass(data, worth)[0].tolist(), abs=1e-9
     )
@@ -138,6 +140,93 @@ def test_domains_without_tokens_stay_out():
     assert found.status == "optimal"
 
 
+BY_DOMAIN = {"web": 0.5, "code": 2.0, "books": 15.4, "maths": math.inf, "wiki": 40.0}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_optimum_with_wear_by_domain_is_that_of_a_conic_solver(seed):
+    rng = np.random.default_rng(seed)
+    wear = {name: float(10.0 ** rng.uniform(-1, 2)) for name in reversed(NAMES)}
+    wear[NAMES[seed]] = math.inf
+    data = table(rows=150, seed=seed, groups=2)
+    where = region(bounds={"text": (["web", "wiki"], 0.3, 0.5)}) if seed % 2 else region(max_epochs=6)
+    for options in ({}, {"kl": 0.1}, {"objective": "worst"}):
+        found = solved(data, where, wear=wear, **options)
+        conic = reference.solve_cvxpy(data, where, wear=wear, **options)
+        assert found.value == pytest.approx(conic.value, abs=3e-7)
+        np.testing.assert_allclose(found.mixture.weights, conic.weights, atol=3e-3)
+
+
+@pytest.mark.parametrize("objective", [None, "worst"])
+def test_equal_numbers_by_domain_are_the_same_bits_as_one_number(objective):
+    data = table(groups=2)
+    one = solve(data, region(), wear=15.4, kl=0.02, objective=objective)
+    each = solve(data, region(), wear=dict.fromkeys(NAMES, 15.4), kl=0.02, objective=objective)
+    np.testing.assert_array_equal(one.mixture.weights, each.mixture.weights)
+    assert (one.value, one.gap, one.group_losses) == (each.value, each.gap, each.group_losses)
+    assert one.wear == 15.4
+    assert each.wear == each.to_dict()["wear"] == dict.fromkeys(NAMES, 15.4)
+
+
+def test_repeats_that_count_fully_are_as_without_wear():
+    data = table(groups=2)
+    free = solved(data, region())
+    endless = solved(data, region(), wear=dict.fromkeys(NAMES, math.inf))
+    np.testing.assert_array_equal(endless.mixture.weights, free.mixture.weights)
+    assert endless.value == free.value
+    some = solved(data, region(), wear=BY_DOMAIN)
+    assert some.value > free.value
+    assert some.epochs["maths"] > solved(data, region(), wear=BY_DOMAIN | {"maths": 1.0}).epochs["maths"] + 0.1
+
+
+def test_wear_by_domain_is_followed_by_everything_that_is_built_on_a_solve():
+    data = table(rows=1200, groups=2, sequence=np.arange(1200) // 4)
+    where = region(max_epochs=20)
+    found = solved(data, where, wear=BY_DOMAIN)
+    worth = Wear(where.available / where.target_tokens, np.array([BY_DOMAIN[name] for name in NAMES]))
+    share = worth.worth(found.mixture.weights).share
+    assert list(found.group_losses.values()) == pytest.approx(reference.group_pass(data, share)[0].tolist(), abs=1e-9)
+    assert found.losses(found.mixture)[0] == pytest.approx(found.loss, abs=1e-12)
+    assert found.losses(found.mixture, table=data)[0] == pytest.approx(found.loss, abs=1e-12)
+    assert solve(data, where, wear=BY_DOMAIN, backend="reference").value == pytest.approx(found.value, abs=1e-8)
+    turned = Region.from_tokens(dict(reversed(TOKENS.items())), 1000, max_epochs=20)
+    assert solve(data, turned, wear=dict(reversed(BY_DOMAIN.items()))).value == pytest.approx(found.value, abs=1e-12)
+    draws = bootstrap(data, where, solution=found, wear=dict(reversed(BY_DOMAIN.items())), replicates=20)
+    assert draws.error < 0.2
+    with pytest.raises(ValueError, match="wear"):
+        bootstrap(data, where, solution=found, wear=BY_DOMAIN | {"web": 0.6}, replicates=20)
+    for low, high in found.ranges(1e-3).values():
+        assert low < high
+    (alone,) = path(data, where, kl=[0.0], wear=BY_DOMAIN)
+    assert alone.value == pytest.approx(found.value, abs=1e-8)
+    assert holdout(data, where, wear=BY_DOMAIN).solution.wear == BY_DOMAIN
+    assert pickle.loads(pickle.dumps(found)).wear == BY_DOMAIN
+    header, *rows = found.summary().splitlines()[:6]
+    assert [
+        dict(zip(header.split(), row.split(), strict=False))["wear"] for row in rows if row.startswith("maths")
+    ] == ["inf"]
+    assert "as the column wear says" in found.summary()
+
+
+def test_repeats_without_wear_are_doubted_by_domain():
+    found = solve(table(), region(), wear=BY_DOMAIN)
+    assert found.epochs["maths"] > 2.0
+    assert [doubt for doubt in solve_doubts(found) if "repeats of maths count as much as new tokens" in doubt]
+    assert not [doubt for doubt in solve_doubts(solve(table(), region(), wear=15.4)) if "as much as new" in doubt]
+
+
+def test_a_mapping_has_a_number_above_0_for_every_domain():
+    data = table()
+    without = {name: repeats for name, repeats in BY_DOMAIN.items() if name != "books"}
+    with pytest.raises(AlignmentError, match=r"no number for books.*fromkeys"):
+        solve(data, region(), wear=without)
+    with pytest.raises(AlignmentError, match=r"cod.*did you mean code"):
+        solve(data, region(), wear=BY_DOMAIN | {"cod": 1.0})
+    for bad in (0.0, -1.0, math.nan, -math.inf, "often", None):
+        with pytest.raises(ValueError, match=r"web.*above 0"):
+            solve(data, region(), wear=BY_DOMAIN | {"web": bad})
+
+
 def test_bad_input_says_what_is_wrong():
     data = table()
     with pytest.raises(RegionError, match="token counts"):
@@ -156,7 +245,7 @@ def test_bad_input_says_what_is_wrong():
 
 def test_the_objective_is_convex_along_lines():
     data = table(rows=50)
-    worn = Worn(_rows(data), Wear(np.array([0.7, 0.15, 0.1, 0.03, 0.02]), 1.5))
+    worn = Worn(_rows(data), Wear(np.array([0.7, 0.15, 0.1, 0.03, 0.02]), np.array([1.5, 0.2, np.inf, 15.4, 3.0])))
     rng = np.random.default_rng(1)
     points = rng.dirichlet(np.full(5, 0.5), 30)
     for a, b in itertools.pairwise(points):

@@ -169,7 +169,8 @@ def test_repeats_that_wear_out_are_solved_in_two_parts_of_a_share(kl, objective)
     rng = np.random.default_rng(5)
     tokens = dict(zip(table.domains, rng.integers(10**6, 10**9, 200).tolist(), strict=True))
     region = Region.from_tokens(tokens, 2 * sum(tokens.values()), max_epochs=1000)
-    for wear in (0.2, 15.4):
+    spread = dict(zip(table.domains, [*np.logspace(-1.0, 2.0, 190).tolist(), *[np.inf] * 10], strict=True))
+    for wear in (0.2, 15.4, spread):
         check(
             table,
             region,

@@ -5,7 +5,7 @@ If one epoch of a domain fills a share u of the run, a share w reads the domain 
     g(w) = w                                      up to w = u
     g(w) = u + u R (1 - exp(-(w / u - 1) / R))    beyond
 
-A share w counts as much as a share g(w) of new tokens. g is concave and increasing. The objective is convex and decreasing in every
+A share w counts as much as a share g(w) of new tokens. Every domain has its own R; with R infinite, repeats count fully. g is concave and increasing. The objective is convex and decreasing in every
 effective share, so it stays convex: gap and prices have the same meaning as without wear.
 
 Reference: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.16264), equation 5.
@@ -33,27 +33,36 @@ class Worth(NamedTuple):
 
 
 class Wear(NamedTuple):
-    """The share of the run that one epoch of each domain fills (K,), and the repeats after which a token is worth 1/e of a new one."""
+    """The share of the run that one epoch of each domain fills (K,), and the repeats (K,) after which a token of it is worth 1/e of a new one.
+
+    Where repeats are infinite, they count fully.
+    """
 
     epoch: Vector
-    repeats: float
+    repeats: Vector
 
     def restrict(self, columns: Columns | None) -> Wear:
-        return self if columns is None else Wear(self.epoch[columns], self.repeats)
+        return self if columns is None else Wear(self.epoch[columns], self.repeats[columns])
 
     def worth(self, w: NDArray[np.float64]) -> Worth:
         """Return the effective shares of shares (..., K). A domain without tokens cannot have a share and is left unchanged."""
-        u = np.where(self.epoch > 0.0, self.epoch, 1.0)
-        passed = -np.maximum(w / u - 1.0, 0.0) / self.repeats
+        u, repeats = self._finite()
+        passed = -np.maximum(w / u - 1.0, 0.0) / repeats
         faded, beyond = np.exp(passed), w > u
-        share = np.where(beyond, u * (1.0 - self.repeats * np.expm1(passed)), w)
-        return Worth(share, np.where(beyond, faded, 1.0), np.where(beyond, -faded / (self.repeats * u), 0.0))
+        share = np.where(beyond, u * (1.0 - repeats * np.expm1(passed)), w)
+        return Worth(share, np.where(beyond, faded, 1.0), np.where(beyond, -faded / (repeats * u), 0.0))
 
     @property
     def faded(self) -> Faded:
         """Return the same function for each share separately."""
-        u = np.where(self.epoch > 0.0, self.epoch, 1.0)
-        return Faded(u, self.repeats * u)
+        u, repeats = self._finite()
+        return Faded(u, np.where(np.isinf(u), 1.0, repeats * u))
+
+    def _finite(self) -> tuple[Vector, Vector]:
+        """Return epochs and repeats for the formulas: a domain whose repeats count fully is one whose first epoch never ends."""
+        endless = np.isinf(self.repeats)
+        u = np.where(endless, np.inf, np.where(self.epoch > 0.0, self.epoch, 1.0))
+        return u, np.where(endless, 1.0, self.repeats)
 
 
 class Faded(NamedTuple):
