@@ -91,6 +91,8 @@ def swarm_found(swarm: Swarm) -> dict[str, Any]:
         "rank": report.rank,
         "dropped": [{"run": run, "why": why} for run, why in report.dropped],
         "unused": {reason: list(columns) for reason, columns in report.unused.items()},
+        "budget": report.budget,
+        "epochs": report.epochs or None,
     }
 
 

@@ -311,6 +311,15 @@ def tokens(args: argparse.Namespace, option: str = "tokens", *, told: bool = Tru
     return by_domain(getattr(args, option), count, args.mixture_paths, told=told)
 
 
+def run_tokens(path: str, paths: str | None = None) -> dict[str, int] | str:
+    """Return the counts by domain of a file of ``--run-tokens``, or its path if it is a table with a row for each run."""
+    from mixfast import readers
+
+    if readers.format_of(path) is None and kind_of(path) in ("csv", "tsv", "text", "parquet", "gzip", "zstd"):
+        return path
+    return by_domain(path, count, paths)
+
+
 def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
     """Return the shares or counts by domain of the file of ``--prior``; with ``told`` a note names the format of a loader."""
     return by_domain(args.prior, share_or_count, args.mixture_paths, told=told)

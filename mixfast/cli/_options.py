@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import count, number, size
 from mixfast.cli._console import detail, note
-from mixfast.cli._inputs import InputError
+from mixfast.cli._inputs import InputError, run_tokens
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -286,6 +287,16 @@ def add_columns(parser: Group) -> None:
         help="divide the numbers of each run by their sum, for amounts that are not recognised as token counts or percentages",
     )
     parser.add_argument(
+        "--run-tokens",
+        metavar="FILE",
+        help=f"tokens of each domain that the runs could read: {COUNTS}; or a csv file with a row for each run and a column for each domain",
+    )
+    parser.add_argument(
+        "--run-budget",
+        metavar="N|COLUMN",
+        help="with --run-tokens: tokens that each run reads, such as 5B; or the column of a csv file of the runs that holds them",
+    )
+    parser.add_argument(
         "--more-is-better",
         metavar="METRIC",
         action="append",
@@ -306,10 +317,14 @@ def check_folds(args: argparse.Namespace, swarm: Swarm) -> None:
         raise InputError(f"--folds {args.folds} is more than the {len(swarm)} runs: each fold needs at least one")
 
 
-def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swarm:
-    """Read the runs of two files, or of one that holds both, with the options of `add_columns`."""
+def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None, *, others: bool = False) -> Swarm:
+    """Read the runs of two files, or of one that holds both, with the options of `add_columns`.
+
+    With ``others``, the file of ``--run-tokens`` may also name domains that these runs lack.
+    """
     from mixfast.swarm import Swarm
 
+    pools = run_pools(args)
     with progress(f"reading {ratios}"):
         swarm = Swarm.from_csv(
             ratios,
@@ -319,10 +334,27 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swa
             metric_names=args.metric,
             ignore=args.ignore or (),
             normalise=args.normalise,
+            **({} if others else pools),
         )
+        if others and pools:
+            swarm = swarm.with_tokens(**pools, others=True)
     files = ratios if metrics in (None, ratios) else f"{ratios} and {metrics}"
     detail(f"read {files}: {len(swarm):,} runs, {len(swarm.domains):,} domains, {len(swarm.metrics):,} metrics")
     return directed(args, without(args, swarm))
+
+
+def run_pools(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``--run-tokens`` and ``--run-budget`` say, as `Swarm.with_tokens` takes it; nothing without them."""
+    if args.run_tokens is None and args.run_budget is None:
+        return {}
+    if args.run_tokens is None:
+        raise InputError("--run-budget needs --run-tokens, the tokens of each domain that the runs could read")
+    if args.run_budget is None:
+        raise InputError("--run-tokens needs --run-budget, the tokens that each run reads, for example --run-budget 5B")
+    read: float | str = args.run_budget
+    with suppress(ValueError):
+        read = count(args.run_budget)
+    return {"tokens": run_tokens(args.run_tokens, getattr(args, "mixture_paths", None)), "budget": read}
 
 
 def without(args: argparse.Namespace, swarm: Swarm) -> Swarm:

@@ -59,6 +59,8 @@ _ONLY_FOR = {
             "--metric",
             "--without",
             "--normalise",
+            "--run-tokens",
+            "--run-budget",
             "--folds",
         ),
         "this needs laws that are fitted now, to RATIOS METRICS; laws from a file already have their runs, directions and folds",

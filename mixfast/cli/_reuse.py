@@ -220,6 +220,9 @@ def _propose(args: argparse.Namespace) -> int:
     outputs.check(args, out=MIXTURE, law_out=FIT)
     if args.law_out is not None and args.old is None:
         raise InputError("--law-out needs --old: the new runs alone do not vary the frozen domains")
+    for option in ("--run-tokens", "--run-budget"):
+        why = "without old runs, laws are fitted over the frozen block as one domain, which has no pool of its own"
+        shared.refuse_without(args, option, "--old", why)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -228,7 +231,7 @@ def _propose(args: argparse.Namespace) -> int:
             f"a plan: mixfast reuse fit {quote(args.state)} RATIOS METRICS --law-out law.json"
         )
     plan = resume(ledger)
-    trained = shared.read_runs(args, args.ratios, args.metrics)
+    trained = shared.read_runs(args, args.ratios, args.metrics, others=True)
     try:
         new = plan.collapse_swarm(trained)
     except AlignmentError as problem:
@@ -238,13 +241,17 @@ def _propose(args: argparse.Namespace) -> int:
         raise InputError("--kl needs a prior, and the plan has none: make the plan again with --prior")
     old = [_read_old(args, files, ledger, plan) for files in args.old or ()]
     kept = [each.valid for each in old if each.valid is not None]
-    runs = joined([plan.expand_swarm(new), *kept]) if kept else new
+    expanded = plan.expand_swarm(new)
+    if trained.tokens is not None and set(trained.domains) == set(expanded.domains):
+        whole = trained.align(expanded.domains)
+        expanded = whole.over(expanded.domains, expanded.ratios, whole.tokens)
+    runs = joined([expanded, *kept]) if kept else new
     show(runs.report)
     with progress("fitting"):
         fitted = fit(runs, args.law or "auto", seed=args.seed)
     show(f"\n{fitted.report}\n")
     if args.law_out is not None:
-        _save_law(args, [plan.expand_swarm(new), *(each.all for each in old)], fitted if kept else None)
+        _save_law(args, [expanded, *(each.all for each in old)], fitted if kept else None)
     law = plan.collapse_law(fitted) if kept else fitted
     objective = inputs.objective(args.objective or list(pending.objective), law.metrics, "metric")
     with progress("searching"):
@@ -286,7 +293,7 @@ def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, pl
     from mixfast.reuse import ReuseError, carry
 
     ratios, metrics = files
-    old = shared.read_runs(args, ratios, metrics)
+    old = shared.read_runs(args, ratios, metrics, others=True)
     try:
         whole = carry(old, ledger, plan, keep_gone=True).swarm
     except MixfastError as problem:

@@ -108,6 +108,8 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
             swarm, notes = config.swarm(ignore=args.ignore or ())
             swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
             swarm = shared.without(args, swarm)
+            if pools := shared.run_pools(args):
+                swarm = swarm.with_tokens(**pools)
         for text in notes:
             note(text)
     elif args.ratios is None:

@@ -33,6 +33,7 @@ from mixfast.swarm._ids import id_columns, known_ids, refuse_other_ids
 from mixfast.swarm._long import is_long, widened
 from mixfast.swarm._misplaced import how_to_split, refuse_shares_as_metrics, refuse_swapped
 from mixfast.swarm._names import find_names
+from mixfast.swarm._pools_in import Pools
 from mixfast.swarm._table import Table, read_table
 from mixfast.swarm._units import as_shares
 
@@ -55,6 +56,7 @@ class Columns:
     ignore: str | Iterable[str] = ()
     chosen: str | Iterable[object] | None = None
     normalise: bool = False
+    pools: Pools = field(default_factory=Pools)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
             "to name runs, give a list of their ids"
         )
     special = {*keys.values(), flag} if want.chosen is None or isinstance(want.chosen, str) else {*keys.values()}
+    if want.pools.column is not None:
+        special.add(want.pools.column)
     unused = _Unused()
     mixed = _domains(ratios, special, left_out, want, ids[ratios], unused)
     taken = {*special, *mixed.names} if metrics is ratios else special
@@ -131,13 +135,15 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
         read.append(
             f"runs joined by {shown(keys[ratios])} of {ratios.where} and {shown(keys[metrics])} of {metrics.where}"
         )
+    runs = [ids[ratios][row] for row in rows]
     arguments: dict[str, Any] = {
         "ratios": here,
         "metrics": there,
         "domains": mixed.names,
         "metric_names": measured,
-        "runs": [ids[ratios][row] for row in rows],
+        "runs": runs,
         "chosen": _chosen(ratios, metrics, ids, rows, want.chosen, flag),
+        **want.pools.of(runs, mixed.names, _budgets(ratios, metrics, rows, want.pools.column)),
     }
     found_unused = {reason: tuple(names) for reason, names in unused.by_reason.items()}
     told = ({name: words[name] for name in measured if name in words} for words in (long.directions, long.units))
@@ -391,3 +397,13 @@ def _chosen(
                 )
             return [_TRUTH[words[row]] for row in kept]
     return None
+
+
+def _budgets(ratios: Raw, metrics: Raw, rows: Mapping[int, int], column: str | None) -> dict[str, list[object]]:
+    """Return the cells of the column of budgets for the kept runs, by the name of each table that has it."""
+    tables = ((ratios, list(rows)), (metrics, list(rows.values())))
+    return {
+        raw.where: [raw.cells(raw.places[column])[row] for row in kept]
+        for raw, kept in tables
+        if column is not None and column in raw.places
+    }

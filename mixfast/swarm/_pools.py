@@ -48,7 +48,7 @@ def _available(tokens: Any, ratios: Matrix, domains: tuple[str, ...], runs: tupl
     what = either("tokens", "--run-tokens")
     if isinstance(tokens, Mapping):
         names = tuple(tokens)
-        order = align_names(names, domains, f"the keys of {what}", "the domains of the swarm")
+        order = align_names(names, domains, either("the keys of tokens", what), "the runs")
         tokens = np.stack(
             [_for_runs(tokens[names[at]], f"{what} of {shown(name)}", runs) for name, at in zip(domains, order, strict=True)], axis=1
         )  # fmt: skip

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing
+from mixfast._text.numbers import tokens
 from mixfast._text.visible import in_lines
 from mixfast.swarm._folds import same_mixture
 from mixfast.swarm._metric_names import in_doubt
@@ -81,6 +82,12 @@ class SwarmReport:
     doubted_directions : dict of str to str
         Metrics for which the other direction may be right, and why: to minimise with negative values, or with a name that does not tell and
         values between 0 and 1 or above 20; log-probabilities with positive values only.
+    budget : (float, float), or None
+        Smallest and largest number of tokens that a run reads, if the swarm knows its tokens.
+    epochs : dict of str to (float, float)
+        Smallest and largest number of epochs of each domain, over the runs that sample it; empty if the swarm does not know its tokens.
+    never_repeated : tuple of str
+        Domains that some runs sample and no run reads more than once: the runs do not tell what repetition of them costs.
     fits : str
         What can be fitted to this number of runs.
     """
@@ -106,6 +113,9 @@ class SwarmReport:
     guessed_units: tuple[str, ...]
     assumed_directions: tuple[str, ...]
     doubted_directions: dict[str, str]
+    budget: tuple[float, float] | None
+    epochs: dict[str, tuple[float, float]]
+    never_repeated: tuple[str, ...]
     fits: str
 
     @property
@@ -145,6 +155,7 @@ class SwarmReport:
             lines.append(f"the same share in all runs, effect unknown: {shown}")
         if self.linked:
             lines.append(f"vary only together, effects cannot be separated: {listing(self.linked)}")
+        lines += self._epochs()
         lines.append(f"rank of the mixtures: {self.rank} of {self.domains}")
         lines.append(self._ways())
         if self.guessed_units:
@@ -153,6 +164,21 @@ class SwarmReport:
         if self.unused:
             lines.append(f"columns not used: {self._unused()}")
         return in_lines([*lines, self.fits])
+
+    def _epochs(self) -> list[str]:
+        """Return lines on how often the runs read the tokens of the domains, the most repeated first."""
+        if self.budget is None:
+            return []
+        low, high = map(tokens, self.budget)
+        lines = [f"each run reads {low} tokens" if low == high else f"a run reads {low} to {high} tokens"]
+        order = sorted(self.epochs.items(), key=lambda item: -item[1][1])
+        spans = (f"{name} {few:.3g}" + ("" if few == most else f" to {most:.3g}") for name, (few, most) in order)
+        lines.append(f"epochs in the runs that sample a domain: {listing(spans)}")
+        if self.never_repeated:
+            lines.append(
+                f"never read more than once, cost of repetition unknown: {_counted(self.never_repeated, 'domain')}"
+            )
+        return lines
 
     def _unused(self) -> str:
         """Return the columns that are not used, by reason, and how to use them."""
@@ -198,6 +224,8 @@ def report(
     chosen: NDArray[np.bool_],
     direction: tuple[str, ...],
     unit: tuple[str, ...],
+    budget: NDArray[np.float64] | None,
+    epochs: Matrix | None,
     identifiable: Identifiable,
     history: History,
 ) -> SwarmReport:
@@ -214,6 +242,7 @@ def report(
     unused = (ratios == 0.0).all(axis=0)
     # Unlike nanmin, fmin gives no warning for metrics without any value.
     spread = zip(metrics, np.fmin.reduce(values), np.fmax.reduce(values), lacking, strict=True)
+    spans = {} if epochs is None else _spans(epochs, domains)
     return SwarmReport(
         kept=len(runs),
         domains=len(domains),
@@ -228,9 +257,22 @@ def report(
         missing=missing,
         more_is_better=tuple(name for name, way in zip(metrics, direction, strict=True) if way == "max"),
         doubted_directions={name: reason for name, reason in why.items() if reason is not None},
+        budget=None if budget is None else (float(budget.min()), float(budget.max())),
+        epochs=spans,
+        never_repeated=tuple(name for name, (_, most) in spans.items() if most <= 1.0),
         fits=_fits(len(runs), len(domains), identifiable.rank, missing),
         **vars(history),
     )
+
+
+def _spans(epochs: Matrix, domains: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Return the smallest and the largest epochs (R, K) of each domain that some run samples, over the runs that sample it."""
+    sampled = zip(domains, epochs.T, strict=True)
+    return {
+        name: (float(column[column > 0.0].min()), float(column.max()))
+        for name, column in sampled
+        if (column > 0.0).any()
+    }
 
 
 def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:

@@ -21,6 +21,7 @@ from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
 from mixfast.swarm._pools import Budget, Tokens
+from mixfast.swarm._pools_in import BudgetColumn, Pools, TokensTable
 from mixfast.swarm._rank import Identifiable, identifiable
 from mixfast.swarm._report import History, SwarmReport, report
 
@@ -172,6 +173,8 @@ class Swarm(Frozen):
         normalise: bool = False,
         direction: PerMetric = None,
         unit: PerMetric = None,
+        tokens: TokensTable = None,
+        budget: BudgetColumn = None,
     ) -> Swarm:
         """Read two comma-separated files, mixtures and metrics, or one with both, and join them on the id of the run.
 
@@ -201,6 +204,11 @@ class Swarm(Frozen):
             at least 100) and for percentages (all runs sum to 100), if every run of the table agrees.
         direction, unit : optional
             As for `Swarm`.
+        tokens : mapping of str to number, path, open file or data frame, optional
+            Tokens of each domain that the runs could read. If the pools differ between runs: a table with the ids of the runs and a column
+            for each domain, with numbers such as 2000000, 3.2B or 1e9; rows of other runs are not used. Needs ``budget``.
+        budget : number, str or mapping of run id to number, optional
+            Tokens that a run reads: one number, the column that holds them in one of the tables, or a number for each run. Needs ``tokens``.
 
         Returns
         -------
@@ -216,7 +224,7 @@ class Swarm(Frozen):
             If a file is empty, not a table, or transposed; if ids or names repeat; if the files have no run in common; if the
             metrics are the mixtures; or if numbers are malformed. The message names the file, the column and the run.
         AlignmentError
-            If ``metric_names`` names an unknown metric.
+            If ``metric_names`` names an unknown metric, or ``tokens`` lacks a domain or names an unknown one.
 
         Notes
         -----
@@ -224,7 +232,7 @@ class Swarm(Frozen):
         """
         first = _files.read_csv(ratios, "ratios")
         second = None if metrics is None or _files.same(ratios, metrics) else _files.read_csv(metrics, "metrics")
-        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise)
+        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
         with about_files(ratios, metrics):
             return cls._of(_join.join(first, second, want), direction, unit)
 
@@ -242,6 +250,8 @@ class Swarm(Frozen):
         normalise: bool = False,
         direction: PerMetric = None,
         unit: PerMetric = None,
+        tokens: TokensTable = None,
+        budget: BudgetColumn = None,
     ) -> Swarm:
         """Join two data frames on the id of the run, or split one; everything else as for `from_csv`.
 
@@ -252,7 +262,7 @@ class Swarm(Frozen):
             for each run, with its id. A Series of pandas is one column.
             The row labels of pandas count as a column, unless they only number the rows; without a name it is called "index". If they
             have a name, they hold the ids when no other column does.
-        id, domains, metric_names, chosen, ignore, normalise, direction, unit : optional
+        id, domains, metric_names, chosen, ignore, normalise, direction, unit, tokens, budget : optional
             As for `from_csv`.
 
         Returns
@@ -280,11 +290,11 @@ class Swarm(Frozen):
         """
         first = _files.read_frame(ratios, "ratios")
         second = None if metrics is None or metrics is ratios else _files.read_frame(metrics, "metrics")
-        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise)
+        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
         return cls._of(_join.join(first, second, want), direction, unit)
 
     def to_csv(self, ratios: Source, metrics: Source, *, force: bool = False) -> None:
-        """Write two files that `from_csv` reads back to the last bit; directions and units are not written.
+        """Write two files that `from_csv` reads back to the last bit; directions, units, tokens and budgets are not written.
 
         Parameters
         ----------
@@ -331,7 +341,7 @@ class Swarm(Frozen):
     def to_pandas(self) -> Any:
         """Return the runs as a pandas DataFrame: one column for each domain, then one for each metric, and "chosen" if any run is.
 
-        ``Swarm.from_frames(frame, domains=swarm.domains)`` reads it back, directions and units apart.
+        ``Swarm.from_frames(frame, domains=swarm.domains)`` reads it back, apart from directions, units, tokens and budgets.
 
         Raises
         ------
@@ -356,6 +366,8 @@ class Swarm(Frozen):
             chosen=self.chosen,
             direction=self.direction,
             unit=self.unit,
+            budget=self.budget,
+            epochs=self.epochs,
             identifiable=self.identifiable,
             history=self._history,
         )
@@ -662,6 +674,31 @@ class Swarm(Frozen):
             tokens=available,
             budget=None if available is None else self.budget,
         )
+
+    def with_tokens(self, tokens: TokensTable, budget: BudgetColumn, *, others: bool = False) -> Swarm:
+        """Return the same runs with the tokens that they could read and those that they read.
+
+        Parameters
+        ----------
+        tokens, budget
+            As for `from_csv`; a column of budgets must be in the table of tokens.
+        others : bool, default False
+            Whether ``tokens`` may also name domains that the swarm lacks.
+
+        Raises
+        ------
+        SwarmError, AlignmentError
+            As for `Swarm`.
+
+        Examples
+        --------
+        >>> swarm = Swarm([[0.2, 0.8], [0.9, 0.1]], [2.1, 1.9], domains=["web", "code"], metric_names=["c4"])
+        >>> swarm.with_tokens({"web": 2000, "code": 100}, 1000).epochs.tolist()
+        [[0.1, 8.0], [0.45, 1.0]]
+        """
+        given = Pools(tokens, budget, others=others).of(self.runs, self.domains, {})
+        available, read = _pools.pools(given["tokens"], given["budget"], self.ratios, self.domains, self.runs)
+        return self._with(tokens=available, budget=read)
 
     def append(self, other: Swarm) -> Swarm:
         """Return the runs of this swarm followed by those of another one with the same domains and metrics, in any order.

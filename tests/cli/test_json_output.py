@@ -36,6 +36,7 @@ CALLS = [
     ("design", "--domains", "a,b", "--runs", "4", "--out", "design.csv"),
     ("collect", "runs", "--check", "ratios.csv", "--long", "long.csv"),
     ("fit", "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "law.json"),
+    ("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--run-tokens", "tokens.yaml", "--run-budget", "1000"),
     ("info", "law.json"),
     ("compare", "ratios.csv", "metrics.csv", "--folds", "3"),
     ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2"),

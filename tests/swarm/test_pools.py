@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import re
 
 import numpy as np
 import pytest
 
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.swarm import Swarm, SwarmError
 
 RATIOS = np.array([[0.2, 0.8, 0.0], [0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])
@@ -145,3 +147,107 @@ def test_swarms_that_an_older_version_pickled_are_read():
     old.__setstate__(state)
     assert old.tokens is None
     assert old.subset([0]).epochs is None
+
+
+# From files and frames.
+
+MIXTURES = "run,web,code,books\na,0.2,0.8,0\nb,0.5,0.25,0.25\nc,0,0.5,0.5\n"
+RESULTS = "run,c4_loss\na,2.1\nc,2.4\nb,1.9\n"
+# Other order of runs and domains, a run that the others lack, and a column of a tracker.
+BY_RUN = "run,books,web,code,seed,read\nd,1,1,1,0,9\nc,100,2K,4e2,0,500\na,50,2000,1e2,1,1K\nb,25,1000.0,200,2,2000\n"
+
+
+def read(tokens, budget, ratios=MIXTURES, metrics=RESULTS, **options):
+    tokens = io.StringIO(tokens) if isinstance(tokens, str) else tokens
+    return Swarm.from_csv(io.StringIO(ratios), io.StringIO(metrics), tokens=tokens, budget=budget, **options)
+
+
+def test_files_take_tokens_by_domain():
+    found = read(TOKENS, 1000)
+    np.testing.assert_array_equal(found.tokens, [[2000, 100, 50]] * 3)
+    np.testing.assert_array_equal(found.budget, [1000] * 3)
+
+
+def test_pools_of_a_file_are_joined_on_runs_and_domains_never_by_position(tmp_path):
+    path = tmp_path / "pools.csv"
+    path.write_text(BY_RUN)
+    for found in (read(BY_RUN, "read"), read(path, "read"), swarm(None, None).with_tokens(path, "read")):
+        np.testing.assert_array_equal(found.tokens, ROWS)
+        np.testing.assert_array_equal(found.budget, BUDGETS)
+
+
+def test_budgets_may_be_a_column_of_mixtures_or_metrics_or_a_mapping_by_run():
+    expected = read(BY_RUN, "read").budget
+    ratios = MIXTURES.replace("\n", ",{}\n").format("spent", 1000, 2000, 500)
+    metrics = RESULTS.replace("\n", ",{}\n").format("spent", 1000, 500, 2000)
+    for found in (
+        read(TOKENS, "spent", ratios=ratios),
+        read(TOKENS, "spent", metrics=metrics),
+        read(TOKENS, {"c": 500, "a": 1000, "b": 2000, "z": 1}),
+    ):
+        np.testing.assert_array_equal(found.budget, expected)
+        assert (found.domains, found.metrics) == (("web", "code", "books"), ("c4_loss",))
+
+
+def test_frames_take_pools_in_every_form():
+    rows = [
+        {"run": "b", "web": 1000, "code": 200, "books": 25},
+        {"run": "a", "web": 2000, "code": 100, "books": 50},
+        {"run": "c", "web": 2000, "code": 400, "books": 100},
+    ]
+    ratios = {"run": ["a", "b", "c"], "web": RATIOS[:, 0], "code": RATIOS[:, 1], "books": RATIOS[:, 2]}
+    metrics = {"run": ["a", "b", "c"], "loss": [2.1, 1.9, 2.4]}
+    by_run = {row["run"]: {name: value for name, value in row.items() if name != "run"} for row in rows}
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for tokens in (rows, by_run, columns):
+        found = Swarm.from_frames(ratios, metrics, tokens=tokens, budget=1000)
+        np.testing.assert_array_equal(found.tokens, ROWS)
+    found = Swarm.from_frames(ratios, metrics, tokens=TOKENS, budget=1000)
+    np.testing.assert_array_equal(found.tokens, [[2000, 100, 50]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "budget", "message"),
+    [
+        (BY_RUN.replace("\nb,", "\ne,"), "read", "tokens file has no row for run 'b'; it needs a row for each run"),
+        (BY_RUN.replace("books", "boks"), "read", "boks"),
+        (BY_RUN.replace("code,seed", "code,maths"), "read", "maths"),
+        (BY_RUN.replace("2K", ""), "read", "column 'web' must hold numbers of tokens, such as 2000000, 3.2B or 1e9, got run 'c': ''; write 0"),
+        (BY_RUN.replace("2K", "many"), "read", "got run 'c': 'many'"),
+        (BY_RUN.replace("2K", "-2"), "read", "at least 0, got run 'c': web=-2"),
+        (BY_RUN.replace("run,", "which,"), "read", "tokens file needs a column with the ids of runs"),
+        (BY_RUN, "spent", "budget='spent' is neither a number of tokens nor a column of a table of the runs"),
+        (BY_RUN, [1, 2, 3], "budget is a sequence, which names no runs"),
+        (BY_RUN, {"a": 1, "b": 2}, "budget has no number for run 'c'"),
+        (BY_RUN, None, "tokens needs budget"),
+        (None, 1000, "budget needs tokens"),
+    ],
+)  # fmt: skip
+def test_malformed_tables_of_pools_are_refused(tokens, budget, message):
+    with pytest.raises(MixfastError, match=re.escape(message)):
+        read(tokens, budget)
+
+
+def test_tokens_of_further_domains_are_refused_unless_they_are_allowed():
+    more = {**TOKENS, "maths": 7}
+    with pytest.raises(AlignmentError, match="maths"):
+        swarm(None, None).with_tokens(more, 1000)
+    assert swarm(None, None).with_tokens(more, 1000, others=True) == swarm()
+    table = BY_RUN.replace("code,seed", "code,maths")
+    found = swarm(None, None).with_tokens(io.StringIO(table), "read", others=True)
+    np.testing.assert_array_equal(found.tokens, ROWS)
+
+
+# The report.
+
+
+def test_the_report_says_how_often_domains_are_read_and_which_are_never_repeated():
+    report = swarm().report
+    assert report.budget == (1000.0, 1000.0)
+    assert report.epochs == {"web": (0.1, 0.25), "code": (2.5, 8.0), "books": (5.0, 10.0)}
+    assert report.never_repeated == ("web",)
+    assert "each run reads 1K tokens\n" in str(report)
+    assert "epochs in the runs that sample a domain: books 5 to 10, code 2.5 to 8, web 0.1 to 0.25\n" in str(report)
+    assert "never read more than once, cost of repetition unknown: 1 domain: web\n" in str(report)
+    assert "a run reads 500 to 2K tokens" in str(swarm(ROWS, BUDGETS).report)
+    assert "epochs" not in str(swarm(None, None).report)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast.errors import BackendError
+from mixfast.readers._read import format_of, token_counts
 from mixfast.readers.collect._mixture_files import mixture_files
 from mixfast.readers.collect._report import CollectReport
 from mixfast.readers.results._contents import ResultsError
@@ -97,7 +98,8 @@ class Collected(Frozen):
         ratios : path or data frame, optional
             Mixtures of the runs, as for `Swarm.from_csv` or `Swarm.from_frames`. Default: the mixtures that the files hold.
         **options
-            Passed to `Swarm.from_frames`, such as ``id``, ``domains``, ``direction``. Known directions and units are passed by default.
+            Passed to `Swarm.from_frames`, such as ``id``, ``domains``, ``direction``, ``tokens``, ``budget``. Known directions and units are passed
+            by default. ``tokens`` may also be a file that `token_counts` reads.
 
         Raises
         ------
@@ -117,6 +119,9 @@ class Collected(Frozen):
         for what, known in (("direction", self.directions), ("unit", self.units)):
             if options.get(what) is None:
                 options[what] = {name: word for name, word in known.items() if name in set(names)}
+        tokens = options.get("tokens")
+        if isinstance(tokens, (str, os.PathLike)) and format_of(tokens) is not None:
+            options["tokens"] = token_counts(tokens)
         return Swarm.from_frames(ratios, self.wide(), **options)
 
     def with_mixtures(self, name: str, *, paths: str | Mapping[str, str] | None = None) -> Collected:
