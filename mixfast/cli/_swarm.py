@@ -20,7 +20,7 @@ from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
-    from mixfast.laws import Comparison, Fit
+    from mixfast.laws import Fit
     from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
@@ -199,28 +199,13 @@ def _compare(args: argparse.Namespace) -> int:
         say(line)
     if not found.reports:
         raise InputError("no law could be compared, for the reasons above")
-    show("\n" + _rivals(found))
+    show(f"\n{found.report}")
     for text in found.notes:
         note(text)
     laws = {law: documents.reports_found(reports.values()) for law, reports in found.reports.items()}
     found_all = {"swarm": documents.swarm_found(swarm), "laws": laws, "left_out": list(found.left_out)}
     documents.answer(args, found_all)
     return 0
-
-
-def _rivals(found: Comparison) -> str:
-    """Return a table of the out-of-fold rmse of every metric under every law, with the smallest marked, and the mean rank correlation."""
-    from mixfast.laws import mean_known
-
-    rows = []
-    for metric in found.metrics:
-        errors = {law: ones[metric].rmse for law, ones in found.reports.items() if metric in ones}
-        least = min(errors.values(), default=0.0)
-        cells = {law: f"{error:.4g}{'*' if error == least else ' '}" for law, error in errors.items()}
-        rows.append([metric, *(cells.get(law, "- ") for law in found.reports)])
-    means = (mean_known([one.spearman for one in ones.values()]) for ones in found.reports.values())
-    rows.append(["mean Spearman", *(f"{mean:.4f} " for mean in means)])
-    return text_table(["out-of-fold rmse", *found.reports], rows)
 
 
 def _propose(args: argparse.Namespace) -> int:

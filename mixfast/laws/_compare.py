@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.blas import single_blas
+from mixfast._text.numbers import decimals
 from mixfast._text.progress import working
+from mixfast._text.table import text_table
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
@@ -16,7 +18,7 @@ from mixfast.laws._doubts import no_better_than_the_mean, told_worse
 from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
-from mixfast.laws._report import MetricReport
+from mixfast.laws._report import MetricReport, mean_known
 from mixfast.swarm import Swarm
 
 
@@ -39,6 +41,26 @@ class Comparison:
     reports: dict[str, dict[str, MetricReport]]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def report(self) -> str:
+        """A text table: the out-of-fold rmse of each metric under each law, with the smallest marked, and means over the metrics."""
+        rows = []
+        for metric in self.metrics:
+            errors = {law: ones[metric].rmse for law, ones in self.reports.items() if metric in ones}
+            least = min(errors.values(), default=0.0)
+            cells = {law: f"{error:.4g}{'*' if error == least else ' '}" for law, error in errors.items()}
+            rows.append([metric, *(cells.get(law, "- ") for law in self.reports)])
+        rows.append(["mean Spearman", *(f"{self._mean(law, 'spearman'):.4f} " for law in self.reports)])
+        for name in ("regret", "optimism", "self_optimism"):
+            means = (self._mean(law, name, in_sds=True) for law in self.reports)
+            rows.append([f"mean {name.replace('_', '-')}, sd", *(f"{decimals(mean, 3)} " for mean in means)])
+        return text_table(["out-of-fold rmse", *self.reports], rows)
+
+    def _mean(self, law: str, name: str, *, in_sds: bool = False) -> float:
+        """Return the mean of one quality of a law over its metrics, if asked in standard deviations of each metric."""
+        ones = self.reports[law].values()
+        return mean_known([one.in_sds(name) if in_sds else getattr(one, name) for one in ones])
 
 
 def compare(

@@ -143,7 +143,9 @@ class Fit(Frozen):
         """
         known = {one.metric: one for one in self.reports}
         columns: dict[str, Any] = {"law": list(self.laws.values()), "direction": self.direction, "unit": self.unit}
-        for name in ("runs", "rmse", "sd", "spearman", "r2", "optimism", "coverage") if known else ():
+        for name in (
+            ("runs", "rmse", "sd", "spearman", "r2", "optimism", "coverage", "regret", "self_optimism") if known else ()
+        ):
             columns[name] = [getattr(known.get(metric), name, float("nan")) for metric in self.metrics]
         return data_frame(columns, self.metrics, "metric", BackendError)
 

@@ -121,7 +121,9 @@ class Problem:
         guess, spread = candidate.left_out(j)
         more = self.swarm.direction[self.columns[j]] == "max"
         y = np.where(counted, self.y[:, j], np.nan)
-        return measure(self.metrics[j], candidate.law.name, y, guess, sd=spread, more_is_better=more, rivals=rivals)
+        tests = [test for _, test in self.splits]
+        name = candidate.law.name
+        return measure(self.metrics[j], name, y, guess, sd=spread, more_is_better=more, rivals=rivals, tests=tests)
 
 
 def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._text.numbers import decimals
@@ -20,6 +21,8 @@ _NORMAL_90 = 1.6448536269514722
 _HOPELESS = 1e150
 # With fewer values, a rank correlation is meaningless.
 _FEWEST = 3
+# A fold with fewer runs leaves no choice.
+_FEWEST_TO_PICK = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class MetricReport:
         Fraction of the runs within the central 90 % interval; NaN if no out-of-fold standard deviations were computed.
     rivals : dict of str to float
         Out-of-fold rmse of every law that was tried.
+    regret : float
+        Replay of a choice between runs: of each fold, the law that was fitted to the other folds picks the run with the best prediction.
+        By how much these picks were worse than the best run of their fold, on average, in the metric's unit. The best run of a fold is partly
+        luck, so noise alone makes the regret of a perfect law positive. NaN if no fold has 2 runs.
+    self_optimism : float
+        How much better the law predicted its picks than they were, on average, in the metric's unit.
     """
 
     metric: str
@@ -54,12 +63,30 @@ class MetricReport:
     optimism: float
     coverage: float
     rivals: dict[str, float]
+    # Files of earlier versions lack these two.
+    regret: float = math.nan
+    self_optimism: float = math.nan
+
+    def in_sds(self, name: str) -> float:
+        """Return an attribute in the metric's unit as a multiple of the metric's standard deviation; NaN for a constant metric."""
+        return float(getattr(self, name)) / self.sd if self.sd > 0.0 else math.nan
 
 
 def measure(
-    metric: str, law: str, y: Vector, predicted: Vector, *, sd: Vector, more_is_better: bool, rivals: dict[str, float]
+    metric: str,
+    law: str,
+    y: Vector,
+    predicted: Vector,
+    *,
+    sd: Vector,
+    more_is_better: bool,
+    rivals: dict[str, float],
+    tests: Sequence[NDArray[np.int64]] = (),
 ) -> MetricReport:
-    """Compare predictions (R,) with values y (R,) and standard deviations; NaN where a run has no prediction or no value."""
+    """Compare predictions (R,) with values y (R,) and standard deviations; NaN where a run has no prediction or no value.
+
+    ``tests`` has the positions of the runs of each fold.
+    """
     seen = np.isfinite(y) & np.isfinite(predicted)
     truth, guess = y[seen], predicted[seen]
     count = int(truth.size)
@@ -71,6 +98,7 @@ def measure(
     spread = float(truth.std())
     sign = -1.0 if more_is_better else 1.0
     best = np.argsort(sign * guess, kind="stable")[: max(1, round(_BEST * count))]
+    regret, self_optimism = _replayed(sign * y, sign * predicted, [test[seen[test]] for test in tests])
     return MetricReport(
         metric,
         law,
@@ -86,7 +114,20 @@ def measure(
         optimism=float(sign * np.mean(error[best])),
         coverage=float(np.mean(np.abs(error) <= _NORMAL_90 * sd[seen])),
         rivals=rivals,
+        regret=regret,
+        self_optimism=self_optimism,
     )
+
+
+def _replayed(y: Vector, predicted: Vector, tests: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
+    """Return regret and self-optimism of the run with the smallest prediction in each fold, averaged over folds."""
+    lost, promised = [], []
+    for test in tests:
+        if len(test) >= _FEWEST_TO_PICK:
+            pick = test[int(predicted[test].argmin())]
+            lost.append(float(y[pick] - y[test].min()))
+            promised.append(float(y[pick] - predicted[pick]))
+    return mean_known(lost), mean_known(promised)
 
 
 def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:

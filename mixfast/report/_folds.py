@@ -86,6 +86,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
             "as chosen are never left out"
         )
     measured, guess, spread = law.out_of_fold(swarm, folds=folds, seed=seed)
+    tests = [test for _, test in swarm.folds(min(folds, open_runs), seed=seed)]
     scores = tuple(
         measure(
             name,
@@ -96,6 +97,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
             sd=spread[:, j],
             more_is_better=law.direction[j] == "max",
             rivals={},
+            tests=tests,
         )
         for j, name in enumerate(law.metrics)
     )

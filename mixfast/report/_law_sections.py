@@ -58,12 +58,26 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
         )
     rows = [
         [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), _r2(one.r2),
-         number(one.optimism, 2), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
+         *(number(getattr(one, name), 2) for name in ("optimism", "regret", "self_optimism")), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
         for one in scores
     ]  # fmt: skip
-    header = ["metric", "law", "runs", "rmse", "sd of runs", "Spearman", "R²", "optimism", "90 % hit"]
+    header = [
+        "metric",
+        "law",
+        "runs",
+        "rmse",
+        "sd of runs",
+        "Spearman",
+        "R²",
+        "optimism",
+        "regret",
+        "self-optimism",
+        "90 % hit",
+    ]
     caption = (
         "For runs left out of the fit. Optimism: predicted minus measured gain of the runs predicted best. "
+        "Regret: how much worse the run that the law picks from a fold is than the best run of the fold. Self-optimism: predicted minus "
+        "measured gain of these picks. "
         "90 % hit: how many measured values lie inside their interval."
     )
     listed = _without_constants(header, rows, [1], caption)

@@ -1,0 +1,263 @@
+"""Compare rules that choose a law by what the law then proposes: python -m benchmarks.studies choose_law.
+
+Worlds with a known metric: each law is fitted to noisy runs and proposes a mixture for each metric, and the known metric at that mixture is its
+loss. A rule sees only the out-of-fold predictions of the laws and picks one. Printed for each rule: the mean loss of its picks over that of the
+law that proposes best, in standard deviations of the metric over the runs, and the paired difference to rule A (smallest out-of-fold rmse)
+with its standard error over swarms. ``--replay`` uses published runs instead: laws are fitted to some runs and pick one of the others.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mixfast
+from benchmarks.facts import DATA
+from benchmarks.runs import as_swarm, swarm, table
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Truth = Callable[[Matrix], Vector]
+
+LAWS = ("linear", "log_linear", "gp")
+FOLDS = 5
+METRICS = 3
+# Noise of a run, as a fraction of the metric's standard deviation over the runs. For RegMix's losses, the out-of-fold error of the best
+# law, which contains the noise, is 0.05 to 0.3 of it.
+NOISE = (0.1, 0.3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One metric of one swarm: all that a rule may see, and the loss of each law's proposal."""
+
+    group: str
+    swarm: int
+    y: Vector  # (R,), lower is better
+    guess: Matrix  # (L, R), out of fold
+    fold: NDArray[np.int64]  # (R,)
+    loss: Vector  # (L,), in standard deviations of the metric
+
+    @property
+    def errors(self) -> Matrix:
+        """Measured minus predicted, (L, R)."""
+        return self.y - self.guess
+
+
+# The worlds.
+
+
+def log_linear(rng: np.random.Generator, k: int) -> Truth:
+    """Return ``exp(a . w)``, the form of Data Mixing Laws and Olmix."""
+    a = rng.normal(0.0, 1.0, k) - 2.0 * rng.dirichlet(np.full(k, 0.3)) * np.sqrt(k)
+    return lambda w: np.exp(w @ a)
+
+
+def power(rng: np.random.Generator, k: int) -> Truth:
+    """Return a sum of powers of shares, the form of AutoScale."""
+    value, alpha, gamma = rng.dirichlet(np.full(k, 0.5)), rng.uniform(0.01, 0.2, k), rng.uniform(0.1, 0.8, k)
+    return lambda w: ((alpha + w) ** -gamma) @ value
+
+
+def epochs(rng: np.random.Generator, k: int) -> Truth:
+    """Return a metric in epochs: domains saturate, and repeating the small ones beyond some epochs does harm."""
+    size = rng.lognormal(0.0, 1.2, k)
+    rate = 2.0 * size.mean() * k / size  # epochs for each unit of share; 2 on average at natural shares
+    a, h, rho, tau = 4.0 * rng.dirichlet(np.full(k, 0.5)), rng.uniform(0.0, 0.1, k), 0.5, 6.0
+
+    def truth(w: Matrix) -> Vector:
+        e = w * rate
+        return np.exp(-(1.0 - np.exp(-((rho * e) ** 0.7))) @ a + np.logaddexp(0.0, e / tau - 2.0) @ h)
+
+    return truth
+
+
+def smooth(rng: np.random.Generator, k: int) -> Truth:
+    """Return a sample of a Gaussian process over square roots of shares, with a linear trend."""
+    frequency, phase = rng.normal(0.0, 1.5, (k, 300)), rng.uniform(0.0, 2.0 * np.pi, 300)
+    weight, trend = rng.normal(0.0, 1.0, 300) / np.sqrt(150.0), rng.normal(0.0, 2.0, k)
+    return lambda w: np.cos(np.sqrt(w) @ frequency + phase) @ weight + w @ trend
+
+
+WORLDS = {"log-linear": log_linear, "power": power, "epochs": epochs, "gp-like": smooth}
+
+
+def designed(rng: np.random.Generator, k: int, runs: int) -> tuple[Matrix, Vector]:
+    """Return mixtures (R, K) sampled around a prior (K,) with strengths 0.3 to 3 (small: few domains), as RegMix does."""
+    prior = rng.dirichlet(np.full(k, 2.0))
+    strength = np.exp(rng.uniform(np.log(0.3), np.log(3.0), runs))
+    w = np.array([rng.dirichlet(np.maximum(s * k * prior, 0.02)) for s in strength])
+    return w, prior
+
+
+def fold_of(runs: mixfast.Swarm) -> NDArray[np.int64]:
+    """Return the fold in which each run is predicted."""
+    fold = np.zeros(len(runs), dtype=np.int64)
+    for i, (_, test) in enumerate(runs.folds(FOLDS, seed=0)):
+        fold[test] = i
+    return fold
+
+
+def planted(world: str, k: int, count: int, noise: float, seed: int, free: bool) -> Iterator[Case]:
+    """Yield one case for each metric of a swarm of `count` runs of `k` domains; limits are 4 times the prior, or none if `free`."""
+    rng = np.random.default_rng([seed, k, count, list(WORLDS).index(world)])
+    w, prior = designed(rng, k, count)
+    truths = [WORLDS[world](rng, k) for _ in range(METRICS)]
+    clean = np.column_stack([truth(w) for truth in truths])
+    y = 3.0 + (clean - clean.mean(axis=0)) / clean.std(axis=0) * 0.2
+    y += noise * y.std(axis=0) * rng.standard_normal(y.shape)
+    runs = as_swarm(w, y)
+    cap = None if free else dict(zip(runs.domains, np.minimum(4.0 * prior, 1.0).tolist(), strict=True))
+    region = mixfast.Region(runs.domains, prior=dict(zip(runs.domains, prior.tolist(), strict=True)), cap=cap)
+    guess, loss = np.empty((len(LAWS), *y.shape)), np.empty((len(LAWS), METRICS))
+    for i, law in enumerate(LAWS):
+        fitted = mixfast.fit(runs, law, folds=0)
+        guess[i] = fitted.out_of_fold(runs, folds=FOLDS)[1]
+        for j, metric in enumerate(runs.metrics):
+            found = mixfast.propose(fitted, region, objective=metric).mixture
+            at = np.array([[found[name] for name in runs.domains]])
+            loss[i, j] = truths[j](at)[0] / clean[:, j].std()
+    fold, group = fold_of(runs), f"{world} {'free' if free else 'capped'}"
+    for j in range(METRICS):
+        yield Case(f"{group} K={k} R={count} noise={noise}", seed, y[:, j], guess[:, :, j], fold, loss[:, j])
+
+
+# Published runs.
+
+
+def published() -> Iterator[tuple[str, mixfast.Swarm, list[int]]]:
+    """Yield name, runs, and numbers of runs to fit, of RegMix and Data Mixing Laws."""
+    yield "regmix", swarm(DATA / "regmix"), [40, 80, 160]
+    _, x = table(DATA / "dml" / "ratios.csv")
+    _, y = table(DATA / "dml" / "metrics_step30000.csv")
+    yield "dml", as_swarm(x, y), [12, 18]
+
+
+def replayed(name: str, runs: mixfast.Swarm, count: int, seed: int) -> Iterator[Case]:
+    """Yield one case for each metric: laws fitted to `count` random runs choose one of the others."""
+    order = np.random.default_rng([seed, count]).permutation(len(runs))
+    part, rest = runs.subset(np.sort(order[:count])), runs.subset(np.sort(order[count:]))
+    guess, loss = np.empty((len(LAWS), *part.values.shape)), np.empty((len(LAWS), len(runs.metrics)))
+    for i, law in enumerate(LAWS):
+        fitted = mixfast.fit(part, law, folds=0)
+        guess[i] = fitted.out_of_fold(part, folds=FOLDS)[1]
+        pick = fitted.predict(rest.ratios).argmin(axis=0)
+        loss[i] = rest.values[pick, np.arange(len(runs.metrics))] / rest.values.std(axis=0)
+    fold = fold_of(part)
+    for j in range(len(runs.metrics)):
+        yield Case(f"{name} R={count}", seed, part.values[:, j], guess[:, :, j], fold, loss[:, j])
+
+
+# The rules. Each returns a number for each law (L,); the law with the smallest is chosen, the first of equals.
+
+
+def rmse(case: Case) -> Vector:
+    return np.sqrt((case.errors**2).mean(axis=1))
+
+
+def regret(case: Case) -> Vector:
+    """Return the mean over folds of the measured value of the run predicted best minus the best measured value; the rmse decides between equals."""
+    lost = []
+    for i in np.unique(case.fold):
+        test = case.fold == i
+        y = case.y[test]
+        lost.append(y[case.guess[:, test].argmin(axis=1)] - y.min())
+    return np.mean(lost, axis=0) + 1e-6 * rmse(case)
+
+
+def optimism(case: Case, part: float = 0.05) -> Vector:
+    """Return the mean error on the runs with the best predictions."""
+    size = max(1, round(part * len(case.y)))
+    best = np.argsort(case.guess, axis=1, kind="stable")[:, :size]
+    return np.take_along_axis(case.errors, best, axis=1).mean(axis=1)
+
+
+def tail(case: Case, part: float = 0.25) -> Vector:
+    """Return the rmse on the runs that any law predicts among the best."""
+    size = max(1, round(part * len(case.y)))
+    best = np.unique(np.argsort(case.guess, axis=1, kind="stable")[:, :size])
+    return np.sqrt((case.errors[:, best] ** 2).mean(axis=1))
+
+
+def near_best(case: Case, errors: float = 1.0) -> NDArray[np.bool_]:
+    """Return which laws (L,) are not worse than the best by more than this many standard errors of the squared errors' differences."""
+    squares = case.errors**2
+    best = squares[squares.mean(axis=1).argmin()]
+    more = squares - best
+    return more.mean(axis=1) <= errors * more.std(axis=1) / np.sqrt(len(case.y)) + 1e-300
+
+
+def among(case: Case, scores: Vector, errors: float = 1.0) -> Vector:
+    """Return the scores, infinite for laws whose rmse is clearly worse than the best."""
+    return np.where(near_best(case, errors), scores, np.inf)
+
+
+RULES: dict[str, Callable[[Case], Vector]] = {
+    "A  rmse": rmse,
+    "B  replay regret": regret,
+    "C  |optimism|": lambda case: np.abs(optimism(case)),
+    "D  tail rmse": tail,
+    "E  rmse and optimism": lambda case: np.hypot(rmse(case), optimism(case)),
+    "F  regret within 1 se of rmse": lambda case: among(case, regret(case)),
+    "G  regret within 2 se of rmse": lambda case: among(case, regret(case), 2.0),
+    "H  tail rmse within 1 se": lambda case: among(case, tail(case)),
+    "I  |optimism| within 1 se": lambda case: among(case, np.abs(optimism(case))),
+    "J  convex law within 1 se": lambda case: among(case, np.array([1.0, 0.0, 2.0])),
+    "K  rmse + regret": lambda case: rmse(case) + regret(case),
+    **{f"always {law}": (lambda case, i=i: (np.arange(len(LAWS)) != i).astype(float)) for i, law in enumerate(LAWS)},
+}
+
+
+def told(cases: Sequence[Case], title: str) -> str:
+    """Return the table of the rules over these cases. Metrics of one swarm count as one observation in the standard errors."""
+    loss = np.array([case.loss for case in cases])
+    chosen = {name: np.array([int(np.argmin(rule(case))) for case in cases]) for name, rule in RULES.items()}
+    owner = np.unique([f"{case.group} {case.swarm}" for case in cases], return_inverse=True)[1]
+    size = np.bincount(owner)
+    rows, first = [], np.arange(len(cases))
+    base = loss[first, chosen["A  rmse"]]
+    for name, pick in chosen.items():
+        over = loss[first, pick] - loss.min(axis=1)
+        change = np.bincount(owner, loss[first, pick] - base) / size
+        se = change.std(ddof=1) / np.sqrt(len(size)) if len(size) > 1 else float("nan")
+        same = np.mean(pick == chosen["A  rmse"])
+        rows.append(f"  {name:<30} {over.mean():8.4f}  {change.mean():+8.4f} ± {se:.4f}  {same:5.0%}")
+    head = f"  {'rule':<30} {'over best':>8}  {'minus A':>8}   s.e.     as A"
+    return "\n".join([f"{title}: {len(cases)} metrics of {len(size)} swarms", head, *rows])
+
+
+def run(
+    worlds: list[str] = list(WORLDS),  # noqa: B006  it is only read
+    domains: list[int] = [5, 12, 30],  # noqa: B006
+    runs: list[int] = [40, 80, 160, 320],  # noqa: B006
+    seeds: int = 3,
+    free: bool = False,
+    replay: bool = False,
+    save: Path | None = None,
+) -> None:
+    """Print a table for each kind of world, or for each set of published runs; `save` keeps the cases in a file."""
+    import pickle
+
+    cases: list[Case] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(seeds):
+            if replay:
+                for name, known, sizes in published():
+                    for count in sizes:
+                        cases += replayed(name, known, count, seed)
+            else:
+                for world in worlds:
+                    for k in domains:
+                        for count in runs:
+                            cases += planted(world, k, count, NOISE[(seed + k + count) % len(NOISE)], seed, free)
+            if save is not None:
+                save.write_bytes(pickle.dumps(cases))
+    for group in dict.fromkeys(case.group.split(" K=")[0] for case in cases):
+        print(told([case for case in cases if case.group.split(" K=")[0] == group], group), flush=True)
+    print(told(cases, "all"))
