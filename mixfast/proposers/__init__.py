@@ -6,7 +6,7 @@ are convex: their optimum is solved exactly and has a gap. All other laws are se
 Classes
     `Proposal`: the mixture, the predicted metrics, the shadow prices, the metrics expected to get worse (`worse`), and the reasons
     not to trust it (`doubts`).
-    `Gain`: the expected gain over the prior.  `KlAdvice`, `ShareIntervals`: results of the functions below.
+    `Control`: a baseline under the same law.  `Gain`: the expected gain over the prior.  `KlAdvice`, `ShareIntervals`: results of the functions below.
 
 Functions
     `propose`: the best mixture.  `path`: the same for several weights of the KL term.
@@ -15,11 +15,12 @@ Functions
 Files, in reading order
     `_propose.py`: checks the arguments and chooses how to solve. `_task.py`: the checked problem.
     `_exact.py` and `_searched.py`: the two ways to solve. `_outcome.py`: what both return. `_refusals.py`: laws with infinite or
-    astronomic predictions. `_proposal.py`: the result, with `_doubts.py` and `_ranges.py`.
+    astronomic predictions. `_proposal.py`: the result, with `_controls.py`, `_doubts.py` and `_ranges.py`.
     `_path.py`, `_kl_advice.py`, `_bootstrap.py`: one verb each.
 """
 
 from mixfast.proposers._bootstrap import ShareIntervals, bootstrap
+from mixfast.proposers._controls import Control
 from mixfast.proposers._exact import solve_form as solve_form
 from mixfast.proposers._kl_advice import KlAdvice, advise_kl
 from mixfast.proposers._outcome import Gain
@@ -30,4 +31,4 @@ from mixfast.proposers._proposal import worse_in_words as worse_in_words
 from mixfast.proposers._propose import propose
 from mixfast.proposers._refusals import ASTRONOMIC as ASTRONOMIC
 
-__all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]
+__all__ = ["Control", "Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]

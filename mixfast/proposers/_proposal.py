@@ -23,6 +23,7 @@ from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError, BackendError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
+from mixfast.proposers._controls import Control, compare_controls, controls_in_words
 from mixfast.proposers._doubts import doubts
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
@@ -203,6 +204,11 @@ class Proposal(Frozen):
         return dict(sorted(lost.items(), key=lambda item: -item[1]))
 
     @cached_property
+    def controls(self) -> tuple[Control, ...]:
+        """Cheap baselines under the same law: natural, temperature, uniform and UniMax, as far as the region allows to compute them."""
+        return compare_controls(self.region, self.law, self.target, float(self.target.score(self.expected)[0]))
+
+    @cached_property
     def doubts(self) -> tuple[str, ...]:
         """Reasons not to train on this mixture as it is, one sentence each."""
         return doubts(self._task, self.mixture, self.gain)
@@ -301,6 +307,7 @@ class Proposal(Frozen):
             f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
             f"Expected gain over the prior: {gain.value:.4g}{sd}.",
         ]
+        lines += [words] if (words := controls_in_words(self.controls)) else []
         units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)
         if len(units) > 1 and not self.target.scaled:
             lines.append(
@@ -344,6 +351,7 @@ class Proposal(Frozen):
             "predicted_sd": self.predicted_sd,
             "gain": {"value": gain.value, "sd": gain.sd, "metrics": gain.metrics},
             "worse": self.worse,
+            "controls": [control.to_dict() for control in self.controls],
             "epochs": self.epochs,
             "shadow_prices": [vars(price) for price in self.shadow_prices],
             "seconds": self.seconds,

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast.baselines import controls, different
 from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.proposers import Proposal, ShareIntervals
@@ -211,13 +212,16 @@ class Answer:
         return dict(zip(known, values.tolist(), strict=True))
 
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
-        """Return the mixtures that this one is compared with: the prior, equal shares and the present mixture."""
+        """Return the mixtures that this one is compared with: the prior, baselines of token counts, equal shares and the present mixture."""
         uniform = dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
         if self.prior is None:
             out = {"uniform": uniform}
         else:
             same = all(abs(self.prior[name] - uniform[name]) <= 1e-12 for name in self.prior)
             out = {"uniform prior": uniform} if same else {"prior": self.prior, "uniform": uniform}
+        if self.region is not None and self.region.counted:
+            others = different(controls(self.region), [Mixture(shares) for shares in out.values()])
+            out |= {name: mixture.as_dict() for name, mixture in others.items()}
         if present is not None and present is not self.mixture:
             out["present mixture"] = present.as_dict()
         return out

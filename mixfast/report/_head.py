@@ -246,8 +246,14 @@ def _values(answer: Answer, parts: Parts) -> str:
     if len(values) < 2:
         return ""
     own = values["this mixture"]
+    others = answer.references(parts.present)
     rows = [
-        [name, _value(value), "" if name == "this mixture" else f"{value - own:+.4g}"] for name, value in values.items()
+        [
+            f"{name} (outside the limits)" if name in others and not _allowed(answer, others[name]) else name,
+            _value(value),
+            "" if name == "this mixture" else f"{value - own:+.4g}",
+        ]
+        for name, value in values.items()
     ]
     out = html.table(["mixture", _what(answer), "gain over it"], rows, caption=f"In {answer.unit}; lower is better.")
     terms = answer.added
@@ -255,6 +261,12 @@ def _values(answer: Answer, parts: Parts) -> str:
         sums = " + ".join(f"{term:.4g} ({name})" for name, term in terms.items())
         out += html.paragraph(f"Minimised objective: {_value(answer.source.value)} = {_value(own)} + {sums}.", "soft")
     return out
+
+
+def _allowed(answer: Answer, shares: Mapping[str, float]) -> bool:
+    """Whether a mixture meets the limits; mixtures of other domains count as allowed."""
+    region = answer.region
+    return region is None or set(shares) != set(region.domains) or region.contains(shares)
 
 
 def _tolerances(answer: Answer) -> str:

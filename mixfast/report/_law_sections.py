@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._text.audience import either
 from mixfast._text.numbers import decimals
-from mixfast.proposers import ASTRONOMIC
+from mixfast.proposers import ASTRONOMIC, Proposal
 from mixfast.report import _axes as draw
 from mixfast.report import _head as head
 from mixfast.report import _html as html
@@ -167,6 +167,30 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
 
 def _r2(value: float) -> str:
     return "-" if np.isnan(value) else decimals(value, 3)
+
+
+def controls(parts: Parts) -> str | Why:
+    """Show what the law predicts for cheap baselines, beside the proposal."""
+    proposal = None if parts.answer is None else parts.answer.source
+    if not isinstance(proposal, Proposal):
+        return Why("Only a proposal is compared with cheap baselines metric by metric.")
+    found, predicted = proposal.controls, proposal.predicted
+    if not found:
+        return Why("The domains are groups of domains, for which baselines mean nothing.")
+    worse = {name: 1.0 if sign > 0.0 else -1.0 for name, sign in zip(predicted, proposal.target.sign, strict=True)}
+    body = html.paragraph(
+        "Baselines that need no runs, under the same law. A proposal that gains little over them is not worth its runs. "
+        + ("" if proposal.region.available is not None else "Natural, temperature and UniMax need token counts.")
+    )
+    rows = [["objective", "", *(f"{one.gain:+.3g}" for one in found)]]
+    for name, here in predicted.items():
+        gains = [(one.predicted[name] - here) * worse[name] for one in found]
+        cells = [f"{number(one.predicted[name])} ({gain:+.2g})" for one, gain in zip(found, gains, strict=True)]
+        rows.append([name, number(here), *cells])
+    outside = [one.name for one in found if one.violation > 0.0]
+    caption = "In parentheses, and for the objective: gain of this mixture over the control; + is better, - is worse."
+    caption += f" Outside the limits: {', '.join(outside)}." if outside else ""
+    return body + html.table(["metric", "this mixture", *(one.name for one in found)], rows, caption=caption)
 
 
 def _objective(target: Target) -> str:

@@ -127,6 +127,7 @@ def page(
         ("prices", "Shadow prices", _sections.prices(have, figures)),
         ("convergence", "Convergence and gap", _sections.convergence(have, figures)),
         ("held-out", "Held-out losses", _sections.held_out(have, figures)),
+        ("controls", "Cheap controls", _law_sections.controls(have)),
         ("predicted", "Predicted against measured", _law_sections.predicted(have, figures, found, why)),
         ("response", "Response to each share", _law_sections.response(have, figures)),
         ("coefficients", "Domains and metrics", _law_sections.coefficients(have, figures)),

@@ -159,4 +159,6 @@ def test_controls_are_different_and_those_that_the_region_allows():
     assert list(controls(Region(["a", "b"]))) == ["uniform"]
     assert list(controls(Region(["a", "b"], cap={"a": 0.3}))) == ["uniform", "nearest to uniform"]
     # Equal pools: all are the same mixture.
-    assert list(controls(Region.from_tokens({"a": 10, "b": 10}, 10))) == ["natural"]
+    assert list(controls(Region.from_tokens({"a": 10, "b": 10}, 10))) == [
+        "natural = temperature 3.33 = uniform = UniMax"
+    ]

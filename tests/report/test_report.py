@@ -24,6 +24,7 @@ SECTIONS = (
     "prices",
     "convergence",
     "held-out",
+    "controls",
     "predicted",
     "response",
     "coefficients",
