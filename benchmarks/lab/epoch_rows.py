@@ -10,6 +10,8 @@ import mixfast
 from benchmarks.lab.corpora import DOMAINS
 from benchmarks.lab.evidence import OBJECTIVES, Chooser, Evidence
 from benchmarks.lab.laboratory import VALIDATION
+from mixfast import baselines
+from mixfast.laws.epochs import Epochs
 
 GUARD = "2 %"
 """How much worse than natural a domain's validation loss may be in the row with a guard."""
@@ -19,22 +21,28 @@ TEMPERATURE = 2.0
 
 
 def epochs(
-    matched: bool, *, convex: bool = True, kl: float = 0.0, count: int | None = None, guard: bool = False
+    matched: bool,
+    *,
+    convex: bool = True,
+    kl: float = 0.0,
+    count: int | None = None,
+    guard: bool = False,
+    own_rate: bool = False,
 ) -> Chooser:
-    """Return the chooser of a law in epochs, evaluated at the epochs of the final run."""
+    """Return the chooser of a law in epochs, evaluated at the epochs of the final run, or with `own_rate` at those of the proxies."""
 
     def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
         metrics = OBJECTIVES[objective]
-        swarm = evidence.counted(matched, count).select(
-            tuple(dict.fromkeys((*metrics, *VALIDATION))) if guard else metrics
-        )
-        from mixfast.laws.epochs import Epochs
-
+        kept = tuple(dict.fromkeys((*metrics, *VALIDATION))) if guard else metrics
+        swarm = evidence.counted(matched, count).select(kept)
         fitted = mixfast.fit(swarm, Epochs(convex=convex), folds=0)
+        if not own_rate:
+            supply = {name: evidence.lab.supply[name] for name in DOMAINS}
+            fitted = fitted.for_run(supply, sum(supply.values()))
+            region = evidence.lab.timed(region)
         limits: dict[str, Any] = {"guard": dict.fromkeys(VALIDATION, GUARD)} if guard else {}
-        target = evidence.lab.timed(region)
         weights = dict.fromkeys(metrics, 1.0)
-        return mixfast.propose(fitted, target, kl=kl, objective=weights, **limits).mixture, len(swarm)
+        return mixfast.propose(fitted, region, kl=kl, objective=weights, **limits).mixture, len(swarm)
 
     return choose
 
@@ -52,15 +60,11 @@ def matched(law: str, *, counted: bool = False, **options: Any) -> Chooser:
 
 def temperature(evidence: Evidence, _objective: str, region: mixfast.Region) -> tuple[Any, int]:
     """Return shares in proportion to the square root of the supply."""
-    from mixfast import baselines
-
     return baselines.temperature({name: evidence.lab.supply[name] for name in region.domains}, TEMPERATURE), 0
 
 
 def utilimax(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
     """Return UtiliMax's mixture, with utilities from the experts: 1 for the best expert of a task, 0 for the worst."""
-    from mixfast import baselines
-
     metrics, store = OBJECTIVES[objective], evidence.lab.store
     losses = np.array([[store.metric(f"expert-{name}", metric) for metric in metrics] for name in DOMAINS])
     worst, best = losses.max(axis=0), losses.min(axis=0)

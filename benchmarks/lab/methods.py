@@ -134,6 +134,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, epochs, matched, searched": epoch_rows.epochs(True, convex=False),
     "mixfast, epochs, unmatched": epoch_rows.epochs(False),
     "mixfast, epochs, unmatched, searched": epoch_rows.epochs(False, convex=False),
+    "mixfast, epochs, unmatched, own rate": epoch_rows.epochs(False, own_rate=True),
     "mixfast, epochs, 32 matched": epoch_rows.epochs(True, count=epoch_rows.FEW),
     "mixfast, epochs, matched, KL": epoch_rows.epochs(True, kl=KL),
     "mixfast, epochs, matched, searched, KL": epoch_rows.epochs(True, convex=False, kl=KL),

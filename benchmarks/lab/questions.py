@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+import mixfast
 from benchmarks.lab.claims import rank
 from benchmarks.lab.evidence import OBJECTIVES, Evidence
 from benchmarks.lab.judge import Verdict
@@ -19,6 +20,7 @@ from benchmarks.lab.laboratory import VALIDATION
 from benchmarks.lab.methods import Choice
 from benchmarks.lab.stages import SEEDS, final_run
 from benchmarks.lab.store import Store
+from mixfast.laws.epochs import Epochs
 
 RESAMPLES = 2000
 COMPARABLE = 5.0
@@ -83,6 +85,8 @@ def ranks(evidence: Evidence) -> list[Answer]:
         value = rank(again, large) - rank(small, large)
         verdict = "yes" if low > 0 else "no" if high < 0 else "undecided"
         found.append(Answer(question, "matched minus unmatched", objective, value, low, high, len(runs), verdict))
+        for case, guess in _laws(evidence, metrics, runs).items():
+            found.append(Answer(question, case, objective, rank(guess, large), math.nan, math.nan, len(runs), ""))
     return found
 
 
@@ -100,6 +104,27 @@ def _resampled(
         differences.append(rank(again[kept], large[kept]) - rank(small[kept], large[kept]))
     low, high = np.quantile(differences, (0.025, 0.975))
     return float(low), float(high)
+
+
+def _laws(evidence: Evidence, metrics: Sequence[str], runs: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return what laws predict for large runs, fitted to the proxies of all other mixtures."""
+    rows = dict(zip(evidence.swarm.runs, evidence.swarm.ratios, strict=True))
+    ratios = np.array([rows[run] for run in runs])
+    supply = {name: evidence.lab.supply[name] for name in evidence.swarm.domains}
+    guesses = {}
+    for case, matched in (("unmatched", False), ("matched", True)):
+        swarm = evidence.counted(matched).select(metrics)
+        other = swarm.subset([i for i, run in enumerate(swarm.runs) if run.removeprefix("matched-") not in runs])
+        for shown, law in (
+            ("log-linear", "log_linear"),
+            ("epochs", Epochs()),
+            ("epochs, searched", Epochs(convex=False)),
+        ):
+            fitted = mixfast.fit(other, law, folds=0)
+            if isinstance(law, Epochs):
+                fitted = fitted.for_run(supply, sum(supply.values()))
+            guesses[f"{shown}, other {len(other)} {case}"] = fitted.predict(ratios).mean(axis=1)
+    return guesses
 
 
 def _changes(rows: Sequence[Verdict]) -> dict[tuple[Entry, str], NDArray[np.float64]]:

@@ -110,7 +110,10 @@ def test_quoted_rank_correlations_are_the_recorded_ones() -> None:
     with (RESULTS / "questions.csv").open() as file:
         found = [row for row in csv.DictReader(file) if row["question"] == "matching raises the rank correlation"]
     text = (ROOT / "benchmarks/lab/README.md").read_text(encoding="utf-8")
-    for label, case in (("proxies that repeat nothing", "unmatched"), ("repetition-matched proxies", "matched")):
+    cases = {"proxies that repeat nothing": "unmatched", "repetition-matched proxies": "matched"}
+    for law in ("epochs", "log-linear"):
+        cases |= {f"{law}, {proxies}": f"{law}, other 32 {proxies}" for proxies in ("matched", "unmatched")}
+    for label, case in cases.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
         quoted = [float(cell) for cell in re.findall(r"\.\d\d", line)]
         recorded = [float(row["value"]) for row in found if row["case"] == case]
