@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,11 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm
+
+# Fewer epochs than this are treated as this many: the second derivative of any gain, times its square, is finite there.
+_LEAST = 1e-80
+# Elements of one block of several mixtures.
+_BLOCK = 1 << 16
 
 
 class Bent(NamedTuple):
@@ -52,43 +58,59 @@ class EpochExponents:
         out: NDArray[np.bool_] = ((self.gain > 0.0) & (self.p < 1.0)[:, None]).any(axis=0) & (self.rate > 0.0)
         return out
 
+    @property
+    def power(self) -> Vector:
+        """Smallest ``1 - p`` (K,) of the rows in which a domain has an infinite slope at 0; 0 if there are none.
+
+        There, every such slope grows at least as fast as ``w^-power``.
+        """
+        powers = np.where((self.gain > 0.0) & (self.p < 1.0)[:, None], 1.0 - self.p[:, None], np.inf)
+        least: Vector = powers.min(axis=0, initial=np.inf)
+        return np.where(np.isfinite(least), least, 0.0)
+
     def at(self, w: Vector) -> Bent:
-        """Evaluate at shares w (K,). Domains without gain have no infinite slope at 0."""
-        epochs = self.rate * w
+        """Evaluate at shares w (K,); at shares of 0, slopes are those at a share that float64 can just tell from it."""
+        epochs = np.maximum(self.rate * w, _LEAST)
         value, slope, bend = gain(epochs, self.rho[:, None], self.p[:, None])
-        used = self.gain > 0.0
-        value = np.where(used, -self.gain * value, 0.0)
-        slope = np.where(used, -self.gain * slope, 0.0)
-        bend = np.where(used, -self.gain * bend, 0.0)
-        if self._harmful.size:
-            rows = self._harmful
+        scaled = -self.gain * self.rate
+        value, slope, bend = -np.einsum("jk,jk->j", self.gain, value), slope * scaled, bend * (scaled * self.rate)
+        if (rows := self._harmful).size:
+            scaled = self.harm[rows] * self.rate
             more = harm(epochs, self.tau[rows, None])
-            for out, term in zip((value, slope, bend), more, strict=True):
-                out[rows] += self.harm[rows] * term
-        return Bent(self.shift + value.sum(axis=1), slope * self.rate, bend * self.rate**2)
+            value[rows] += np.einsum("jk,jk->j", self.harm[rows], more[0])
+            slope[rows] += scaled * more[1]
+            bend[rows] += scaled * self.rate * more[2]
+        return Bent(self.shift + value, slope, bend)
 
     def values(self, mixtures: Matrix) -> Matrix:
         """Return exponents (M, J) at mixtures (M, K)."""
-        epochs = mixtures * self.rate
-        out = np.empty((mixtures.shape[0], self.rho.size))
-        for j, (rho, p, tau) in enumerate(zip(self.rho, self.p, self.tau, strict=True)):
-            out[:, j] = self.shift[j] - (gain(epochs, rho, p)[0] @ self.gain[j])
-            if self.harm[j].any():
-                out[:, j] += harm(epochs, tau)[0] @ self.harm[j]
+        out, rows = np.empty((mixtures.shape[0], self.rho.size)), self._harmful
+        step = max(_BLOCK // max(self.gain.size, 1), 1)
+        for start in range(0, len(mixtures), step):
+            epochs = np.maximum(mixtures[start : start + step] * self.rate, _LEAST)[:, None, :]
+            part = out[start : start + step]
+            part[:] = self.shift - np.einsum(
+                "jk,mjk->mj", self.gain, gain(epochs, self.rho[:, None], self.p[:, None])[0]
+            )
+            if rows.size:
+                part[:, rows] += np.einsum("jk,mjk->mj", self.harm[rows], harm(epochs, self.tau[rows, None])[0])
         return out
 
     def restrict(self, columns: Columns | None) -> EpochExponents:
         """Return the exponents over some of the domains; the other domains have share 0."""
         if columns is None:
             return self
-        other = np.ones(self.rate.size, dtype=bool)
-        other[columns] = False
+        moving = np.zeros(self.rate.size, dtype=bool)
+        moving[columns] = True
+        return self.with_fixed(moving, np.zeros(self.rate.size), columns)
+
+    def with_fixed(self, moving: NDArray[np.bool_], w: Vector, columns: Columns | None = None) -> EpochExponents:
+        """Return the exponents as functions of the shares `moving`, with the other shares fixed to those of w (K,); `columns` are the moving ones."""
         # Harm is above 0 even at 0 epochs.
-        shift = self.shift.copy()
-        for j in self._harmful:
-            shift[j] += harm(np.zeros(1), self.tau[j])[0][0] * self.harm[j, other].sum()
+        still = replace(self, gain=np.where(moving, 0.0, self.gain), harm=np.where(moving, 0.0, self.harm))
+        at = np.flatnonzero(moving) if columns is None else columns
         return replace(
-            self, gain=self.gain[:, columns], harm=self.harm[:, columns], rate=self.rate[columns], shift=shift
+            self, gain=self.gain[:, at], harm=self.harm[:, at], rate=self.rate[at], shift=still.values(w[None])[0]
         )
 
     def some(self, rows: NDArray[np.intp]) -> EpochExponents:
@@ -103,6 +125,6 @@ class EpochExponents:
             self.shift[rows],
         )
 
-    @property
+    @cached_property
     def _harmful(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.harm.any(axis=1))

@@ -32,18 +32,19 @@ def gain(epochs: Array, rho: ArrayLike, p: ArrayLike) -> Derivatives:
 def harm(epochs: Array, tau: ArrayLike) -> Derivatives:
     """Return the convex harm and its derivatives; it begins near exp(tau) - 1 epochs."""
     width = np.exp(np.asarray(tau, dtype=np.float64))
-    z = (epochs - (width - 1.0)) / width
-    s = _logistic(z)
-    return np.logaddexp(0.0, z), s / width, s * (1.0 - s) / width**2
+    soft, s = _softplus((epochs - (width - 1.0)) / width)
+    return soft, s / width, s * (1.0 - s) / width**2
 
 
 def late_harm(epochs: Array, tau: ArrayLike) -> Derivatives:
     """Return the harm that is not convex, and its derivatives; it begins near exp(tau) - 1 epochs."""
-    z = np.log1p(epochs) - np.asarray(tau, dtype=np.float64)
-    soft, s, inner = np.logaddexp(0.0, z), _logistic(z), 1.0 / (1.0 + epochs)
+    soft, s = _softplus(np.log1p(epochs) - np.asarray(tau, dtype=np.float64))
+    inner = 1.0 / (1.0 + epochs)
     slope = 2.0 * soft * s * inner
     return soft**2, slope, 2.0 * inner**2 * (s**2 + soft * s * (1.0 - s) - soft * s)
 
 
-def _logistic(z: Array) -> Array:
-    return np.exp(-np.logaddexp(0.0, -z))
+def _softplus(z: Array) -> tuple[Array, Array]:
+    """Return ``log(1 + exp z)`` and its derivative, from one exponential."""
+    small = np.exp(-np.abs(z))
+    return np.maximum(z, 0.0) + np.log1p(small), np.where(z >= 0.0, 1.0, small) / (1.0 + small)

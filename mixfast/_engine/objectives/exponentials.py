@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.objectives.epoch_exponents import EpochExponents
+from mixfast._engine.objectives.epoch_forms import EpochForms
 from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
 
 
@@ -41,6 +42,8 @@ class Exponentials(Objective):
         self.a, self.log_weight, self.linear, self.constant = np.ascontiguousarray(a), log_weight, linear, constant
         self.rows, self.columns = max(a.shape[0], 1), a.shape[1]
         self.epochs, self.curved = epochs, epochs is not None
+        # The last point and its exponentials.
+        self._near: tuple[Vector, Vector] | None = None
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         a, linear = (self.a, self.linear) if columns is None else (self.a[:, columns], self.linear[columns])
@@ -58,8 +61,13 @@ class Exponentials(Objective):
         epochs = self.epochs.restrict(columns)
         a = self.a if columns is None else self.a[:, columns]
         bent = epochs.at(w)
-        at, value = (w, bent.value) if here is None else (here, epochs.at(here).value)
-        e = np.exp(self.log_weight + a @ at + value)
+        if here is None:
+            e = np.exp(self.log_weight + a @ w + bent.value)
+        elif self._near is not None and self._near[0] is here:
+            e = self._near[1]
+        else:
+            e = np.exp(self.log_weight + a @ here + epochs.values(here[None])[0])
+            self._near = here, e
         return e @ bent.slope, e @ bent.bend
 
     def losses(self, mixtures: Matrix) -> Vector:
@@ -69,12 +77,12 @@ class Exponentials(Objective):
         return e.sum(axis=1) + mixtures @ self.linear + self.constant
 
     def forms(self) -> Forms | None:
-        if self.epochs is not None or not 0 < self.a.size <= ELEMENTS:
+        if not 0 < self.a.size <= ELEMENTS:
             return None
-        terms = self.a.shape[0]
-        return Forms(
-            self.a, self.log_weight, Exponential(), np.ones((1, terms)), np.array([self.constant]), self.linear[None]
-        )
+        weight, offset, linear = np.ones((1, self.a.shape[0])), np.array([self.constant]), self.linear[None]
+        if self.epochs is not None:
+            return EpochForms.exponentials(self.a, self.log_weight, weight, offset, linear, self.epochs)
+        return Forms(self.a, self.log_weight, Exponential(), weight, offset, linear)
 
     def restrict(self, columns: Columns | None) -> Exponentials:
         """Return the same objective over some of the domains; the other domains have share 0."""

@@ -185,9 +185,17 @@ class Forms:
         """Return derivatives (n, C) of the forms at w; without wear these are the rows themselves, not a copy."""
         return self.rows if self.wear is None else self.rows * self.wear.slope(w)
 
-    def bent(self, w: Vector, gradient: Vector) -> Vector | float:
-        """Return the diagonal (C,) that wear adds to the Hessian of a weighted sum of the functions with this gradient (C,) at w."""
-        return 0.0 if self.wear is None else gradient * self.wear.bend(w)
+    def bent(self, w: Vector, z: Vector, weight: Vector, gradients: Matrix) -> Vector | float:
+        """Return the diagonal (C,) that forms which are not linear add to the Hessian of the sum of the functions with weights (P,).
+
+        At w, where the forms are z and the functions have these gradients (P, C).
+        """
+        return 0.0 if self.wear is None else (weight @ gradients) * self.wear.bend(w)
+
+    @property
+    def power(self) -> Vector | float:
+        """Exponents (C,): near share 0, the infinite part of the slope grows as ``w^-power``, or as ``-log w`` for power 0."""
+        return 0.0
 
     def at(self, z: Vector, w: Vector) -> tuple[Vector, Matrix]:
         """Return values (P,) and gradients (P, C) at w, whose forms are z."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, RowObjective
+from mixfast._engine.objectives.epoch_forms import EpochForms
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
 from mixfast._engine.objectives.guide import guide_rows
@@ -207,17 +208,13 @@ class WeightedMetrics:
 
     def forms(self) -> Forms | None:
         form = self.form
-        if form.epochs is not None or form.a.size > ELEMENTS:
+        if form.a.size > ELEMENTS:
             return None
-        weight = self.weight * form.on
-        return Forms(
-            form.a,
-            np.zeros(form.on.size),
-            Exponential(),
-            weight,
-            self.offset + self.weight @ form.constant,
-            self.weight @ form.linear,
-        )
+        weight, shift = self.weight * form.on, np.zeros(form.on.size)
+        offset, linear = self.offset + self.weight @ form.constant, self.weight @ form.linear
+        if form.epochs is not None:
+            return EpochForms.exponentials(form.a, shift, weight, offset, linear, form.epochs)
+        return Forms(form.a, shift, Exponential(), weight, offset, linear)
 
     def sample(self) -> WeightedMetrics:
         return self

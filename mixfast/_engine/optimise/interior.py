@@ -41,7 +41,7 @@ _MOST_PROXIMAL = 1e-2
 _NEAR = 1e-10
 # The method stops if for this many steps the gap has not fallen below this fraction of the best gap.
 _PATIENCE, _FALLS = 6, 0.9
-# Under a KL term, shares below this fraction of an even one move in logarithms; the range of such a move in one step.
+# If slopes are infinite at share 0, shares below this fraction of an even one move in logarithms; the range of such a move in one step.
 _SMALL, _LOGARITHMS = 1e-2, (-300.0, 3.0)
 _TINY = 1e-100
 
@@ -199,7 +199,9 @@ class _Search:
         self.level, self.price = 0.0, np.zeros(self.m)
         self.proximal = _PROXIMAL
         # Unknowns that are parts of a share have bounds of their own, which remain.
-        self.released = kl.weight == 0.0 or self.first.size > 0
+        self.steep = np.full(k, limits.steep) if isinstance(limits.interior, bool) else limits.interior
+        self.power = np.broadcast_to(forms.power, (k,))
+        self.released = not self.steep.any() or self.first.size > 0
 
     @property
     def w(self) -> Vector:
@@ -218,10 +220,14 @@ class _Search:
         return out
 
     def release(self) -> None:
-        """Remove the bounds at 0; from here on, the KL term alone keeps shares above 0. Called near the optimum, because its optimal shares may be tiny."""
+        """Remove the bounds at 0 of shares whose slope is infinite there; from here on, the slope alone keeps them above 0.
+
+        Called near the optimum, because its optimal shares may be tiny.
+        """
         n = self.which.size
         kept = np.ones(self.slack.size, dtype=bool)
         kept[:n] = (self.sign < 0.0) | (self.which >= self.k) | (self.limit > 0.0)
+        kept[:n] |= ~self.steep[np.minimum(self.which, self.k - 1)]
         self.slack, self.multiplier = self.slack[kept], self.multiplier[kept]
         self.which, self.sign, self.limit = self.which[kept[:n]], self.sign[kept[:n]], self.limit[kept[:n]]
         self.released = True
@@ -254,7 +260,7 @@ class _Search:
         # 1. and 2.
         border = [np.ones((1, k)), self.a] + ([self.gradients] if self.several else [])
         c = np.concatenate(border)
-        diagonal = stiff[:k] + self.forms.bent(w, self.weight @ self.gradients)
+        diagonal = stiff[:k] + self.forms.bent(w, self.z, self.weight, self.gradients)
         diagonal += curve
         coupling = self.kl.curve(self._shares())[self.first] if self.first.size else np.zeros(0)
         curvature = (self.weight @ self.forms.weight) * self.forms.curve.chord(self.z, self.y)
@@ -326,16 +332,17 @@ class _Search:
         dy, most = self.forms.curve.moved(self.z, self.y, dforms)
         longest = min(_reach(self.slack, ds, 2.0), _reach(self.multiplier, dz, 2.0))
         small = np.zeros(0, dtype=np.intp)
-        if self.kl.weight > 0.0 and self.released and not self.first.size:
-            tiny = self.w < _SMALL * self.total / self.k
+        if self.released and not self.first.size and self.steep.any():
+            tiny = self.steep & (self.w < _SMALL * self.total / self.k)
             small = np.flatnonzero(tiny)
-            longest = min(longest, _reach(self.w[~tiny], du[: self.k][~tiny], 2.0))
+            large = self.steep & ~tiny
+            longest = min(longest, _reach(self.w[large], du[: self.k][large], 2.0))
         length = min(1.0, most, _REACH * longest)
         there = self.u + length * du
         if small.size:
-            # The optimal share under a KL term may be e^-30 of the current one, so small shares move in logarithms.
-            moved = self.u[small] * np.exp(np.clip(du[small] / self.u[small], *_LOGARITHMS))
-            there[small] = np.maximum(moved, _TINY)
+            # The optimal share may be e^-30 of the current one, so small shares move in logarithms.
+            by = _in_logarithms(du[small] / self.u[small], self.power[small])
+            there[small] = np.maximum(self.u[small] * np.exp(np.clip(by, *_LOGARITHMS)), _TINY)
         if not (np.isfinite(there).all() and np.isfinite(dz).all() and np.isfinite(dy).all() and length > _STUCK):
             return False
         self.u, self.y = there, self.y + length * dy
@@ -357,3 +364,10 @@ def _reach(value: Vector, change: Vector, most: float = 1.0) -> float:
     """Return the longest step, up to `most`, that keeps value + step * change >= 0."""
     shrinks = change < 0.0
     return min(most, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))
+
+
+def _in_logarithms(change: Vector, power: Vector) -> Vector:
+    """Return the change of log w that solves the equation of which `change`, relative to w, is a Newton step, if the slope grows as ``w^-power``."""
+    with np.errstate(divide="ignore"):
+        room = np.maximum(1.0 - power * change, _TINY)
+        return np.where(power > 0.0, -np.log(room) / np.where(power > 0.0, power, 1.0), change)

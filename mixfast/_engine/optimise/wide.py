@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import MANY_DOMAINS
@@ -33,6 +33,8 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 _WORK, _ONE_THREAD = 1e11, 1e9
 # Target gap as a fraction of the tolerance, and how often shares are set to their bounds.
 _AHEAD, _SETTLINGS = 0.3, 3
+# Multipliers below this fraction of the largest may be 0.
+_NONE = 1e-9
 
 
 def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float, trace: Trace) -> Minimum | None:
@@ -63,19 +65,30 @@ def near_largest(
 
     def gap(at: Vector, proof: Vector) -> float:
         values, gradients = forms.at(forms.forms(at), at)
-        spread = max(float(values.max() - proof @ values), 0.0)
-        return spread + limits.gap(proof @ gradients + kl.at(at)[1], at)
+        return _proven(values, gradients + kl.at(at)[1], limits, at, proof)[0]
 
     found = _near(forms, limits, kl, w, weight, gap, tol)
-    w, proof = found.w, np.maximum(found.weight, 0.0)
-    proof /= proof.sum()
+    w = found.w
     here = pieces.at(w, curved=False)
     cost, slope = kl.at(w)
-    lagrangian = proof @ here.gradients + slope
-    out = Minimum(w, float(here.values.max()) + cost, lagrangian, math.inf, trace.steps)
-    out.gap = max(float(here.values.max() - proof @ here.values), 0.0) + limits.gap(lagrangian, w)
+    least, proof = _proven(here.values, here.gradients + slope, limits, w, found.weight)
+    out = Minimum(w, float(here.values.max()) + cost, proof @ here.gradients + slope, least, trace.steps)
     trace.add(pieces.rows, w.size, out.value, out.gap)
     return out, proof
+
+
+def _proven(values: Vector, gradients: Matrix, limits: Limits, w: Vector, weight: Vector) -> tuple[float, Vector]:
+    """Return the gap that multipliers (P,) prove at w, or those without the smallest of them, and the better multipliers.
+
+    Multipliers of functions below the maximum are almost 0, but where slopes are infinite at share 0, their share of the slope may be large.
+    """
+    best = math.inf, weight
+    for kept in (np.maximum(weight, 0.0), np.where(weight > _NONE * weight.max(), weight, 0.0)):
+        proof = kept / kept.sum()
+        gap = max(float(values.max() - proof @ values), 0.0) + limits.gap(proof @ gradients, w)
+        if gap < best[0]:
+            best = gap, proof
+    return best
 
 
 def is_wide(rows: int, domains: int, interior: bool) -> bool:
