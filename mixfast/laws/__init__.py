@@ -56,5 +56,6 @@ from mixfast.laws._target import Target as Target
 from mixfast.laws._target import convex_form as convex_form
 from mixfast.laws._target import has_slopes as has_slopes
 from mixfast.laws._target import resolve as resolve
+from mixfast.laws._target_run import in_run_of as in_run_of
 
 __all__ = ["Fit", "MetricReport", "fit"]

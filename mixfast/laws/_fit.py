@@ -151,6 +151,7 @@ def fit(
         misfits=tuple(name for name in chosen if name in bad),
         rate=common_rate(swarm.rate),
         most_epochs=None if swarm.epochs is None else swarm.epochs.max(axis=0),
+        run_rates=None if swarm.rate is None else np.stack([swarm.rate.min(axis=0), swarm.rate.max(axis=0)]),
     )
 
 

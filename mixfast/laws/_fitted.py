@@ -73,6 +73,8 @@ class Fit(Frozen):
         that of the runs; None if their tokens are unknown or their rates differ. `for_run` sets it.
     most_epochs : (K,) float, or None
         Largest number of epochs of each domain in any run; None if the tokens of the runs are unknown.
+    run_rates : (2, K) float, or None
+        Smallest and largest rate of the runs that the laws were fitted to; None if their tokens are unknown.
     laws : dict of str to str
         Name of the law of each metric.
     reports : tuple of MetricReport
@@ -98,10 +100,11 @@ class Fit(Frozen):
     misfits: tuple[str, ...] = ()
     rate: Vector | None = None
     most_epochs: Vector | None = None
+    run_rates: Matrix | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "largest", locked(self.largest))
-        for name in ("rate", "most_epochs"):
+        for name in ("rate", "most_epochs", "run_rates"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, locked(getattr(self, name)))
 
@@ -241,6 +244,11 @@ class Fit(Frozen):
             raise ValueError(f"budget is {shown(budget)}; expected the number of tokens that the run reads, above 0")
         return replace(self, rate=budget / held)
 
+    @property
+    def uses_epochs(self) -> bool:
+        """Whether a law of some metric is a function of epochs, so that predictions depend on the run."""
+        return any(uses_epochs(part.law) for part in self.parts)
+
     def sd(self, ratios: Mixtures) -> Matrix:
         """Return predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
         return self._gather(ratios, lambda law, x: law.sd(x))
@@ -358,6 +366,7 @@ class Fit(Frozen):
                 "misfits": self.misfits,
                 "rate": None if self.rate is None else self.rate.tolist(),
                 "most_epochs": None if self.most_epochs is None else self.most_epochs.tolist(),
+                "run_rates": None if self.run_rates is None else self.run_rates.tolist(),
                 "features": getattr(self.features, "names", ()),
                 "reports": [vars(one) for one in self.reports],
             },
@@ -395,7 +404,7 @@ class Fit(Frozen):
             raise ValueError("it names a domain or metric that it does not have")
         for number in (*self.constant.values(), *self.spread.values()):
             float(number)
-        for known in (self.rate, self.most_epochs):
+        for known in (self.rate, self.most_epochs, *(() if self.run_rates is None else self.run_rates)):
             if known is not None and (known.shape != self.largest.shape or not (known >= 0.0).all()):
                 raise ValueError("the number of epochs of a domain is missing or negative")
         self.summary()

@@ -249,7 +249,8 @@ def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str
     size, k = len(target.metrics), len(law.domains)
     a, linear, on, constant = np.zeros((size, k)), np.zeros((size, k)), np.zeros(size), np.zeros(size)
     rate = getattr(law, "rate", None)
-    epochs = None if rate is None else EpochExponents.none(size, np.asarray(rate, dtype=np.float64))
+    # A domain without tokens has an infinite rate, and no share.
+    epochs = None if rate is None else EpochExponents.none(size, np.where(np.isfinite(rate), rate, 0.0))
     owner: dict[int, tuple[Any, list[int], list[int]]] = {}
     find = getattr(law, "law_of", None)
     for j in target.used:

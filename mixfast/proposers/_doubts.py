@@ -9,6 +9,7 @@ import numpy as np
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing
 from mixfast.mixture import Mixture
+from mixfast.proposers._doubts_of_epochs import doubts_of_epochs
 from mixfast.proposers._outcome import Gain
 from mixfast.proposers._task import Task
 from mixfast.swarm import doubts_of_directions
@@ -39,6 +40,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
         if beyond:
             named = listing(f"{mixture.domains[k]} {w[k]:.1%}, in the runs at most {largest[k]:.1%}" for k in beyond)
             found.append(f"shares above those of all runs, where the law extrapolates: {named}.")
+    found += doubts_of_epochs(task.law, region, mixture)
     constant = getattr(task.law, "constant", {})
     if never := [name for name in task.held if name not in constant]:
         found.append(

@@ -14,7 +14,7 @@ from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of, shown
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
-from mixfast.laws import Objective, convex_form, resolve
+from mixfast.laws import Objective, convex_form, in_run_of, resolve
 from mixfast.proposers._exact import exactly
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._proposal import Proposal
@@ -61,7 +61,7 @@ def propose(
         Weight of the KL divergence to the region's prior (equal shares if it has none, as in `solve`), in the unit of the objective. Olmix
         recommends 0.05.
     method : {"auto", "exact", "search", "regmix", "simulation"}
-        "exact" needs convex metrics (log-linear or linear laws) and returns a certificate. "search" works with all laws. "regmix"
+        "exact" needs convex metrics (log-linear laws, linear laws, and laws in epochs unless fitted with ``convex=False``) and returns a certificate. "search" works with all laws. "regmix"
         is that paper's simulation: the mean of the best 128 of 100 000 sampled mixtures that the region allows. "simulation" is Olmix's: ten
         rounds of 100 000 sampled mixtures, each round around the best of the previous one, and the mean of those within 1e-3 of the best in
         the last round. "auto" is exact if the metrics are convex, else a search.
@@ -124,7 +124,9 @@ def propose(
             raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0, at most {LARGEST:g}")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
-    where, held = _hold(law, _aligned(law, region))
+    where = _aligned(law, region)
+    law = in_run_of(law, where)
+    where, held = _hold(law, where)
     target = resolve(objective, law)
     most = None
     if tolerance is not None:
@@ -154,7 +156,7 @@ def _found(task: Task, method: str) -> Outcome:
     reasons += ["kappa > 0"] if task.kappa > 0.0 else []
     if method == "exact" and reasons:
         raise ValueError(
-            f"{setting('method', 'exact')} needs convex laws (log_linear or linear){either(' and no kappa', '')}, but: "
+            f"{setting('method', 'exact')} needs convex laws (log_linear, linear or convex epochs){either(' and no kappa', '')}, but: "
             f"{listing(reasons)}; use {setting('method', 'auto')}"
         )
     exact = method in ("auto", "exact") and not reasons

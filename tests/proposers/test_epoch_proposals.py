@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from epoch_laws import Epochs, solve_cvxpy
 
-from mixfast import Region
+from mixfast import Region, Swarm, fit
 from mixfast.proposers import propose
 
 REGIONS = {
@@ -33,3 +33,92 @@ def test_exact_proposals_against_a_conic_solver(p, how, limits, kl):
     assert found.status == "optimal"
     assert found.gap <= 1e-9 * max(1.0, abs(found.value))
     assert found.value == pytest.approx(best, abs=2e-6)
+
+
+def runs(*, rate=4.0, budget=None, count=60, seed=0, domains="abcd"):
+    """Return a swarm of a planted law whose domains wear out at different numbers of epochs; `rate` epochs for each unit of share."""
+    rng = np.random.default_rng(seed)
+    names = list(domains)
+    rates = np.broadcast_to(np.asarray(rate, dtype=float), (len(names),)) * np.linspace(0.5, 2.0, len(names))
+    truth = Epochs(a=np.linspace(0.2, 0.8, 2 * len(names)).reshape(2, -1), rate=rates, rho=0.4, p=0.8, floor=0.5)
+    w = rng.dirichlet(np.full(len(names), 0.7), count)
+    values = truth.predict(w) + 0.002 * rng.standard_normal((count, 2))
+    budgets = 1e9 if budget is None else budget
+    tokens = dict(zip(names, 1e9 / rates, strict=True))
+    return Swarm(w, values, domains=names, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=budgets)
+
+
+def test_the_region_decides_how_often_a_share_is_read():
+    swarm = runs()
+    law = fit(swarm, "epochs", folds=0)
+    few = {name: int(1e9 / rate) for name, rate in zip(swarm.domains, [2.0, 4.0, 6.0, 40.0], strict=True)}
+    region = Region.from_tokens(few, 10**9, max_epochs=100)
+    found = propose(law, region)
+    assert found.status == "optimal"
+    np.testing.assert_allclose(found.expected[0], law.for_run(few, 1e9).predict(found.mixture)[0], rtol=1e-12)
+    assert found.law.rate.tolist() == pytest.approx([2.0, 4.0, 6.0, 40.0], rel=1e-6)
+    # Without tokens, the runs' own rate; the two differ.
+    own = propose(law, Region(swarm.domains))
+    np.testing.assert_allclose(own.law.rate, law.rate)
+    assert own.mixture["d"] > 1.5 * found.mixture["d"]
+
+
+def test_runs_of_different_rates_need_a_target_run():
+    swarm = runs(budget=np.linspace(5e8, 1e9, 60))
+    law = fit(swarm, "epochs", folds=0)
+    assert law.rate is None
+    with pytest.raises(ValueError, match=r"Give the region token counts \(Region.from_tokens.*fit.for_run"):
+        propose(law, Region(swarm.domains))
+    tokens = dict.fromkeys(swarm.domains, 10**9)
+    assert propose(law, Region.from_tokens(tokens, 10**9)).status == "optimal"
+    assert propose(law.for_run(tokens, 1e9), Region(swarm.domains)).status == "optimal"
+
+
+def test_a_domain_without_tokens_gets_no_share_and_costs_nothing():
+    swarm = runs()
+    law = fit(swarm, "epochs", folds=0)
+    region = Region.from_tokens({"a": 0, "b": 10**8, "c": 10**8, "d": 10**8}, 10**9, max_epochs=10)
+    found = propose(law, region)
+    assert found.status == "optimal"
+    assert found.mixture["a"] == 0.0
+    assert np.isfinite(found.expected[0]).all()
+
+
+def test_doubts_name_the_domains_that_the_target_run_reads_more_often_than_the_runs():
+    swarm = runs()
+    law = fit(swarm, "epochs", folds=0)
+    rate = dict(zip(swarm.domains, law.rate, strict=True))
+    target = {name: round(1e9 / rate[name] / (16 if name == "d" else 1)) for name in swarm.domains}
+    doubts = propose(law, Region.from_tokens(target, 10**9, max_epochs=1000, floor={"d": 0.5})).doubts
+    beyond = next(doubt for doubt in doubts if "more often than any run did" in doubt)
+    assert "d 64 epochs, in the runs at most" in beyond
+    assert "a " not in beyond.split(": ")[1]
+    assert "The target run reads d 16 times as often." in next(doubt for doubt in doubts if "do not match" in doubt)
+    matched = {name: round(1e9 / one) for name, one in rate.items()}
+    doubts = propose(law, Region.from_tokens(matched, 10**9, max_epochs=1000)).doubts
+    assert not [doubt for doubt in doubts if "epochs" in doubt and "no token counts" not in doubt]
+
+
+def test_exact_is_refused_for_laws_that_are_not_convex_and_says_which_are():
+    law = Epochs(a=np.ones((1, 3)), h=np.ones((1, 3)), convex=False)
+    with pytest.raises(ValueError, match=r"needs convex laws \(log_linear, linear or convex epochs\)"):
+        propose(law, method="exact")
+    assert propose(law).status == "searched"
+
+
+@pytest.mark.parametrize("p", [0.25, 0.9])
+def test_a_search_finds_what_the_exact_solve_proves_in_spite_of_infinite_slopes(p):
+    rng = np.random.default_rng(2)
+    law = Epochs.random(rng, 3, 12, p=p)
+    region = Region(law.domains, prior=rng.dirichlet(np.ones(12)), cap=0.4)
+    exact = propose(law, region)
+    found = propose(law, region, method="search")
+    assert exact.value - exact.gap <= found.value <= exact.value + 1e-3 * exact.gain.value
+
+
+def test_a_search_takes_long_steps_without_overflow():
+    # Exponentiated gradient doubles its steps as long as they help, which they do here at every step.
+    rng = np.random.default_rng(0)
+    law = Epochs.random(rng, 4, 8, p=0.9, sign=1.0)
+    region = Region(law.domains, prior=rng.dirichlet(np.ones(8)), cap=np.full(8, 3 / 8))
+    assert propose(law, region, method="search").status == "searched"

@@ -18,6 +18,8 @@ from mixfast.region import Region
 _STEPS = 60
 # First and smallest step sizes; growth after a step that helped, and shrinking after one that did not.
 _FIRST, _LEAST, _GROW, _SHRINK = 0.1, 1e-9, 1.6, 0.3
+# Largest change of the logarithm of a share in one step of exponentiated gradient, whose size may grow without limit.
+_LOGARITHM = 300.0
 
 
 def descend(
@@ -37,7 +39,7 @@ def descend(
         for m, (w, g) in enumerate(zip(points, gradient, strict=True)):
             g = g / max(float(np.abs(g).max()), 1e-300)
             tries[0, m] = region.project(w - sizes[0, m] * g)
-            pushed = w * np.exp(-10.0 * sizes[1, m] * g)
+            pushed = w * np.exp(np.clip(-10.0 * sizes[1, m] * g, -_LOGARITHM, _LOGARITHM))
             tries[1, m] = region.project(pushed / max(float(pushed.sum()), 1e-300))
             tries[2, m] = w + min(sizes[2, m], 1.0) * (region.linear_min(g) - w)
         found = score(tries.reshape(-1, points.shape[1])).reshape(3, -1)
