@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mixfast._text.names import listing, misspelt, named
@@ -58,7 +58,19 @@ class RegionError(MixfastError, ValueError):
 
 
 class InfeasibleError(RegionError):
-    """No mixture meets all limits of a region; the message names the limits that contradict each other."""
+    """No mixture meets all limits of a region, or all guards and goals of metrics; the message names those that contradict each other.
+
+    Attributes
+    ----------
+    proof : dict of str to float
+        If guards or goals conflict: weights of metrics that prove it. At every mixture of the region the sum of the metrics' excesses over
+        their limits, with these weights, is above 0 under the law. Excesses are in standard deviations over the runs if these are known
+        (for a tolerance: in the metrics' units). Empty if the limits of a region conflict.
+    """
+
+    def __init__(self, *words: object, proof: Mapping[str, float] | None = None) -> None:
+        super().__init__(*words)
+        self.proof: dict[str, float] = dict(proof or {})
 
 
 class MixtureError(MixfastError, ValueError):

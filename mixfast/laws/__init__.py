@@ -51,10 +51,13 @@ from mixfast.laws._report import spearman as spearman
 from mixfast.laws._ridge import PENALTIES as PENALTIES
 from mixfast.laws._ridge import Ridge as Ridge
 from mixfast.laws._ridge import standardised as standardised
+from mixfast.laws._scales import SCALES as SCALES
 from mixfast.laws._target import Objective as Objective
 from mixfast.laws._target import Target as Target
 from mixfast.laws._target import convex_form as convex_form
 from mixfast.laws._target import has_slopes as has_slopes
+from mixfast.laws._target import members as members
+from mixfast.laws._target import names_metrics as names_metrics
 from mixfast.laws._target import resolve as resolve
 from mixfast.laws._target_run import in_run_of as in_run_of
 

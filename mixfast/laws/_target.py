@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_exponents import EpochExponents
 from mixfast._engine.objectives.exponentials import Convex
-from mixfast._text.audience import either
+from mixfast._text.audience import either, setting
 from mixfast._text.names import did_you_mean, listing, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast._text.visible import quote
 from mixfast.laws._protocol import Predictor
+from mixfast.laws._scales import check_scale, factors, standardised
 from mixfast.swarm import find_names
 
 Objective = str | Mapping[str, object] | None
@@ -38,15 +39,18 @@ _RATIO = {"score": 1.0, "nats": 10.0}
 class Target:
     """``sum_j weight_j sign_j f_j``, or, if `worst`, the largest of ``sign_j f_j`` over metrics with weight above 0.
 
-    Signs are -1 for metrics to maximise; weights (J,) are >= 0 and sum to 1.
+    Signs are -1 for metrics to maximise; weights (J,) are >= 0 and sum to 1. If `worst` and a scale is given, the largest of
+    ``factor_j (sign_j f_j - origin_j)``: the change from a reference mixture, in the unit of the scale.
     """
 
     metrics: tuple[str, ...]
     weight: Vector
     sign: Vector
     worst: bool
-    # Whether each metric is divided by its standard deviation over the runs, so that units do not matter.
+    # Whether each metric is divided by a scale, so that units do not matter.
     scaled: bool = False
+    factor: Vector | None = None
+    origin: Vector | None = None
 
     @property
     def used(self) -> list[int]:
@@ -56,52 +60,84 @@ class Target:
     def score(self, values: Matrix) -> Vector:
         """Return the objective (M,) for metrics (M, J)."""
         if self.worst:
-            return (values * self.sign)[:, self.weight > 0.0].max(axis=1)
+            return self._levels(values)[:, self.weight > 0.0].max(axis=1)
         return values @ (self.weight * self.sign)
 
     def spread(self, values: Matrix, sd: Matrix) -> Vector:
         """Return its standard deviation (M,) if the errors of all metrics were fully correlated, which is an upper bound."""
         if self.worst:
-            return sd[np.arange(len(sd)), self._top(values)]
+            top = self._top(values)
+            return sd[np.arange(len(sd)), top] * self._factors[top]
         return sd @ self.weight
 
     def slope(self, values: Matrix, gradients: NDArray[np.float64]) -> Matrix:
         """Return the gradient (M, K) of the objective from those of the metrics (M, J, K); if `worst`, of the worst metric."""
         if self.worst:
             top = self._top(values)
-            return gradients[np.arange(len(top)), top] * self.sign[top][:, None]
+            return gradients[np.arange(len(top)), top] * (self.sign * self._factors)[top][:, None]
         return np.einsum("mjk,j->mk", gradients, self.weight * self.sign)
 
     def _top(self, values: Matrix) -> NDArray[np.int64]:
         """Return the metric (M,) that is worst at each mixture."""
         used = np.array(self.used)
-        return used[(values * self.sign)[:, used].argmax(axis=1)]
+        return used[self._levels(values)[:, used].argmax(axis=1)]
+
+    @property
+    def _factors(self) -> Vector:
+        return np.ones(self.sign.size) if self.factor is None else self.factor
+
+    def _levels(self, values: Matrix) -> Matrix:
+        """Return what the worst metric is the largest of, (M, J)."""
+        signed: Matrix = values * self.sign
+        return signed if self.factor is None or self.origin is None else (signed - self.origin) * self.factor
 
 
-def resolve(objective: Objective, law: Predictor) -> Target:
+def resolve(
+    objective: Objective, law: Predictor, *, scale: str | None = None, reference: Vector | None = None
+) -> Target:
     """Return the weights that an objective gives to the metrics of a law.
+
+    Parameters
+    ----------
+    objective
+        As for `propose`.
+    law : fitted law
+    scale : {"spread", "noise", "reference"}, optional
+        What each metric is divided by.
+    reference : (J,), optional
+        Metrics that the law predicts at the reference mixture; needed for the scale "reference", and for "worst" with any scale.
 
     Raises
     ------
     ValueError
-        If it names unknown metrics, or if it is the mean or the worst of all metrics and these have different units.
+        If it names unknown metrics, if it is the mean or the worst of all metrics and these have different units and no scale, or if the
+        scale is unknown for a metric that counts.
     """
+    check_scale(scale)
     metrics = tuple(law.metrics)
     sign = _signs(getattr(law, "direction", None), metrics)
     size = len(metrics)
-    if objective is None or objective == "worst":
-        return Target(metrics, _even(law, metrics, worst=objective == "worst"), sign, objective == "worst")
     if objective in _SCALED and objective not in metrics:
-        return Target(metrics, _scaled(law, metrics), sign, worst=False, scaled=True)
-    if isinstance(objective, str):
-        chosen = _members(objective, metrics)
+        if scale is not None:
+            raise ValueError(
+                f"the objective {objective!r} is the mean of all metrics with {setting('scale', 'spread')}: leave out one of the two"
+            )
+        return Target(metrics, standardised(law), sign, worst=False, scaled=True)
+    if objective is None or objective == "worst":
+        worst = objective == "worst"
+        if scale is None:
+            return Target(metrics, _even(law, metrics, worst=worst), sign, worst)
+        weight = np.zeros(size)
+        weight[_varied(law, metrics)] = 1.0
+    elif isinstance(objective, str):
+        chosen = members(objective, metrics)
         weight = np.zeros(size)
         weight[chosen] = 1.0
     elif isinstance(objective, Mapping):
         weight = np.zeros(size)
         for name, given in objective.items():
-            members, share = _entry(name, given, metrics)
-            weight[members] += share / len(members)
+            chosen, share = _entry(name, given, metrics)
+            weight[chosen] += share / len(chosen)
     else:
         raise ValueError(
             f"objective is {type(objective).__name__}, expected None, 'worst', 'standardised', a metric's name, or a mapping of metrics or families"
@@ -111,7 +147,22 @@ def resolve(objective: Objective, law: Predictor) -> Target:
         raise ValueError(
             f"the weights of the objective must have a positive, finite sum, got {total:g}: {shown(objective)}"
         )
-    return Target(metrics, weight / total, sign, False)
+    weight = weight / total
+    if scale is None:
+        return Target(metrics, weight, sign, False)
+    used = np.flatnonzero(weight > 0.0).tolist()
+    factor = factors(scale, law, used, reference)
+    if objective == "worst":
+        if reference is None:
+            raise ValueError(f"the objective 'worst' with {setting('scale', scale)} needs a reference mixture")
+        return Target(metrics, weight, sign, True, True, factor / factor[used].mean(), reference * sign)
+    weight = weight * factor
+    return Target(metrics, weight / math.fsum(weight), sign, False, True)
+
+
+def names_metrics(objective: Objective, metrics: tuple[str, ...]) -> bool:
+    """Whether an objective names its metrics; otherwise it takes all of them, as "worst" does."""
+    return isinstance(objective, Mapping) or objective in metrics or objective not in (None, "worst", *_SCALED)
 
 
 def _varied(law: Predictor, metrics: tuple[str, ...]) -> list[int]:
@@ -163,37 +214,22 @@ def _scales(law: Predictor, metrics: tuple[str, ...], counted: list[int], unit: 
     return groups
 
 
-def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
-    """Return weights (J,) that sum to 1, in proportion to 1 / standard deviation over the runs."""
-    sd = getattr(law, "spread", {})
-    counted = [j for j, name in enumerate(metrics) if 0.0 < sd.get(name, 0.0) < math.inf]
-    if not counted:
-        raise ValueError(
-            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, but this law has no such standard "
-            "deviations above 0: fit the law again, or give weights"
-        )
-    weight = np.zeros(len(metrics))
-    own = np.array([sd[metrics[j]] for j in counted])
-    weight[counted] = own.min() / own  # 1 / own would overflow for deviations of 1e-310
-    return weight / math.fsum(weight)
-
-
 def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int], float]:
     """Parse one entry: a name or pattern with a number, or a family with members[, number]. Return metrics and joint weight."""
     share: Any = 1.0
-    members: Any = name
+    chosen: Any = name
     if isinstance(given, str):
-        members = given
+        chosen = given
     elif isinstance(given, Mapping):
         if not {"metrics"} <= set(given) <= {"metrics", "weight"}:
             raise ValueError(
                 f"family {shown(name)} has the keys {listing(given)}, expected metrics and optionally weight"
             )
-        members, share = given["metrics"], given.get("weight", 1.0)
+        chosen, share = given["metrics"], given.get("weight", 1.0)
     elif isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
-        members, share = given
+        chosen, share = given
     elif isinstance(given, Sequence):
-        members = given
+        chosen = given
     else:
         share = given
     try:
@@ -202,18 +238,24 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
         raise ValueError(f"the weight of {shown(name)} is {shown(share)}, expected a number >= 0") from None
     if not (math.isfinite(number) and number >= 0.0):
         raise ValueError(f"the weight of {shown(name)} is {number}, expected a finite number >= 0")
-    if isinstance(members, str):
-        return _members(members, metrics), number
+    if isinstance(chosen, str):
+        return members(chosen, metrics), number
     found: list[int] = []
-    for member in members:
-        found += [j for j in _members(member, metrics) if j not in found]
+    for member in chosen:
+        found += [j for j in members(member, metrics) if j not in found]
     if not found:
         raise ValueError(f"family {shown(name)} has no metrics; the metrics are: {listing(metrics, limit=100)}")
     return found, number
 
 
-def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
-    """Return the position of the metric of this name, or of all metrics with the prefix before a final ``*``."""
+def members(name: str, metrics: tuple[str, ...], what: str = "objective") -> list[int]:
+    """Return the position of the metric of this name, or of all metrics with the prefix before a final ``*``.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message begins with `what`.
+    """
     if name in metrics:
         return [metrics.index(name)]
     if isinstance(name, str) and name.endswith("*"):
@@ -224,7 +266,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
     if meant is not None:
         return [metrics.index(meant)]
     raise ValueError(
-        f"objective names {shown(name)}, which the law does not know{did_you_mean(name, metrics)}; its metrics are: {listing(metrics, 100)}"
+        f"{what} names {shown(name)}, which the law does not know{did_you_mean(name, metrics)}; its metrics are: {listing(metrics, 100)}"
     )
 
 

@@ -31,7 +31,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
             f"cost of repetition, which can exceed the gain. Give tokens and a budget ({either('Region.from_tokens', '--tokens and --budget')})."
         )
     reasons = getattr(task.law, "doubted_directions", {})
-    counted = [task.target.metrics[j] for j in task.target.used]
+    counted = [task.target.metrics[j] for j in task.counted.used]
     found += doubts_of_directions({name: reasons[name] for name in counted if name in reasons})
     found += _of_the_laws(task, gain.metrics)
     largest = getattr(task.law, "largest", None)
@@ -44,7 +44,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     constant = getattr(task.law, "constant", {})
     if never := [name for name in task.held if name not in constant]:
         found.append(
-            f"no run had a share of {listing(never)}, so the law knows nothing about it: kept at the prior share."
+            f"no run had a share of {listing(never)}, so the law knows nothing about it: kept at {_share(task)}."
         )
     if same := [name for name in task.held if name in constant]:
         named = listing(f"{name} ({constant[name]:.3g})" for name in same)
@@ -70,17 +70,24 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _share(task: Task) -> str:
+    return "the prior share" if task.base == "the prior" else f"its share in {task.base}"
+
+
 def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
     """Reasons to doubt the laws of the metrics that count, from their predictions of held-out runs."""
     known = {one.metric: one for one in getattr(task.law, "reports", ())}
-    used = [known[name] for name in (task.target.metrics[j] for j in task.target.used) if name in known]
+    counted = [task.target.metrics[j] for j in task.counted.used]
+    used = [known[name] for name in counted if name in known]
+    where = [*(["the objective"] if task.target.used else []), *(["the limits of metrics"] if task.guards else [])]
     found = []
-    counted = [task.target.metrics[j] for j in task.target.used]
     if wrong := [name for name in counted if name in getattr(task.law, "misfits", ())]:
         found.append(f"the law of {listing(wrong)} predicts its own runs worse than a constant does: fit another law.")
     bad = [one.metric for one in used if one.runs and not one.r2 > 0.0]
     if bad:
-        found.append(f"laws in the objective predict held-out runs no better than the mean does: {listing(bad)}.")
+        found.append(
+            f"laws in {' and '.join(where)} predict held-out runs no better than the mean does: {listing(bad)}."
+        )
     far = [
         f"{one.metric} by {abs(changes[one.metric]) / one.sd:.3g} standard deviations of the runs"
         for one in used
@@ -88,7 +95,7 @@ def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
     ]
     if far:
         found.append(
-            f"laws predict changes from the prior far larger than in any run, so their coefficients may have diverged: {listing(far)}."
+            f"laws predict changes from {task.base} far larger than in any run, so their coefficients may have diverged: {listing(far)}."
         )
     narrow = [f"{one.metric} {one.coverage:.0%}" for one in used if one.coverage < _HELD]
     if narrow:

@@ -13,18 +13,17 @@ from mixfast._engine.objectives.exponentials import Convex, Exponentials
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.pieces import WeightedMetrics
 from mixfast._engine.optimise.dual import solve_exact
-from mixfast._engine.optimise.minimax import minimise_largest, minimise_limited
+from mixfast._engine.optimise.minimax import Limited, minimise_largest, minimise_limited
 from mixfast._engine.optimise.trace import Minimum
-from mixfast._text.names import listing
-from mixfast.errors import InfeasibleError, NotConvergedWarning
+from mixfast.errors import NotConvergedWarning
 from mixfast.laws import Target
 from mixfast.proposers._outcome import Outcome
-from mixfast.proposers._refusals import refuse_runaway
+from mixfast.proposers._refusals import refuse_runaway, unattainable
 from mixfast.proposers._task import Task
 from mixfast.region import Region
 
 _MAX_ITER = 200
-# A limit is violated if it is exceeded by more than `_BROKEN`, or by ten times the tolerance if that is more. Metrics whose weight in the
+# A guard is violated if it is exceeded by more than `_BROKEN`, or by ten times the tolerance if that is more. Metrics whose weight in the
 # proof is below `_IN_THE_WAY` are not named as conflicting.
 _BROKEN, _IN_THE_WAY = 1e-8, 1e-6
 
@@ -47,17 +46,21 @@ def exactly(task: Task, form: Convex) -> Outcome:
     target, kl = task.target, task.kl
     weight, limited = target.weight, np.zeros(target.weight.size)
     smooth: Exponentials | None = None
-    if target.worst:
-        if task.most is not None:
-            raise ValueError(
-                "objective='worst' and tolerance cannot be combined: give a weighted objective, and a tolerance for the metrics to protect"
-            )
+    broken = 0.0
+    if task.most is not None:
+        pieces = _pieces(task, form)
+        answer = _limited(task, pieces, task.most)
+        found, limited, broken = answer.found, answer.multipliers, answer.broken
+        if target.worst:
+            weight = answer.weight @ pieces.weight
+            value = float(pieces.at(found.w, curved=False).values.max()) + kl.at(found.w)[0]
+        else:
+            value = form.combined(weight).restrict(task.reach.usable).sums(found.w)[0] + kl.at(found.w)[0]
+    elif target.worst:
         # The weights of the metrics that prove the smallest possible maximum.
-        found, weight = _largest(task, form, target.used, kl=kl)
-        value = found.value
-    elif task.most is not None:
-        found, limited = _limited(task, form, task.most)
-        value = form.combined(weight).restrict(task.reach.usable).sums(found.w)[0] + kl.at(found.w)[0]
+        pieces = _pieces(task, form)
+        found, proof = largest(task, pieces, kl=kl)
+        weight, value = proof @ pieces.weight, found.value
     else:
         smooth = form.combined(weight)
         found = solve_exact(smooth, task.reach, kl=task.weight, start=task.start, tol=task.tol, max_iter=_MAX_ITER)
@@ -66,7 +69,7 @@ def exactly(task: Task, form: Convex) -> Outcome:
         refuse_runaway(task)
     return Outcome(
         w=task.reach.spread(found.w),
-        status=_status(task, found),
+        status=_status(task, found, broken),
         value=value,
         method="exact",
         gap=found.gap,
@@ -80,13 +83,21 @@ def exactly(task: Task, form: Convex) -> Outcome:
 
 def solve_form(form: Convex, region: Region, target: Target, *, kl: float, tol: float) -> Outcome:
     """Solve for the optimum of convex metrics that belong to no fitted law; parameters, errors and warnings as in `propose`."""
-    return exactly(Task(None, region, target, kl, 0.0, 0, tol, (), None, None), form)
+    return exactly(Task(None, region, target, kl, 0.0, 0, tol, (), None), form)
 
 
-def _status(task: Task, found: Minimum) -> str:
-    if found.gap <= task.tol * max(1.0, abs(found.value)):
+def _status(task: Task, found: Minimum, broken: float) -> str:
+    if found.gap <= task.tol * max(1.0, abs(found.value)) and broken <= kept_to(task):
         return "optimal"
     status = "user_limit" if found.steps >= _MAX_ITER else "optimal_inaccurate"
+    if broken > kept_to(task):
+        warnings.warn(
+            f"the proposal ended ({status}) at a mixture that violates a guard by {broken:.3g}, and it is not known whether a mixture of the "
+            "region keeps all: allow a little more",
+            NotConvergedWarning,
+            stacklevel=5,
+        )
+        return status
     warnings.warn(
         f"the proposal ended ({status}) with a gap of {found.gap:.3g}, above the tolerance of {task.tol:.3g}: "
         "the mixture is the best point found and the law's value there is within the gap of the optimum",
@@ -108,37 +119,58 @@ def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vec
     return gradient
 
 
-def _largest(task: Task, form: Convex, used: list[int], *, kl: Kl) -> tuple[Minimum, Vector]:
-    """Minimise the largest of these metrics; also return the weights (J,) of the metrics that prove the minimum."""
-    pieces = WeightedMetrics.each(form.restrict(task.reach.usable), used)
+def _pieces(task: Task, form: Convex) -> WeightedMetrics:
+    """Return the functions whose maximum is minimised, over the usable domains: one weighted sum, or one function for each metric of "worst"."""
+    target, inside = task.target, form.restrict(task.reach.usable)
+    if not target.worst:
+        return WeightedMetrics(inside, target.weight[None, :], np.zeros(1))
+    pieces = WeightedMetrics.each(inside, target.used)
+    if target.factor is None or target.origin is None:
+        return pieces
+    return WeightedMetrics(inside, pieces.weight * target.factor, -(target.factor * target.origin)[target.used])
+
+
+def largest(task: Task, pieces: WeightedMetrics, *, kl: Kl) -> tuple[Minimum, Vector]:
+    """Minimise the largest of these functions; also return the multipliers (P,) that prove the minimum."""
     limits = replace(task.reach.limits, interior=kl.weight > 0.0).above_zero(pieces.form.steep)
-    found, proof = minimise_largest(pieces, limits, kl, task.inner(), tol=task.tol, max_iter=_MAX_ITER)
-    return found, proof @ pieces.weight
+    return minimise_largest(pieces, limits, kl, task.inner(), tol=task.tol, max_iter=_MAX_ITER)
 
 
-def _limited(task: Task, form: Convex, most: Vector) -> tuple[Minimum, Vector]:
-    """Minimise the weighted sum with no metric above `most` (J,); also return the multipliers (J,) of these limits."""
-    target = task.target
-    found, multipliers, broken = minimise_limited(
-        form.restrict(task.reach.usable),
-        target.weight,
-        most,
-        task.reach.limits,
-        kl=task.kl,
-        start=task.inner(),
-        tol=task.tol,
-        max_iter=_MAX_ITER,
+def kept_to(task: Task) -> float:
+    """Return the violation of a guard that counts as rounding."""
+    return max(10.0 * task.tol, _BROKEN)
+
+
+def _limited(task: Task, pieces: WeightedMetrics, most: Vector) -> Limited:
+    """Minimise the largest function with no metric above `most` (J,)."""
+    answer = minimise_limited(
+        pieces, most, task.reach.limits, kl=task.kl, start=task.inner(), tol=task.tol, max_iter=_MAX_ITER
     )
-    if broken > max(10.0 * task.tol, _BROKEN):
-        # By how much must some metric exceed its limit?
-        limited = np.isfinite(most)
-        shifted = form.shifted(-np.where(limited, most, 0.0))
-        used = np.flatnonzero(limited).tolist()
-        least, weight = _largest(task, shifted, used, kl=Kl(0.0, task.reach.prior))
-        if least.value > max(10.0 * task.tol, _BROKEN):
-            names = [target.metrics[j] for j in np.argsort(-weight, kind="stable") if weight[j] > _IN_THE_WAY]
-            raise InfeasibleError(
-                f"no mixture of the region keeps every metric within its tolerance: {listing(names)} conflict, and one of them must "
-                f"exceed its tolerance by {least.value:.3g}; allow more tolerance or a wider region"
-            )
-    return found, multipliers
+    if answer.broken > kept_to(task):
+        refuse_conflict(task, pieces.form, most)
+    return answer
+
+
+def refuse_conflict(task: Task, form: Convex, most: Vector) -> None:
+    """Raise `InfeasibleError` if it can be proved that no mixture keeps every guard: some weighted sum of the excesses is above 0 everywhere.
+
+    Parameters
+    ----------
+    task : Task
+    form : Convex
+        Over the usable domains.
+    most : (J,)
+    """
+    limited, none = np.flatnonzero(np.isfinite(most)), Kl(0.0, task.reach.prior)
+    size = task.sizes[limited]
+    rows = np.eye(most.size)[limited] / size[:, None]
+    nearest, weight = largest(task, WeightedMetrics(form, rows, -most[limited] / size), kl=none)
+    if nearest.value - nearest.gap <= 0.0 or nearest.value * size.max() <= kept_to(task):
+        return
+    # Metrics whose weight in the proof is tiny are not in the way.
+    proof = {int(limited[i]): float(weight[i]) for i in np.argsort(-weight, kind="stable") if weight[i] > _IN_THE_WAY}
+    alone = {}
+    for j in proof:
+        found, _ = largest(task, WeightedMetrics(form, np.eye(most.size)[[j]], np.zeros(1)), kl=none)
+        alone[j] = found.value - found.gap
+    raise unattainable(task, proof, alone, form.metrics(nearest.w) - most, nearest.value)

@@ -21,7 +21,7 @@ class Outcome:
     weight : (J,)
         Weights of the metrics: as given, or for "worst" the weights that prove the minimum.
     limited : (J,)
-        Multipliers of the metrics whose tolerance binds.
+        Multipliers of the metrics whose guard binds.
     gradient : (K,) or None
         Gradient of the objective with the KL term; None after a search.
     smooth : Exponentials or None

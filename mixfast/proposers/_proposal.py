@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._controls import Control, compare_controls, controls_in_words
 from mixfast.proposers._doubts import doubts
+from mixfast.proposers._exact import kept_to
+from mixfast.proposers._kept import GuardReport, doubts_of_guards, in_words
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
@@ -32,8 +34,8 @@ from mixfast.region import Region, ShadowPrice, cap_in_words, domain_columns, li
 
 # Multipliers up to `_PRICE_ROUNDING`, or up to `_GAPS` times the gap, are rounding.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
-# A metric with a multiplier up to this is not limited by its tolerance.
-_FREE = 1e-9
+# A metric with a multiplier up to this is not limited by its guard. A search may exceed a guard by this fraction of its limit.
+_FREE, _SEARCHED = 1e-9, 1e-6
 # Most domains, and most worse metrics, that a summary lists.
 _SHOWN, _WORSE_SHOWN = 12, 5
 
@@ -59,7 +61,7 @@ class Proposal(Frozen):
     objective : dict of str to float
         Weight of each metric, summing to 1; for an exact solve of "worst", the multipliers that prove the minimum.
     limited : dict of str to float
-        Multipliers of the metrics whose `tolerance` binds: objective saved per unit of tolerance.
+        Multipliers of the metrics whose guard or `tolerance` binds: objective saved for each unit by which it is relaxed.
     trace : tuple of Step
         Points (or metrics) evaluated, domains, value, gap (nan in a search) and seconds.
     seconds : float
@@ -81,9 +83,11 @@ class Proposal(Frozen):
     held: tuple[str, ...]
     _task: Task = field(repr=False)
     _outcome: Outcome = field(repr=False)
+    # What relaxing a guard saves, in words.
+    _saved: ClassVar[str] = "saved"
 
     @classmethod
-    def of(cls, task: Task, outcome: Outcome, seconds: float) -> Proposal:
+    def of(cls, task: Task, outcome: Outcome, seconds: float) -> Self:
         """Build the proposal from the outcome of a task."""
         names = task.target.metrics
         return cls(
@@ -209,9 +213,26 @@ class Proposal(Frozen):
         return compare_controls(self.region, self.law, self.target, float(self.target.score(self.expected)[0]))
 
     @cached_property
+    def guards(self) -> tuple[GuardReport, ...]:
+        """What became of each guard (or tolerance): its limit, the predicted value, whether it binds, and what relaxing it saves."""
+        predicted, exact = self.predicted, self.gap is not None
+        return tuple(
+            GuardReport.of(
+                guard,
+                predicted[guard.metric],
+                self.limited.get(guard.metric, 0.0) if exact else None,
+                free=max(_FREE, _GAPS * (self.gap or 0.0)) if guard.kind != "tolerance" else _FREE,
+                rounding=max(kept_to(self._task), _SEARCHED * abs(guard.limit) * (not exact)),
+                saved=self._saved,
+            )
+            for guard in self._task.guards
+        )
+
+    @cached_property
     def doubts(self) -> tuple[str, ...]:
         """Reasons not to train on this mixture as it is, one sentence each."""
-        return doubts(self._task, self.mixture, self.gain)
+        found = doubts(self._task, self.mixture, self.gain)
+        return (*found, *doubts_of_guards(self._task.guards, self.guards, self.predicted_sd))
 
     @property
     def epochs(self) -> dict[str, float] | None:
@@ -253,7 +274,7 @@ class Proposal(Frozen):
         Raises
         ------
         ValueError
-            After an exact solve for "worst" or under a tolerance, for which ranges are not available; or eps is out of range.
+            After an exact solve for "worst" or under a guard or tolerance, for which ranges are not available; or eps is out of range.
 
         Notes
         -----
@@ -274,7 +295,7 @@ class Proposal(Frozen):
             return ranges_seen(points, scores <= self.value + eps, w, names, wanted)
         if outcome.smooth is None:
             raise ValueError(
-                "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no tolerance"
+                "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no guard or tolerance"
             )
         return ranges_solved(self._task, outcome.smooth, w, self.value, eps=eps, wanted=wanted)
 
@@ -296,6 +317,28 @@ class Proposal(Frozen):
     def summary(self) -> str:
         """Return the mixture, its expected gain, the limits that bind and the doubts, as text."""
         w, prior = self.mixture.weights, self.region.prior
+        lines = self._opening()
+        epochs = self.epochs
+        order = np.argsort(-w, kind="stable")
+        rows = []
+        for k in order[:_SHOWN]:
+            name = self.mixture.domains[k]
+            rows.append([name, f"{w[k]:.2%}", f"{prior[k]:.2%}", *([f"{epochs[name]:.2f}"] if epochs else [])])
+        header = ["domain", "share", self._task.base.removeprefix("the "), *(["epochs"] if epochs else [])]
+        head = [in_lines(lines), text_table(header, rows, indent="  ")]
+        lines = []
+        if order.size > _SHOWN:
+            lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
+        if capped := cap_in_words(self.region, w):
+            lines.append(f"Limits: {capped}.")
+        lines += [f"Doubt: {doubt}" for doubt in self.doubts]
+        lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
+        lines += worse_in_words(self)
+        lines += [f"- {words}" for words in guards_in_words(self)]
+        return "\n".join([*head, *([in_lines(lines)] if lines else [])])
+
+    def _opening(self) -> list[str]:
+        """Return the first lines of the summary: the proof, and the gain."""
         proof = f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
         if self.status == "optimal":
             proof = f"No other allowed mixture is better by more than {self.gap or 0.0:.1g} under this law."
@@ -314,24 +357,7 @@ class Proposal(Frozen):
                 f"The objective combines metrics of different units ({'; '.join(units)}), so the larger numbers dominate. "
                 "Name metrics of one unit, or give weights."
             )
-        epochs = self.epochs
-        order = np.argsort(-w, kind="stable")
-        rows = []
-        for k in order[:_SHOWN]:
-            name = self.mixture.domains[k]
-            rows.append([name, f"{w[k]:.2%}", f"{prior[k]:.2%}", *([f"{epochs[name]:.2f}"] if epochs else [])])
-        header = ["domain", "share", "prior", *(["epochs"] if epochs else [])]
-        head = [in_lines(lines), text_table(header, rows, indent="  ")]
-        lines = []
-        if order.size > _SHOWN:
-            lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
-        if capped := cap_in_words(self.region, w):
-            lines.append(f"Limits: {capped}.")
-        lines += [f"Doubt: {doubt}" for doubt in self.doubts]
-        lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
-        lines += worse_in_words(self)
-        lines += [f"- {words}" for words in tolerances_in_words(self)]
-        return "\n".join([*head, *([in_lines(lines)] if lines else [])])
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return the proposal as plain numbers and strings, for JSON."""
@@ -345,6 +371,7 @@ class Proposal(Frozen):
             "kl": self.kl,
             "objective": self.objective,
             "limited": self.limited,
+            "guards": [guard.to_dict() for guard in self.guards],
             "held": list(self.held),
             "doubts": list(self.doubts),
             "predicted": self.predicted,
@@ -365,13 +392,13 @@ def worse_in_words(proposal: Proposal) -> list[str]:
         return []
     named = listing(f"{name} by {change:.3g}" for name, change in list(worse.items())[:_WORSE_SHOWN])
     return [
-        f"Expected to get worse than at the prior: {len(worse)} of {len(proposal.target.metrics)} metrics ({named})."
+        f"Expected to get worse than at {proposal._task.base}: {len(worse)} of {len(proposal.target.metrics)} metrics ({named})."
     ]
 
 
-def tolerances_in_words(proposal: Proposal) -> list[str]:
-    """Name the metrics whose tolerance binds, with its price."""
-    return [f"the tolerance of {name} binds ({price:.3g} saved per unit)" for name, price in proposal.limited.items()]
+def guards_in_words(proposal: Proposal) -> list[str]:
+    """Say which guards of metrics bind and at what price, which are violated, and how many hold."""
+    return in_words(proposal.guards)
 
 
 def _unit_of(law: Any, metric: str) -> str:

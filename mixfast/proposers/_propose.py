@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of, shown
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
-from mixfast.laws import Objective, convex_form, in_run_of, resolve
+from mixfast.laws import Objective, convex_form, in_run_of, names_metrics, resolve
 from mixfast.proposers._exact import exactly
+from mixfast.proposers._guards import Amount, Guard, guards_of, tolerated
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._refusals import refuse_endless, refuse_runaway
 from mixfast.proposers._searched import searched
-from mixfast.proposers._task import Task, most_of, shares_of
+from mixfast.proposers._task import Task, shares_of
 from mixfast.region import Region
 
 _METHODS = ("auto", "exact", "search", "regmix", "simulation")
@@ -31,6 +33,8 @@ def propose(
     region: Region | None = None,
     *,
     objective: Objective = None,
+    scale: str | None = None,
+    guard: Mapping[str, Amount] | None = None,
     kl: float = 0.0,
     method: str = "auto",
     seed: int = 0,
@@ -57,6 +61,14 @@ def propose(
         A mapping of metrics to weights >= 0, normalised to sum 1; metrics that are not named count 0. Or families:
         ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` gives equal weights to the families and to the metrics within each;
         ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` sets the weights of the families.
+    scale : {"spread", "noise", "reference"}, optional
+        Divide each metric of the objective by its standard deviation over the runs, by its seed standard deviation (`Fit.noise`), or by its
+        predicted value at `reference`, so that metrics of different units and sizes count alike. The weights are then divided by their sum, so
+        `kl` keeps its meaning. With "worst": the largest change from `reference`, in the same units.
+    guard : mapping of metric or pattern to float or str, optional
+        How much worse than at `reference` a metric may be: a number in its unit, ``"1 sd"`` (seed standard deviations; standard deviations
+        over the runs if no seed noise is known) or ``"2 %"`` of its predicted value there. ``"code_*"`` is every metric with that prefix,
+        ``"*"`` every metric that the objective does not name. A name goes before patterns, a longer pattern before a shorter one.
     kl : float, default 0
         Weight of the KL divergence to the region's prior (equal shares if it has none, as in `solve`), in the unit of the objective. Olmix
         recommends 0.05.
@@ -68,9 +80,9 @@ def propose(
     seed : int, default 0
         Seed of the search and the simulations; an exact solve is not random.
     tolerance : float or mapping of metric to float, optional
-        How much worse a metric may be than at `reference`, in the unit of the metric. A number applies to all metrics that count.
+        The simplest guard: a number applies to all metrics that count, in the unit of each. Give `guard` or `tolerance`.
     reference : Mixture or mapping, optional
-        The mixture that `tolerance` refers to; the prior by default.
+        The mixture that `scale`, `guard` and `tolerance` refer to; the prior by default.
     kappa : float, default 0
         Risk aversion: adds kappa predictive standard deviations to the objective, with fully correlated errors of the metrics. Needs a search.
     tol : float, default 1e-9
@@ -92,7 +104,8 @@ def propose(
         The objective names unknown metrics or averages metrics of different units, a number is out of range, or "exact" is given for metrics
         that are not convex.
     InfeasibleError
-        No mixture of the region keeps every metric within its tolerance.
+        No mixture of the region keeps every guard. For convex laws this is proved; the message names the metrics that conflict, and
+        `InfeasibleError.proof` has their weights.
     ProposalError
         The law predicts infinite or astronomic numbers at the mixture found or at the prior.
 
@@ -113,34 +126,51 @@ def propose(
     Chen et al., "Olmix" (arXiv 2602.12237), section 4; Liu et al., "RegMix" (arXiv 2407.01492), section 3.
     """
     began = perf_counter()
+    check_law(law, method, tol)
+    for name, number in (("kl", kl), ("kappa", kappa)):
+        if not (isinstance(number, (int, float, np.number)) and 0.0 <= number <= LARGEST):
+            raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0, at most {LARGEST:g}")
+    if guard is not None and tolerance is not None:
+        raise ValueError("guard and tolerance are given: tolerance is the simplest guard, so leave out one of the two")
+    where = aligned(law, region)
+    law = in_run_of(law, where)
+    where, held = hold(law, where)
+    at = None
+    if guard is not None or tolerance is not None or scale is not None:
+        kept_at = where.prior if reference is None else shares_of("reference", reference, where.domains)
+        at = metrics_at(law, kept_at)
+    target = resolve(objective, law, scale=scale, reference=at)
+    guards: tuple[Guard, ...] = ()
+    if at is not None and guard is not None:
+        guards = guards_of(law, target, guard, at, target.used if names_metrics(objective, target.metrics) else [])
+    elif at is not None and tolerance is not None:
+        guards = tolerated(law, target, tolerance, at)
+    first = None if start is None else shares_of("start", start, where.domains)
+    task = Task(law, where, target, float(kl), float(kappa), seed, tol, held, first, guards)
+    outcome = find(task, method)
+    proposal = Proposal.of(task, outcome, perf_counter() - began)
+    refuse_endless(task, proposal.expected, [outcome.value, outcome.gap or 0.0])
+    return proposal
+
+
+def check_law(law: Any, method: str, tol: float) -> None:
+    """Refuse an object that is no fitted law, an unknown method, and a tolerance that no gap can reach."""
     if method not in _METHODS:
         raise ValueError(f"method is {one_of(method, _METHODS)}")
     if not (hasattr(law, "domains") and hasattr(law, "metrics") and hasattr(law, "predict")):
         raise TypeError(
             f"law is {shown(law)}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
         )
-    for name, number in (("kl", kl), ("kappa", kappa)):
-        if not (isinstance(number, (int, float, np.number)) and 0.0 <= number <= LARGEST):
-            raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0, at most {LARGEST:g}")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
-    where = _aligned(law, region)
-    law = in_run_of(law, where)
-    where, held = _hold(law, where)
-    target = resolve(objective, law)
-    most = None
-    if tolerance is not None:
-        kept_at = where.prior if reference is None else shares_of("reference", reference, where.domains)
-        most = most_of(law, target, tolerance, kept_at)
-    first = None if start is None else shares_of("start", start, where.domains)
-    task = Task(law, where, target, float(kl), float(kappa), seed, tol, held, first, most)
-    outcome = _found(task, method)
-    proposal = Proposal.of(task, outcome, perf_counter() - began)
-    refuse_endless(task, proposal.expected, [outcome.value, outcome.gap or 0.0])
-    return proposal
 
 
-def _aligned(law: Any, region: Region | None) -> Region:
+def metrics_at(law: Any, w: Vector) -> Vector:
+    """Return the metrics (J,) that the law predicts at a mixture (K,)."""
+    return np.asarray(law.predict(w[None, :]), dtype=np.float64)[0]
+
+
+def aligned(law: Any, region: Region | None) -> Region:
     """Return the region in the law's order of domains; the whole simplex by default."""
     domains = tuple(law.domains)
     where = Region.simplex(domains) if region is None else region
@@ -149,7 +179,7 @@ def _aligned(law: Any, region: Region | None) -> Region:
     return where if where.domains == domains else where.align(domains)
 
 
-def _found(task: Task, method: str) -> Outcome:
+def find(task: Task, method: str) -> Outcome:
     """Solve exactly if the law and the method allow it, else search."""
     form, other = convex_form(task.law, task.counted)
     reasons = [f"no convex law for {listing(other)}"] if other else []
@@ -171,7 +201,7 @@ def _found(task: Task, method: str) -> Outcome:
         raise
 
 
-def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
+def hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
     """Fix the domains that no run varied, at their share in all runs or else their prior share; return the region and their names."""
     identified = getattr(law, "identified", None)
     if identified is None or np.all(identified):

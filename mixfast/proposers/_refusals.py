@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing
-from mixfast.errors import ProposalError
+from mixfast.errors import InfeasibleError, ProposalError
 from mixfast.proposers._task import Task
 
 # Larger predictions are refused: no loss is this large. The log-linear law is cut off at 1e130.
@@ -49,4 +51,53 @@ def _runaway(names: list[str], where: str) -> ProposalError:
         f"no mixture is proposed: the law of {listing(names)} predicts infinite or astronomic numbers {where}. Its coefficients diverged, "
         "which happens if there are few runs for the domains, or if domains hardly vary or vary together: limit their shares, leave such "
         f"metrics out of the objective and of the fit, or fit another law{other}"
+    )
+
+
+def unattainable(
+    task: Task, proof: Mapping[int, float], alone: Mapping[int, float], excess: Vector, least: float
+) -> InfeasibleError:
+    """Return the refusal of guards that no mixture keeps.
+
+    Parameters
+    ----------
+    task : Task
+    proof : mapping of metric to weight
+        The metrics that conflict, largest weight first.
+    alone : mapping of metric to float
+        Lower bounds of these signed metrics over the region.
+    excess : (J,)
+        By how much each signed metric exceeds its limit at the mixture that comes nearest.
+    least : float
+        The largest of these excesses, in units of `Task.sizes`.
+    """
+    guards = {guard.index: guard for guard in task.guards}
+    chosen = [guards[j] for j in proof]
+    names = [guard.metric for guard in chosen]
+    shares = {guard.metric: proof[guard.index] for guard in chosen}
+    kinds = {guard.kind for guard in task.guards}
+    if kinds == {"tolerance"}:
+        return InfeasibleError(
+            f"no mixture of the region keeps every metric within its tolerance: {listing(names)} conflict, and one of them must "
+            f"exceed its tolerance by {least:.3g}; allow more tolerance or a wider region",
+            proof=shares,
+        )
+    what = "reaches every goal" if "goal" in kinds else "keeps every guard"
+    best = {guard.index: guard.sign * alone[guard.index] for guard in chosen}
+    hopeless = [guard for guard in chosen if alone[guard.index] > guard.sign * guard.limit]
+    if hopeless:
+        named = listing(
+            f"{guard.metric} cannot be better than {best[guard.index]:.6g}, and must be {guard.words}"
+            for guard in hopeless
+        )
+        return InfeasibleError(
+            f"no mixture of the region {what}: under the law, {named}; ask for less or allow a wider region",
+            proof=shares,
+        )
+    alone_words = listing(f"{guard.metric} {best[guard.index]:.6g} ({guard.words})" for guard in chosen)
+    missed = listing(f"{guard.metric} by {max(float(excess[guard.index]), 0.0):.3g}" for guard in chosen)
+    return InfeasibleError(
+        f"no mixture of the region {what}: {listing(names)} conflict. Alone, each can be reached (best values: {alone_words}); "
+        f"the mixture that comes nearest to all misses {missed}; ask for less or allow a wider region",
+        proof=shares,
     )

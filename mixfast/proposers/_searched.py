@@ -17,7 +17,7 @@ from mixfast.proposers._task import Task
 
 # Both sample mixtures around the prior.
 _SIMULATIONS = {"regmix": simulate, "simulation": simulate_rounds}
-# Penalty of a search for each unit by which a tolerance is exceeded, in units of the objective: more than any gain elsewhere.
+# Penalty of a search for each unit by which a guard is exceeded, in units of the objective: more than any gain elsewhere.
 _BROKEN = 1e3
 # Smaller shares are replaced by this one in the slope of the KL term.
 _LEAST = 1e-12
@@ -63,7 +63,7 @@ def searched(task: Task, method: str) -> Outcome:
 
 
 class _Criterion:
-    """What a search minimises: the objective with the KL term, risk aversion, and a penalty for exceeded tolerances."""
+    """What a search minimises: the objective with the KL term, risk aversion, and a penalty for guards that are exceeded."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -77,18 +77,28 @@ class _Criterion:
             out = out + task.kappa * task.target.spread(values, np.asarray(task.law.sd(points), dtype=np.float64))
         out = out + task.kl.values(self._inside(points))
         if task.most is not None:
-            out = out + _BROKEN * np.maximum(values * task.target.sign - task.most, 0.0).max(axis=1)
+            out = out + _BROKEN * np.maximum(self._excess(values, task.most), 0.0).max(axis=1)
         return np.where(np.isfinite(out), out, np.inf)
 
     def slope(self, points: Matrix) -> Matrix:
-        """Gradients (M, K) of the objective with the KL term."""
+        """Gradients (M, K) of the objective with the KL term and the penalty."""
         task = self.task
-        values, gradients = task.law.slopes(points)
-        out = task.target.slope(np.asarray(values, dtype=np.float64), np.asarray(gradients, dtype=np.float64))
+        values, gradients = (np.asarray(part, dtype=np.float64) for part in task.law.slopes(points))
+        out = task.target.slope(values, gradients)
+        if task.most is not None:
+            excess, every = self._excess(values, task.most), np.arange(len(values))
+            top = excess.argmax(axis=1)
+            steep = _BROKEN * (excess[every, top] > 0.0) * (task.target.sign / task.sizes)[top]
+            out = out + steep[:, None] * gradients[every, top]
         if task.weight > 0.0:
             out = np.array(out)
             chosen = slice(None) if task.reach.usable is None else task.reach.usable
             out[:, chosen] += task.kl.slope(np.maximum(self._inside(points), _LEAST))
+        return out
+
+    def _excess(self, values: Matrix, most: Vector) -> Matrix:
+        """Return by how much the metrics (M, J) exceed their guards, in units of `Task.sizes`."""
+        out: Matrix = (values * self.task.target.sign - most) / self.task.sizes
         return out
 
     def _inside(self, points: Matrix) -> Matrix:

@@ -12,10 +12,10 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.objectives.kl import Kl
-from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.laws import Target
 from mixfast.mixture import Mixture
+from mixfast.proposers._guards import Guard
 from mixfast.region import Reach, Region, reach
 
 
@@ -42,8 +42,10 @@ class Task:
         Domains that are fixed.
     start : (K,) or None
         A mixture near the expected answer.
-    most : (J,) or None
-        Largest value of each signed metric, infinite for metrics without a limit; None if no metric is limited.
+    guards : tuple of Guard
+        The values that metrics must keep or reach; at most one for each metric.
+    base : str
+        The region's prior in words.
     """
 
     law: Any
@@ -55,7 +57,8 @@ class Task:
     tol: float
     held: tuple[str, ...]
     start: Vector | None
-    most: Vector | None
+    guards: tuple[Guard, ...] = ()
+    base: str = "the prior"
 
     @cached_property
     def reach(self) -> Reach:
@@ -67,9 +70,29 @@ class Task:
         """The KL term over the usable domains."""
         return Kl(self.weight, self.reach.prior)
 
+    @cached_property
+    def most(self) -> Vector | None:
+        """Largest value of each signed metric (J,), infinite for metrics without a guard; None if there are no guards."""
+        if not self.guards:
+            return None
+        most = np.full(self.target.weight.size, math.inf)
+        for guard in self.guards:
+            most[guard.index] = guard.sign * guard.limit
+        return most
+
+    @cached_property
+    def sizes(self) -> Vector:
+        """What violations of guards (J,) are divided by to compare them: 1 for a tolerance, else the metric's standard deviation over the runs."""
+        out = np.ones(self.target.weight.size)
+        spread = getattr(self.law, "spread", None) or {}
+        for guard in self.guards:
+            if guard.kind != "tolerance" and 0.0 < spread.get(guard.metric, 0.0) < math.inf:
+                out[guard.index] = spread[guard.metric]
+        return out
+
     @property
     def counted(self) -> Target:
-        """The target in which every metric with a limit also counts, to check whether all of them are convex."""
+        """The target in which every metric with a guard also counts, to check whether all of them are convex."""
         if self.most is None:
             return self.target
         weight = np.where(np.isfinite(self.most), 1.0, self.target.weight)
@@ -88,24 +111,3 @@ def shares_of(what: str, given: Mapping[str, float], domains: tuple[str, ...]) -
     if set(given) != set(domains):
         raise AlignmentError.between(what, given, "the law", domains)
     return Mixture(domains, [float(given[name]) for name in domains]).weights
-
-
-def most_of(law: Any, target: Target, tolerance: float | Mapping[str, float], reference: Vector) -> Vector:
-    """Return the largest allowed value of each signed metric (J,)."""
-    values = np.asarray(law.predict(reference[None, :]), dtype=np.float64)[0] * target.sign
-    most = np.full(values.size, math.inf)
-    if isinstance(tolerance, Mapping):
-        unknown = [name for name in tolerance if name not in target.metrics]
-        if unknown:
-            raise ValueError(
-                f"tolerance names {misspelt(unknown, target.metrics)}; the law's metrics are: {listing(target.metrics, 100)}"
-            )
-        room = {target.metrics.index(name): float(amount) for name, amount in tolerance.items()}
-    else:
-        room = dict.fromkeys(target.used, float(tolerance))
-    wrong = [f"{target.metrics[j]}={amount}" for j, amount in room.items() if not amount >= 0.0]
-    if wrong:
-        raise ValueError(f"tolerance must be >= 0, in the unit of each metric, got {listing(wrong)}")
-    for j, amount in room.items():
-        most[j] = values[j] + amount
-    return most

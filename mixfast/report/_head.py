@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mixfast._text.names import counted, distinct, listing
 from mixfast._text.numbers import NOTHING
-from mixfast.proposers import Proposal, tolerances_in_words, worse_in_words
+from mixfast.proposers import Proposal, guards_in_words, worse_in_words
 from mixfast.report import _html as html
 from mixfast.report._answer import ends_of, percentage
 from mixfast.report._share_figures import MANY_EPOCHS
@@ -49,7 +49,7 @@ def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
         out += f'<dl class="facts">{"".join(cards)}</dl>'
     columns = []
     if answer is not None:
-        costs = _values(answer, parts) + _limits(answer) + _tolerances(answer)
+        costs = _values(answer, parts) + _limits(answer) + _guards(answer)
         columns = [_titled("The mixture", _mixture(answer, parts)), _titled("What it gains and costs", costs)]
     if doubts or answer is not None:
         said = html.bullets(doubts, "warnings") if doubts else html.paragraph("No warnings.", "soft")
@@ -269,9 +269,9 @@ def _allowed(answer: Answer, shares: Mapping[str, float]) -> bool:
     return region is None or set(shares) != set(region.domains) or region.contains(shares)
 
 
-def _tolerances(answer: Answer) -> str:
-    held = tolerances_in_words(answer.source) if isinstance(answer.source, Proposal) else []
-    return "<h3>Metrics held by a tolerance</h3>" + html.bullets(held) if held else ""
+def _guards(answer: Answer) -> str:
+    held = guards_in_words(answer.source) if isinstance(answer.source, Proposal) else []
+    return "<h3>Limits of metrics</h3>" + html.bullets(held) if held else ""
 
 
 def _limits(answer: Answer) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,6 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry import qp
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
-from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.pieces import GroupGuide, Pieces, Values, WeightedMetrics
 from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
@@ -166,39 +166,78 @@ def _certified(here: Values, limits: Limits, kl: Kl, w: Vector, weight: Vector) 
     return value, lagrangian, max(float(here.values.max() - weight @ here.values), 0.0) + limits.gap(lagrangian, w)
 
 
+class Limited(NamedTuple):
+    """The minimum of the largest of P functions under limits on J metrics, and what proves it.
+
+    Attributes
+    ----------
+    found : Minimum
+    weight : (P,)
+        Multipliers of the functions; they sum to 1.
+    multipliers : (J,)
+        Multipliers of the limits, in units of the functions for each unit of the metric.
+    broken : float
+        Largest violation of a limit: of the order of the gap, unless no mixture satisfies all limits.
+    """
+
+    found: Minimum
+    weight: Vector
+    multipliers: Vector
+    broken: float
+
+
 def minimise_limited(
-    form: Convex, weight: Vector, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
-) -> tuple[Minimum, Vector, float]:
-    """Minimise the weighted sum of metrics under ``f_j <= most_j``.
+    target: WeightedMetrics, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
+) -> Limited:
+    """Minimise the largest of several weighted sums of metrics under ``f_j <= most_j``.
 
     Parameters
     ----------
-    form : Convex
-        J metrics over the usable domains.
-    weight : (J,), >= 0
+    target : WeightedMetrics
+        P functions of J metrics over the usable domains; one function for a weighted sum.
     most : (J,)
         Upper limits; infinite for no limit.
     limits, kl, start, tol, max_iter
         As for `minimise_largest`.
 
-    Returns
-    -------
-    Minimum, (J,), float
-        The minimum, the limits' multipliers, and the largest violation: of the order of the gap, unless no mixture satisfies all limits.
+    Notes
+    -----
+    Every limit needs one piece for each function. With several functions, only limits that some minimum violates become pieces: a
+    minimum under some of the limits that satisfies the others is the minimum under all of them.
     """
+    limited = np.isfinite(most)
+    chosen = limited if target.rows == 1 else np.zeros(most.size, dtype=bool)
+    while True:
+        answer = _under(
+            target, np.where(chosen, most, math.inf), limits, kl=kl, start=start, tol=tol, max_iter=max_iter
+        )
+        excess = np.where(limited, target.form.metrics(answer.found.w) - most, -math.inf)
+        new = ~chosen & (excess > max(10.0 * tol, _KEPT))
+        if not new.any():
+            return answer._replace(broken=float(excess.max(initial=0.0)))
+        chosen, start = chosen | new, answer.found.w
+
+
+def _under(
+    target: WeightedMetrics, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
+) -> Limited:
+    """Minimise under all limits at once, by pieces with a penalty that grows until it is exact."""
+    form, functions = target.form, target.rows
     limited = np.flatnonzero(np.isfinite(most))
     limits = limits.above_zero(form.steep)
     penalty, w = _PENALTY, start
     while True:
-        rows = np.concatenate([weight[None, :], weight + penalty * np.eye(weight.size)[limited]])
-        offset = np.concatenate([np.zeros(1), -penalty * most[limited]])
+        rows = target.weight[:, None, :] + penalty * np.eye(most.size)[limited]
+        rows = np.concatenate([target.weight, rows.reshape(-1, most.size)])
+        offset = np.concatenate([target.offset, (target.offset[:, None] - penalty * most[limited]).ravel()])
         found, proof = minimise_largest(WeightedMetrics(form, rows, offset), limits, kl, w, tol=tol, max_iter=max_iter)
         violation = float((form.metrics(found.w) - most)[limited].max(initial=0.0))
-        multipliers = np.zeros(weight.size)
-        multipliers[limited] = penalty * proof[1:]
+        plain, penalised = proof[:functions], proof[functions:].reshape(functions, limited.size)
         # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
-        if (proof[0] > _NONE and violation <= max(10.0 * tol, _KEPT)) or penalty >= _LARGEST:
-            return found, multipliers, violation
+        if (float(plain.sum()) > _NONE and violation <= max(10.0 * tol, _KEPT)) or penalty >= _LARGEST:
+            multipliers = np.zeros(most.size)
+            multipliers[limited] = penalty * penalised.sum(axis=0)
+            return Limited(found, plain + penalised.sum(axis=1), multipliers, violation)
         penalty *= _GROWTH
         w = found.w
 
