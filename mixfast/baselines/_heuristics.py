@@ -184,4 +184,4 @@ def region_of(tokens: Tokens, budget: int | None, max_epochs: float | Mapping[st
 
 
 def _is_count(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float | np.number) and 0.0 <= value < math.inf
+    return not isinstance(value, bool) and isinstance(value, int | float | np.number) and 0.0 <= float(value) < math.inf

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.names import shown, split_names
 from mixfast._text.numbers import number, total
-from mixfast._text.outputs import RUNS
+from mixfast._text.outputs import COUNTS, RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
@@ -30,6 +30,7 @@ examples:
   mixfast design --domains web,code,books --cap books=10% --runs 32 --seed 1 > ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --method olmix --strength 1..20 --minimum 1e-4 --out ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --extend ratios.csv --runs 8 --out more.csv
+  mixfast design --tokens counts.yaml --budget 1T --proxy-budget 2B --pools pools.yaml --out ratios.csv
   mixfast design --domains web,code,books --frozen groups.yaml --out ratios.csv
   mixfast design --olmix-config generate.yaml --out ratios.csv
 
@@ -159,6 +160,7 @@ def add(commands: shared.Commands) -> None:
     shared.add_design_output(design)
     # None means that --seed was not given; then the file of --olmix-config may set it.
     design.set_defaults(seed=None)
+    shared.add_pools(design)
     shared.add_limits(design)
     shared.add_prior(design)
     sampler = design.add_argument_group("settings of regmix and olmix", "The defaults are those of their code.")
@@ -179,7 +181,8 @@ def add(commands: shared.Commands) -> None:
 def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
-    outputs.check(args, out=RUNS)
+    outputs.check(args, out=RUNS, pools=COUNTS)
+    pools = shared.planned_pools(args)
     existing = None if args.extend is None else Design.from_csv(args.extend)
     config = _config(args)
     region = _region(args, existing) if config is None else config.region
@@ -191,7 +194,7 @@ def _design(args: argparse.Namespace) -> int:
         note(f"{args.olmix_config}: {text}")
     if existing is None:
         with progress("choosing mixtures"):
-            found = design(region, runs, seed=seed, method=method, frozen=frozen)
+            found = design(region, runs, seed=seed, method=method, frozen=frozen, **pools)
         advice = _advice(found.advised)
     else:
         if args.method == "regmix":
@@ -201,7 +204,7 @@ def _design(args: argparse.Namespace) -> int:
         if runs is None:
             raise InputError("--extend needs --runs: how many to add")
         with progress("choosing mixtures"):
-            found = extend(existing, region, runs, seed=seed, method=method, frozen=frozen)
+            found = extend(existing, region, runs, seed=seed, method=method, frozen=frozen, **pools)
         advice = f"{_advice(found.advised + len(existing))}, of which {len(existing)} exist"
         if found.advised == 0:
             advice = f"the {len(existing)} existing runs are as many as are advised"
@@ -213,7 +216,7 @@ def _design(args: argparse.Namespace) -> int:
             "mixture once"
         )
     outputs.deliver_design(args, found, lines + _rare(found, region))
-    documents.answer(args, documents.design_found(found), wrote=[args.out])
+    documents.answer(args, documents.design_found(found), wrote=[args.out, args.pools])
     return 0
 
 

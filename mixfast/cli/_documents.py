@@ -61,6 +61,9 @@ def design_found(design: Design) -> dict[str, Any]:
         "advised": design.advised,
         "different": design.different,
         "rare": dict(design.rare),
+        "pools": None if design.pools is None else dict(design.pools),
+        "proxy_budget": design.budget,
+        "doubts": list(design.doubts),
     }
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
-from mixfast._text.outputs import RUNS
+from mixfast._text.outputs import COUNTS, RUNS
 from mixfast._text.table import text_table
 from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
@@ -53,6 +53,7 @@ def add(commands: shared.Commands) -> None:
         "--among", metavar="POOL", help="csv file of mixtures to choose from; default: sampled within the limits"
     )
     shared.add_design_output(following)
+    shared.add_pools(following)
     shared.add_limits(following)
     shared.add_prior(following)
 
@@ -62,7 +63,8 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.laws import Fit, fit
     from mixfast.swarm import doubts_of_directions
 
-    outputs.check(args, out=RUNS)
+    outputs.check(args, out=RUNS, pools=COUNTS)
+    pools = shared.planned_pools(args)
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} already holds laws: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):
@@ -86,7 +88,9 @@ def _next(args: argparse.Namespace) -> int:
         inputs.same_names(args.among, among.domains, region.domains, "the region")
     objective = inputs.objective(args.objective, law.metrics, "metric")
     with progress("choosing runs"):
-        found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)
+        found = next_runs(
+            swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed, **pools
+        )
     numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)
     rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
     notes = law.notes if args.fitted is None else doubts_of_directions(law.doubted_directions)
@@ -100,7 +104,7 @@ def _next(args: argparse.Namespace) -> int:
         f"buys: {found.bought}, each given those before it",
     ]
     outputs.deliver_design(args, found.design, lines)
-    documents.answer(args, _found(found, law), wrote=[args.out])
+    documents.answer(args, _found(found, law), wrote=[args.out, args.pools])
     return 0
 
 

@@ -112,6 +112,40 @@ def add_design_output(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
 
 
+def add_pools(parser: argparse.ArgumentParser) -> None:
+    """Add the options for pools that are repeated in a proxy run as in the target run."""
+    group = parser.add_argument_group(
+        "repetition", "How large each domain's pool must be for a proxy run. They need --tokens and --budget."
+    )
+    group.add_argument(
+        "--proxy-budget",
+        metavar="N",
+        type=budget,
+        help="tokens of a proxy run: the pools are then sized so that a share is read as often as in the target run",
+    )
+    group.add_argument(
+        "--sequence-length",
+        metavar="N",
+        type=whole(1),
+        help="with --proxy-budget: tokens of a sequence; pools are whole sequences (default 1)",
+    )
+    group.add_argument(
+        "--pools",
+        metavar="FILE",
+        help="with --proxy-budget: yaml file to write the tokens of each domain's pool to; --run-tokens reads it",
+    )
+
+
+def planned_pools(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of `add_pools` say, as the functions of `designs` take it."""
+    if args.proxy_budget is None:
+        for option, given in (("--sequence-length", args.sequence_length), ("--pools", args.pools)):
+            if given is not None:
+                raise InputError(f"{option} needs --proxy-budget, the tokens of a proxy run")
+        return {}
+    return {"proxy_budget": args.proxy_budget, "sequence_length": args.sequence_length or 1}
+
+
 def add_force(group: Group) -> None:
     """Add the option that lets an output replace files of other kinds."""
     words = "replace the output file even if it is of another kind, or is one of the input files"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mixfast._text.atomic import check_writable
 from mixfast._text.outputs import MIXTURE, Output, check_output
 from mixfast._text.visible import is_visible, quote
-from mixfast.cli._console import beside, put, say
+from mixfast.cli._console import beside, put, say, warn
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -102,8 +102,28 @@ def design_text(design: Design) -> str:
     return text.getvalue()
 
 
+def _pools_in_words(design: Design) -> str:
+    """Say how much of each domain a proxy run may read."""
+    pools = design.pools or {}
+    epochs = design.epochs
+    most = 0.0 if epochs is None else float(epochs.max())
+    return (
+        f"pools for proxy runs of {design.budget:,} tokens: {sum(pools.values()):,} tokens together; a run reads a pool at most {most:.3g} times, as the "
+        "target run would"
+    )
+
+
 def deliver_design(args: argparse.Namespace, design: Design, lines: Sequence[str]) -> None:
-    """Write the mixtures to ``--out`` and print the lines; without it, print the mixtures, and the lines on stderr."""
+    """Write the mixtures to ``--out``, the pools to ``--pools``, and print the lines; without ``--out``, print the mixtures, and the lines on stderr."""
+    if design.pools is None:
+        lines = [*lines, *design.doubts]
+    for doubt in () if design.pools is None else design.doubts:
+        warn(doubt)
+    if design.pools is not None and design.budget is not None:
+        lines = [*lines, _pools_in_words(design)]
+    if args.pools is not None:
+        design.save_pools(args.pools, force=args.force)
+        lines = [*lines, f"wrote {Path(args.pools)}: tokens of each domain's pool, for --run-tokens"]
     if args.out is not None:
         design.to_csv(args.out, force=args.force)
         say(*lines, f"wrote {Path(args.out)}: train a proxy on each row")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
-from mixfast._text.audience import setting
+from mixfast._text.audience import either, setting
 from mixfast._text.names import domain_names, listing, one_of
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
-from mixfast.designs._results import RUNS_PER_NUMBER, Design, numbered, rare, seeded, whole
+from mixfast.designs._repetition import Pools, matched, over_domains
+from mixfast.designs._results import RUNS_PER_NUMBER, Design, designed, numbered, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -54,6 +53,10 @@ def design(
     seed: int,
     method: str | RegMix | Olmix = "cover",
     frozen: Mapping[str, Mapping[str, float]] | None = None,
+    tokens: Mapping[str, int] | None = None,
+    target_budget: int | None = None,
+    proxy_budget: int | None = None,
+    sequence_length: int = 1,
 ) -> Design:
     """Choose the mixtures of a swarm.
 
@@ -72,6 +75,16 @@ def design(
     frozen : mapping of str to mapping of str to float, optional
         Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. Not available with
         "regmix". With "olmix" a group is one source with this name, or one topic if the name is "source:topic".
+    proxy_budget : int, optional
+        Tokens of a proxy run. The design then says how large each domain's pool must be so that a share is read as often in the proxy as in
+        the target run: ``tokens * proxy_budget / target_budget``, rounded to whole sequences, at least one. Needs a region of
+        `Region.from_tokens`, or the next two.
+    tokens : mapping of str to int, optional
+        Tokens of each domain, if the region does not know them.
+    target_budget : int, optional
+        Tokens of the target run, if the region does not know them.
+    sequence_length : int, default 1
+        Tokens of a sequence, the unit of the pools.
 
     Returns
     -------
@@ -97,7 +110,8 @@ def design(
 
     References
     ----------
-    Liu et al., "RegMix" (arXiv 2407.01492); Olmix (arXiv:2602.12237), Lemma 1, for caps of frozen groups.
+    Liu et al., "RegMix" (arXiv 2407.01492); Olmix (arXiv:2602.12237), Lemma 1, for caps of frozen groups; "Repetition Mismatch"
+    (arXiv:2606.07597), for pools that repeat as in the target run.
 
     Examples
     --------
@@ -105,10 +119,18 @@ def design(
     >>> swarm = design(region, 12, seed=0)
     >>> swarm.ratios.shape, bool(swarm.ratios[:, 2].max() <= 0.1)
     ((12, 3), True)
+
+    A target run of 1000 tokens reads 40 tokens of books up to 4 times. So does a proxy run of 100 tokens with a pool of 4:
+
+    >>> tokens = {"web": 900, "code": 300, "books": 40}
+    >>> swarm = design(Region.from_tokens(tokens, 1000), 12, seed=0, proxy_budget=100)
+    >>> swarm.pools, round(float(swarm.epochs[:, 2].max()), 6) <= 4
+    ({'web': 90, 'code': 30, 'books': 4}, True)
     """
     way = _method(method)
     if isinstance(way, RegMix) and frozen:
         raise RegionError(f"RegMix's sampler has no frozen groups; use {setting('method', 'cover')} or olmix")
+    pools = _pools(region, way, tokens, target_budget, proxy_budget, sequence_length)
     columns = _frozen.collapsed(region, frozen)
     advised = advised_runs(_free(columns, way))
     count = advised if runs is None else whole(runs, "runs")
@@ -118,7 +140,7 @@ def design(
         rows, name = columns.expand(_olmix_sampler.olmix(columns, count, way, seed=seeded(seed))), "olmix"
     else:
         rows, name = columns.expand(_cover.cover(columns.region, count, seed=seeded(seed))), "cover"
-    return Design(rows, region.domains, numbered(count, ()), name, advised, rare(rows, region))
+    return designed(rows, region, numbered(count, ()), name, advised, pools)
 
 
 def extend(
@@ -129,6 +151,10 @@ def extend(
     seed: int,
     method: str | RegMix | Olmix = "cover",
     frozen: Mapping[str, Mapping[str, float]] | None = None,
+    tokens: Mapping[str, int] | None = None,
+    target_budget: int | None = None,
+    proxy_budget: int | None = None,
+    sequence_length: int = 1,
 ) -> Design:
     """Choose runs to add to a swarm, far from the runs it has.
 
@@ -140,8 +166,8 @@ def extend(
         The mixtures allowed for the new runs. Existing runs may lie outside.
     runs : int
         Number of new runs, at least 1.
-    seed, frozen
-        As for `design`.
+    seed, frozen, tokens, target_budget, proxy_budget, sequence_length
+        As for `design`. Existing runs whose pools are not known count as runs over the same pools.
     method : "cover", "olmix" or Olmix, default "cover"
         "olmix" samples as `design` does and drops candidates nearer than ``existing_apart`` to an existing run, in Euclidean
         distance. RegMix's sampler does not take existing runs into account.
@@ -175,19 +201,36 @@ def extend(
     if isinstance(way, RegMix):
         raise RegionError(f"RegMix's sampler cannot avoid existing runs; use {setting('method', 'cover')} or olmix")
     count = whole(runs, "runs")
+    pools = _pools(region, way, tokens, target_budget, proxy_budget, sequence_length)
     columns = _frozen.collapsed(region, frozen)
-    ratios = np.zeros((len(swarm.runs), region.n_domains))
-    ratios[:, [region.domains.index(name) for name in swarm.domains]] = swarm.ratios
+    ratios = over_domains(swarm.ratios, swarm.domains, region)
     if isinstance(way, Olmix):
         chosen, name = _olmix_sampler.olmix(columns, count, way, seed=seeded(seed), existing=ratios), "olmix"
     else:
-        known = columns.collapse(ratios)
-        chosen, name = _cover.cover(columns.region, count, seed=seeded(seed), existing=known), "cover"
+        before = columns.collapse(ratios)
+        chosen, name = _cover.cover(columns.region, count, seed=seeded(seed), existing=before), "cover"
     rows = columns.expand(chosen)
     advised = max(advised_runs(_free(columns, way)) - len(swarm.runs), 0)
-    return Design(
-        rows, region.domains, numbered(count, swarm.runs), name, advised, rare(np.concatenate([ratios, rows]), region)
-    )
+    known = None if swarm.epochs is None else over_domains(swarm.epochs, swarm.domains, region)
+    return designed(rows, region, numbered(count, swarm.runs), name, advised, pools, ratios, known)
+
+
+def _pools(
+    region: Region,
+    way: object,
+    tokens: Mapping[str, int] | None,
+    target_budget: int | None,
+    proxy_budget: int | None,
+    sequence_length: int,
+) -> Pools | None:
+    """Return the pools, unless the sampler is told that proxies read whole domains."""
+    pools = matched(region, tokens, target_budget, proxy_budget, sequence_length)
+    if pools is not None and isinstance(way, Olmix) and way.proxy_tokens is not None:
+        raise RegionError(
+            f"{either('proxy_tokens of Olmix', '--proxy-tokens')} limits runs over whole domains, and {either('proxy_budget', '--proxy-budget')} "
+            "plans smaller pools: leave out one of them"
+        )
+    return pools
 
 
 def _free(columns: _frozen.Collapsed, way: object) -> int:

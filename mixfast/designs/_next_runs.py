@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ from mixfast._text.names import listing, one_of
 from mixfast._text.progress import working
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
-from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
+from mixfast.designs._repetition import matched, over_domains, those_of
+from mixfast.designs._results import Design, NextRuns, designed, numbered, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import Fit, Joint, Objective, Target, resolve
 from mixfast.region import Region
@@ -36,6 +38,10 @@ def next_runs(
     way: str = "auto",
     among: Swarm | Design | None = None,
     seed: int = 0,
+    tokens: Mapping[str, int] | None = None,
+    target_budget: int | None = None,
+    proxy_budget: int | None = None,
+    sequence_length: int = 1,
 ) -> NextRuns:
     """Choose the ``q`` mixtures to train next, from the existing runs and the laws fitted to them.
 
@@ -62,6 +68,8 @@ def next_runs(
         already has, or that lie outside the region, are left out.
     seed : int, default 0
         Seed of the candidates and of the draws.
+    tokens, target_budget, proxy_budget, sequence_length : optional
+        The pools of the new runs, as for `design`. By default those of the existing runs, if the swarm knows them and all runs share them.
 
     Returns
     -------
@@ -127,8 +135,9 @@ def next_runs(
         chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
     runs = numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
     advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
-    few = rare(np.concatenate([known, points[chosen]]), region)
-    design = Design(points[chosen], region.domains, runs, "next", advised, few)
+    pools = matched(region, tokens, target_budget, proxy_budget, sequence_length) or those_of(swarm, region)
+    epochs = None if swarm.epochs is None else over_domains(swarm.epochs, swarm.domains, region)
+    design = designed(points[chosen], region, runs, "next", advised, pools, known, epochs)
     return NextRuns(design, gain, bought, candidates.mean[chosen], candidates.sd[chosen], best_value)
 
 

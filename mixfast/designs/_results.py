@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.atomic import write_text
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.notebook import html_columns, html_table
 from mixfast._text.numbers import percent
+from mixfast._text.outputs import COUNTS, check_output
 from mixfast._text.visible import in_lines
+from mixfast._text.yaml import write_yaml
+from mixfast.designs._repetition import SAMPLED, Pools, doubts, epochs_of
 from mixfast.errors import BackendError, RegionError, about_files
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
 # Domains that fewer runs sample are reported: a law learns the effect of a domain from the runs that sample it.
 FEW_RUNS = 5
-# Smaller shares count as not sampled. RegMix's code advises at least 1e-5, for proxies of 1B tokens.
-_SAMPLED = 1e-5
 
 # Olmix (arXiv:2602.12237) found that the error of proposals levels off at three runs for each parameter of a law.
 RUNS_PER_NUMBER = 3
@@ -47,6 +50,15 @@ class Design(Frozen):
         Domains that may have a share but that fewer than five runs sample, with the number of runs that give them a share of at least
         1e-5, including existing runs. A law cannot learn their effect. Give such a domain a floor, lower the sampler's minimum or
         temperature, use ``method="cover"``, or merge or drop the domain. Empty for mixtures read from a file.
+    pools : mapping of str to int, or None
+        Tokens of each domain's pool, so that a share is read as often in a proxy run as in the target run. None if they are not planned.
+    budget : int or None
+        Tokens of a proxy run; None if the pools are not planned.
+    sequence : int
+        Tokens of a sequence: pools are multiples of it.
+    doubts : tuple of str
+        What the epochs of the runs cannot tell, one sentence each: wear that cannot be told from value, pools and shares below one sequence,
+        existing runs with other epochs.
     """
 
     ratios: Matrix
@@ -55,6 +67,10 @@ class Design(Frozen):
     method: str
     advised: int
     rare: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, int] | None = None
+    budget: int | None = None
+    sequence: int = 1
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", np.array(self.ratios))
@@ -77,6 +93,7 @@ class Design(Frozen):
             f"{len(self)} runs, {len(self.domains)} domains, {self.method}; {alike}"
             f"{enough} for a log-linear law: {RUNS_PER_NUMBER} runs for each of its parameters are {self.advised}"
             + "".join(f"; {line}" for line in rarely_sampled(self.rare))
+            + "".join(f"\nDoubt: {doubt}" for doubt in self.doubts)
         )
 
     def _repr_html_(self) -> str:
@@ -103,6 +120,42 @@ class Design(Frozen):
     def different(self) -> int:
         """Number of mixtures that differ by more than 1e-9 in some share; fewer than the runs if the limits leave almost no room."""
         return len(np.unique(self.ratios.round(9), axis=0))
+
+    @property
+    def epochs(self) -> Matrix | None:
+        """How often each run reads each domain's pool (R, K), 0 where the share is 0; None if the pools are not planned."""
+        if self.pools is None or self.budget is None:
+            return None
+        sizes = np.array([float(self.pools[name]) for name in self.domains])
+        return epochs_of(self.ratios, sizes, self.budget)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sequences in each domain's pool, for the ``sizes`` of a `MixtureSampler` that reads one sequence a sample.
+
+        Raises
+        ------
+        RegionError
+            If the pools are not planned.
+        """
+        if self.pools is None:
+            raise RegionError("the pools are not planned: give design the tokens of a proxy run (proxy_budget)")
+        return {name: size // self.sequence for name, size in self.pools.items()}
+
+    def save_pools(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the tokens of each domain's pool as a yaml file of ``domain: tokens``, which ``--run-tokens`` and `readers.token_counts` read.
+
+        Raises
+        ------
+        RegionError
+            If the pools are not planned; or the ending is another one; or, without ``force``, a file of another kind would be overwritten.
+        OSError
+            If the file cannot be written. The old file is unchanged.
+        """
+        if self.pools is None:
+            raise RegionError("the pools are not planned: give design the tokens of a proxy run (proxy_budget)")
+        check_output(path, COUNTS, RegionError, force=force)
+        write_text(path, write_yaml(dict(self.pools)))
 
     def to_csv(self, target: Source, *, force: bool = False) -> None:
         """Write the mixtures to a path or an open file, with ids in a column "run" and all digits of the shares.
@@ -134,11 +187,15 @@ class Design(Frozen):
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
         """Return the `Swarm` of these mixtures and their measured metrics (R, J), in the order of `runs`; options as for `Swarm`.
 
+        The pools and the budget of the design become the tokens and the budget of the swarm, unless the options name others.
+
         Raises
         ------
         SwarmError
             As for `Swarm`.
         """
+        if self.pools is not None and not {"tokens", "budget"} & set(options):
+            options |= {"tokens": dict(self.pools), "budget": self.budget}
         return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
 
 
@@ -203,9 +260,33 @@ class NextRuns:
         return in_lines(lines)
 
 
-def rare(rows: Matrix, region: Region) -> dict[str, int]:
-    """Return the domains that may have a share and that fewer than `FEW_RUNS` rows sample, with the number of these rows."""
-    counts = (rows >= _SAMPLED).sum(axis=0).tolist()
+def designed(
+    rows: Matrix,
+    region: Region,
+    runs: tuple[str, ...],
+    method: str,
+    advised: int,
+    pools: Pools | None,
+    existing: Matrix | None = None,
+    known: Matrix | None = None,
+) -> Design:
+    """Return a design with the domains that few runs sample, its pools, and the doubts about its epochs.
+
+    `existing` (N, K) are runs that exist and `known` (N, K) their epochs; see `_repetition.doubts`.
+    """
+    before = np.zeros((0, region.n_domains)) if existing is None else existing
+    few = rare(np.concatenate([before, rows]), region, 0.0 if pools is None else pools.sequence / pools.budget)
+    planned = {} if pools is None else {"pools": pools.tokens, "budget": pools.budget, "sequence": pools.sequence}
+    said = doubts(region, rows, pools, before, known)
+    return Design(rows, region.domains, runs, method, advised, few, doubts=said, **planned)  # type: ignore[arg-type]
+
+
+def rare(rows: Matrix, region: Region, least: float = 0.0) -> dict[str, int]:
+    """Return the domains that may have a share and that fewer than `FEW_RUNS` rows sample, with the number of these rows.
+
+    Shares below `least`, that of one sequence, count as not sampled.
+    """
+    counts = (rows >= max(SAMPLED, least)).sum(axis=0).tolist()
     # With fewer runs than that in all, only domains that no run samples are reported.
     few = FEW_RUNS if len(rows) >= FEW_RUNS else 1
     found = zip(region.domains, counts, region.reachable.tolist(), strict=True)

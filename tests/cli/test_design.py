@@ -346,3 +346,54 @@ def test_settings_out_of_range_say_the_range(run):
     _, _, err = run("design", "--domains", "a,b", "--method", "olmix", "--minimum", 2)
     assert "minimum" in err
     assert "2.0, expected a share above 0 and below 1" in err
+
+
+def test_pools_are_written_and_read_back_as_the_tokens_of_the_runs(run, folder):
+    where = ("--tokens", "counts.yaml", "--budget", "10B", "--max-epochs", 16)
+    words = ("--proxy-budget", "1M", "--sequence-length", 1000, "--pools", "pools.yaml")
+    status, out, err = run("design", *where, *words, "--seed", 3, "--out", "matched.csv")
+    assert status == 0, err
+    region = Region.from_tokens({"web": 9 * 10**9, "code": 2 * 10**9, "books": 10**9}, 10**10, max_epochs=16)
+    expected = designs.design(region, seed=3, proxy_budget=10**6, sequence_length=1000)
+    assert (folder / "pools.yaml").read_text() == "web: 900000\ncode: 200000\nbooks: 100000\n"
+    assert "wrote pools.yaml: tokens of each domain's pool, for --run-tokens" in out
+    assert "pools for proxy runs of 1,000,000 tokens: 1,200,000 tokens together" in out
+    assert len(err.splitlines()) == len(expected.doubts) > 0
+    assert "(--max-epochs 16)" in err
+    ratios = Design.from_csv(folder / "matched.csv").ratios
+    trained = Swarm(ratios, losses(DOMAINS, ratios), domains=DOMAINS, metric_names=["web_loss", "code_loss"])
+    trained.to_csv(folder / "matched_ratios.csv", folder / "matched_metrics.csv")
+    files = ("matched_ratios.csv", "matched_metrics.csv")
+    status, out, err = run(
+        "next", *files, "--law", "linear", "--runs", 2, "--run-tokens", "pools.yaml", "--run-budget", "1M", *where,
+        "--pools", "next_pools.yaml", "--proxy-budget", "2M", "--sequence-length", 1000, "--out", "next.csv",
+    )  # fmt: skip
+    assert status == 0, err
+    assert (folder / "next_pools.yaml").read_text() == "web: 1800000\ncode: 400000\nbooks: 200000\n"
+    status, out, err = run("design", *where, "--extend", "matched.csv", "--runs", 4, *words, "--out", "more.csv")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--pools", "p.yaml"), "--pools needs --proxy-budget"),
+        (("--sequence-length", 8), "--sequence-length needs --proxy-budget"),
+        (("--proxy-budget", "20B"), "--proxy-budget is 20,000,000,000 tokens, more than the 10,000,000,000"),
+        (("--proxy-budget", "1M", "--pools", "p.csv"), "--pools p.csv: a file of token counts ends in .yaml"),
+        (
+            ("--proxy-budget", "1M", "--method", "olmix", "--proxy-tokens", "1M"),
+            "--proxy-tokens limits runs over whole",
+        ),
+    ],
+)
+def test_options_of_pools_say_what_they_need(run, words, told):
+    status, _, err = run("design", "--tokens", "counts.yaml", "--budget", "10B", *words)
+    assert status == 2
+    assert told in err
+
+
+def test_proxy_budget_needs_token_counts(run):
+    status, _, err = run("design", "--domains", "a,b", "--proxy-budget", "1M")
+    assert status == 2
+    assert "give --tokens and --budget" in err

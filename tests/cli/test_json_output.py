@@ -34,6 +34,7 @@ CALLS = [
     ("table", "merge", "half", "half.npz", "--out", "twice"),
     ("design", "--tokens", "tokens.yaml", "--budget", "1000"),
     ("design", "--domains", "a,b", "--runs", "4", "--out", "design.csv"),
+    ("design", "--tokens", "tokens.yaml", "--budget", "1000", "--proxy-budget", "100", "--pools", "pools.yaml"),
     ("collect", "runs", "--check", "ratios.csv", "--long", "long.csv"),
     ("fit", "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "law.json"),
     ("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--run-tokens", "tokens.yaml", "--run-budget", "1000"),
