@@ -41,6 +41,7 @@ def add(commands: shared.Commands) -> None:
     following.add_argument("--runs", metavar="N", type=shared.whole(1), required=True, help="number of runs to choose")
     shared.add_law(following)
     shared.add_columns(following)
+    shared.add_drop_weak(following)
     following.add_argument(
         "--way",
         choices=["auto", "information", "improvement", "thompson"],
@@ -71,11 +72,13 @@ def _next(args: argparse.Namespace) -> int:
         raise InputError(
             f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} already holds the directions"
         )
+    if args.fitted is not None and args.drop_weak:
+        raise InputError(f"--drop-weak is for laws that are fitted now: {args.fitted} already holds its metrics")
     draws = args.fitted is None or args.among is None or args.way == "thompson"
     shared.check_seed(
         args, draws, f"{args.fitted} holds fitted laws, --among holds the candidates, and only --way thompson is random"
     )
-    swarm = shared.read_runs(args, args.ratios, args.metrics)
+    swarm = shared.drop_weak(args, shared.read_runs(args, args.ratios, args.metrics))
     among = None if args.among is None else Design.from_csv(args.among)
     if args.fitted is not None:
         law, told = Fit.load(args.fitted), args.fitted

@@ -344,6 +344,15 @@ def add_columns(parser: Group) -> None:
     )
 
 
+def add_drop_weak(parser: Group) -> None:
+    """Add the option that leaves out metrics that cannot rank the runs."""
+    parser.add_argument(
+        "--drop-weak",
+        action="store_true",
+        help="leave out metrics that cannot rank the runs: of runs that repeat a mixture, the standard deviation is larger than between mixtures",
+    )
+
+
 def check_folds(args: argparse.Namespace, swarm: Swarm) -> None:
     """Refuse more folds than runs, which the library would reduce silently, and a seed without folds."""
     check_seed(args, args.folds > 0, "--folds 0 holds out no runs, so nothing is random")
@@ -394,6 +403,22 @@ def run_pools(args: argparse.Namespace) -> dict[str, Any]:
 def without(args: argparse.Namespace, swarm: Swarm) -> Swarm:
     """Return the runs without those that ``--without`` names."""
     return swarm.without(*args.without) if args.without else swarm
+
+
+def drop_weak(args: argparse.Namespace, swarm: Swarm) -> Swarm:
+    """Return the runs without the metrics that cannot rank them, if ``--drop-weak`` is given, and note which these are."""
+    if not args.drop_weak:
+        return swarm
+    found = swarm.noise
+    if not found.sd:
+        raise InputError(
+            "--drop-weak has no effect: no mixture was trained twice, so the noise of the metrics is unknown"
+        )
+    if not found.strong:
+        raise InputError("--drop-weak leaves no metric: none can rank the runs")
+    if found.weak:
+        note(f"--drop-weak leaves out {listing(found.weak)}")
+    return swarm.select(found.strong)
 
 
 def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:

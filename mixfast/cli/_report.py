@@ -61,6 +61,7 @@ _ONLY_FOR = {
             "--normalise",
             "--run-tokens",
             "--run-budget",
+            "--drop-weak",
             "--folds",
         ),
         "this needs laws that are fitted now, to RATIOS METRICS; laws from a file already have their runs, directions and folds",
@@ -108,6 +109,7 @@ def add(commands: shared.Commands) -> None:
     runs = report.add_argument_group("runs")
     shared.add_law(runs, "--law-kind")
     shared.add_columns(runs)
+    shared.add_drop_weak(runs)
     runs.add_argument(
         "--folds",
         metavar="N",
@@ -259,7 +261,7 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
 
     swarm = None
     if args.metrics is not None:
-        swarm = shared.read_runs(args, args.input, args.metrics)
+        swarm = shared.drop_weak(args, shared.read_runs(args, args.input, args.metrics))
         shared.check_folds(args, swarm)
         files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
         files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"

@@ -75,6 +75,7 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         "--olmix-config", metavar="FILE", help="read files, law, seed and metrics from an Olmix fit YAML"
     )
     shared.add_columns(parser)
+    shared.add_drop_weak(parser)
     parser.add_argument(
         "--folds",
         metavar="N",
@@ -118,6 +119,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         )
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
+    swarm = shared.drop_weak(args, swarm)
     show(swarm.report)
     shared.check_folds(args, swarm)
     return swarm

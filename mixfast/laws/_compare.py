@@ -18,7 +18,7 @@ from mixfast.laws._doubts import no_better_than_the_mean, told_worse
 from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
-from mixfast.laws._report import MetricReport, mean_known
+from mixfast.laws._report import MetricReport, known, mean_known
 from mixfast.swarm import Swarm
 
 
@@ -44,18 +44,25 @@ class Comparison:
 
     @property
     def report(self) -> str:
-        """A text table: the out-of-fold rmse of each metric under each law, with the smallest marked, and means over the metrics."""
+        """A text table: the out-of-fold rmse of each metric under each law, with the smallest marked, its noise if it is known, and means over the metrics."""
         rows = []
+        noisy = any(self._noise(metric) is not None for metric in self.metrics)
+        blank = [""] if noisy else []
         for metric in self.metrics:
             errors = {law: ones[metric].rmse for law, ones in self.reports.items() if metric in ones}
             least = min(errors.values(), default=0.0)
             cells = {law: f"{error:.4g}{'*' if error == least else ' '}" for law, error in errors.items()}
-            rows.append([metric, *(cells.get(law, "- ") for law in self.reports)])
-        rows.append(["mean Spearman", *(f"{self._mean(law, 'spearman'):.4f} " for law in self.reports)])
+            floor = [f"{known(self._noise(metric))} "] if noisy else []
+            rows.append([metric, *floor, *(cells.get(law, "- ") for law in self.reports)])
+        rows.append(["mean Spearman", *blank, *(f"{self._mean(law, 'spearman'):.4f} " for law in self.reports)])
         for name in ("regret", "optimism", "self_optimism"):
             means = (self._mean(law, name, in_sds=True) for law in self.reports)
-            rows.append([f"mean {name.replace('_', '-')}, sd", *(f"{decimals(mean, 3)} " for mean in means)])
-        return text_table(["out-of-fold rmse", *self.reports], rows)
+            rows.append([f"mean {name.replace('_', '-')}, sd", *blank, *(f"{decimals(mean, 3)} " for mean in means)])
+        return text_table(["out-of-fold rmse", *(["noise "] if noisy else []), *self.reports], rows)
+
+    def _noise(self, metric: str) -> float | None:
+        """Return the standard deviation of a metric between seeds; None if it is not known."""
+        return next((ones[metric].noise for ones in self.reports.values() if metric in ones), None)
 
     def _mean(self, law: str, name: str, *, in_sds: bool = False) -> float:
         """Return the mean of one quality of a law over its metrics, if asked in standard deviations of each metric."""

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import counted, listing
 from mixfast._text.numbers import LARGEST
 from mixfast._text.visible import quote
 from mixfast.laws._report import MetricReport
+from mixfast.swarm import Noise
 
 # A run looks diverged in a metric if three conditions hold. Deviations are measured in units of 1.4826 times the median absolute
 # deviation, which is the standard deviation for a normal distribution. First, its value is this far from the median.
@@ -26,6 +27,8 @@ _FEWEST = 8
 _NORMAL = 1.4826
 # Squares of smaller values underflow, so a metric with only such values is in the wrong unit. Squares of values above `LARGEST` overflow.
 _VANISHING = 1e-100
+# Most metrics shown in the note on weak metrics.
+_SHOWN = 5
 
 
 def refuse_absurd(y: Matrix, runs: Sequence[str], metrics: Sequence[str]) -> None:
@@ -92,6 +95,20 @@ def _without(runs: Sequence[str]) -> str:
     options = " ".join(f"--without {quote(run)}" for run in runs)
     call = f"swarm.without({', '.join(map(repr, runs))})"
     return f"leave it out: {either(call, options)}"
+
+
+def told_weak(noise: Noise, metrics: Sequence[str]) -> list[str]:
+    """Write a note on those of these metrics that cannot rank the runs, because they differ as much between seeds as between mixtures."""
+    weak = [name for name in noise.weak if name in set(metrics)]
+    if not weak:
+        return []
+    worst = listing((f"{name} ({noise.snr[name]:.2g})" for name in weak), limit=_SHOWN)
+    they, them = ("it", "it") if len(weak) == 1 else ("they", "them")
+    return [
+        f"signal/noise is below 1 for {worst}: {they} cannot rank the runs, because runs of one mixture differ at least as much as mixtures do "
+        f"({counted(len(noise.repeats), 'repeated mixture')}). An objective counts {them} like any other metric; to leave {them} out: "
+        f"{either('swarm.select(swarm.noise.strong)', '--drop-weak')}"
+    ]
 
 
 def misfits(y: Matrix, predicted: Matrix, counted: NDArray[np.bool_], metrics: Sequence[str]) -> list[str]:

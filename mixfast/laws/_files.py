@@ -94,7 +94,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts["misfits"] = tuple(head.get("misfits", ()))
         for name in ("rate", "most_epochs", "run_rates"):
             facts[name] = None if head.get(name) is None else np.array(head[name], dtype=np.float64)
-        for name in ("spread", "doubted_directions"):
+        for name in ("spread", "doubted_directions", "noise"):
             facts[name] = dict(head.get(name, {}))
         wanted = tuple(map(str, head["features"]))
     except MixfastError:

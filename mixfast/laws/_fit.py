@@ -149,6 +149,7 @@ def fit(
         spread={name: _spread(y[counted[:, j], j]) for j, name in enumerate(chosen)},
         doubted_directions=problem.doubted,
         misfits=tuple(name for name in chosen if name in bad),
+        noise={name: sd for name, sd in swarm.noise.sd.items() if name in set(chosen)},
         rate=common_rate(swarm.rate),
         most_epochs=None if swarm.epochs is None else swarm.epochs.max(axis=0),
         run_rates=None if swarm.rate is None else np.stack([swarm.rate.min(axis=0), swarm.rate.max(axis=0)]),

@@ -68,6 +68,8 @@ class Fit(Frozen):
         Metrics to minimise that may be better when larger, with the reason; as in the report of the swarm.
     misfits : tuple of str
         Metrics whose law is worse than a constant, even on the runs that it was fitted to.
+    noise : dict of str to float
+        Standard deviation of each metric between seeds, from runs that repeat a mixture (`Swarm.noise`); metrics without repeats are missing.
     rate : (K,) float, or None
         Epochs of each domain for each unit of its share, in the run that laws in epochs predict: budget / tokens available. By default
         that of the runs; None if their tokens are unknown or their rates differ. `for_run` sets it.
@@ -98,6 +100,7 @@ class Fit(Frozen):
     spread: dict[str, float] = field(default_factory=dict)
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
+    noise: dict[str, float] = field(default_factory=dict)
     rate: Vector | None = None
     most_epochs: Vector | None = None
     run_rates: Matrix | None = None
@@ -125,8 +128,17 @@ class Fit(Frozen):
     def _repr_html_(self) -> str:
         """Show the law of each metric, and how well it predicts runs that it has not seen, in a notebook."""
         laws, reports = self.laws, {one.metric: one for one in self.reports}
-        rows = [(name, laws[name], *([] if not reports else _told(reports.get(name)))) for name in self.metrics]
-        header = ["metric", "law", *(["rmse out of fold", "Spearman", "r2"] if reports else [])]
+        rows = [
+            (
+                name,
+                laws[name],
+                *([_report.known(self.noise.get(name))] if self.noise else []),
+                *([] if not reports else _told(reports.get(name))),
+            )
+            for name in self.metrics
+        ]
+        floor = ["noise"] if self.noise else []
+        header = ["metric", "law", *floor, *(["rmse out of fold", "Spearman", "r2"] if reports else [])]
         title = f"Fit: {counted(len(self.metrics), 'metric')}, {counted(len(self.domains), 'domain')}"
         return html_table(title, header, rows, lines=self.notes, left=(0, 1), what="metrics")
 
@@ -136,7 +148,7 @@ class Fit(Frozen):
         Returns
         -------
         pandas.DataFrame
-            Labels: the metrics. Columns: "law", "direction", "unit", and those of `MetricReport` without "rivals", which are missing after a fit
+            Labels: the metrics. Columns: "law", "direction", "unit", "noise" (missing where no mixture is repeated), and those of `MetricReport` without "rivals", which are missing after a fit
             without folds.
 
         Raises
@@ -146,6 +158,7 @@ class Fit(Frozen):
         """
         known = {one.metric: one for one in self.reports}
         columns: dict[str, Any] = {"law": list(self.laws.values()), "direction": self.direction, "unit": self.unit}
+        columns["noise"] = [self.noise.get(metric, float("nan")) for metric in self.metrics]
         for name in (
             ("runs", "rmse", "sd", "spearman", "r2", "optimism", "coverage", "regret", "self_optimism") if known else ()
         ):
@@ -364,6 +377,7 @@ class Fit(Frozen):
                 "spread": self.spread,
                 "doubted_directions": self.doubted_directions,
                 "misfits": self.misfits,
+                "noise": self.noise,
                 "rate": None if self.rate is None else self.rate.tolist(),
                 "most_epochs": None if self.most_epochs is None else self.most_epochs.tolist(),
                 "run_rates": None if self.run_rates is None else self.run_rates.tolist(),
@@ -400,9 +414,11 @@ class Fit(Frozen):
             raise ValueError("a direction is neither min nor max")
         if sorted(j for part in self.parts for j in part.columns) != list(range(len(self.metrics))):
             raise ValueError("there is not exactly one law for each metric")
-        if not {*self.constant} <= {*self.domains} or not {*self.spread, *self.doubted_directions} <= {*self.metrics}:
+        if not {*self.constant} <= {*self.domains} or not {*self.spread, *self.noise, *self.doubted_directions} <= {
+            *self.metrics
+        }:
             raise ValueError("it names a domain or metric that it does not have")
-        for number in (*self.constant.values(), *self.spread.values()):
+        for number in (*self.constant.values(), *self.spread.values(), *self.noise.values()):
             float(number)
         for known in (self.rate, self.most_epochs, *(() if self.run_rates is None else self.run_rates)):
             if known is not None and (known.shape != self.largest.shape or not (known >= 0.0).all()):

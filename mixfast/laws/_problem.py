@@ -14,7 +14,7 @@ from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
-from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged
+from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged, told_weak
 from mixfast.laws._fitted import aligned
 from mixfast.laws._left_out import Progress
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
@@ -67,7 +67,11 @@ class Problem:
         full = x if features is None else np.hstack([x, _features_of(features, swarm)])
         testable = int((~swarm.chosen).sum())
         splits = swarm.folds(min(folds, testable), seed=seed) if folds > 0 and testable >= 2 else []
-        notes = [*doubts_of_directions(doubted), *_caveats(swarm, chosen, y, seen, warned + 1)]
+        notes = [
+            *doubts_of_directions(doubted),
+            *told_weak(swarm.noise, chosen),
+            *_caveats(swarm, chosen, y, seen, warned + 1),
+        ]
         return cls(swarm, chosen, columns, seen, x, full, y, splits, testable, doubted, notes)
 
     @property
@@ -98,7 +102,10 @@ class Problem:
     def facts(self) -> Facts:
         """What laws may know of the metrics besides their values."""
         sign = np.array([-1.0 if self.swarm.direction[j] == "max" else 1.0 for j in self.columns])
-        return Facts(sign, np.full(len(sign), np.nan))
+        found = self.swarm.noise
+        # One degree of freedom says too little: half of all pairs differ by less than 0.95 standard deviations.
+        told = {name: sd for name, sd in found.sd.items() if found.dof[name] > 1}
+        return Facts(sign, np.array([told.get(name, np.nan) for name in self.metrics]))
 
     def fit(self, candidate: Candidate, progress: Progress | None) -> dict[int, str]:
         """Fit a candidate to its metrics, and predict each run out of fold. Return the metrics it refuses, with the reasons."""
@@ -123,7 +130,10 @@ class Problem:
         y = np.where(counted, self.y[:, j], np.nan)
         tests = [test for _, test in self.splits]
         name = candidate.law.name
-        return measure(self.metrics[j], name, y, guess, sd=spread, more_is_better=more, rivals=rivals, tests=tests)
+        noise = self.swarm.noise.sd.get(self.metrics[j])
+        return measure(
+            self.metrics[j], name, y, guess, sd=spread, more_is_better=more, rivals=rivals, tests=tests, noise=noise
+        )
 
 
 def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:

@@ -51,6 +51,9 @@ class MetricReport:
         luck, so noise alone makes the regret of a perfect law positive. NaN if no fold has 2 runs.
     self_optimism : float
         How much better the law predicted its picks than they were, on average, in the metric's unit.
+    noise : float or None
+        Standard deviation of the metric between seeds, from runs that repeat a mixture; None if there are none. Not even the true means predict
+        new runs with a smaller rmse.
     """
 
     metric: str
@@ -63,9 +66,10 @@ class MetricReport:
     optimism: float
     coverage: float
     rivals: dict[str, float]
-    # Files of earlier versions lack these two.
+    # Files of earlier versions lack these three.
     regret: float = math.nan
     self_optimism: float = math.nan
+    noise: float | None = None
 
     def in_sds(self, name: str) -> float:
         """Return an attribute in the metric's unit as a multiple of the metric's standard deviation; NaN for a constant metric."""
@@ -82,6 +86,7 @@ def measure(
     more_is_better: bool,
     rivals: dict[str, float],
     tests: Sequence[NDArray[np.int64]] = (),
+    noise: float | None = None,
 ) -> MetricReport:
     """Compare predictions (R,) with values y (R,) and standard deviations; NaN where a run has no prediction or no value.
 
@@ -92,7 +97,7 @@ def measure(
     count = int(truth.size)
     nan = float("nan")
     if not count:
-        return MetricReport(metric, law, 0, nan, nan, nan, nan, nan, nan, rivals)
+        return MetricReport(metric, law, 0, nan, nan, nan, nan, nan, nan, rivals, noise=noise)
     error = truth - guess
     rmse = float(np.sqrt(np.mean(error**2)))
     spread = float(truth.std())
@@ -116,6 +121,7 @@ def measure(
         rivals=rivals,
         regret=regret,
         self_optimism=self_optimism,
+        noise=noise,
     )
 
 
@@ -131,13 +137,18 @@ def _replayed(y: Vector, predicted: Vector, tests: Sequence[NDArray[np.int64]]) 
 
 
 def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
-    """Format the reports as text, one line each, and their means. Errors are averaged only if the metrics have ``one_unit``."""
+    """Format the reports as text, one line each, and their means. Errors are averaged only if the metrics have ``one_unit``.
+
+    The noise stands beside the error if it is known for some metric.
+    """
+    floors = [one.noise for one in reports if one.noise is not None]
     rows = [
         [
             one.metric,
             one.law,
             str(one.runs),
             f"{one.rmse:.4g}",
+            *([known(one.noise)] if floors else []),
             f"{one.spearman:.4f}",
             decimals(one.r2, 3),
             f"{one.optimism:.2g}",
@@ -148,8 +159,15 @@ def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
     if len(reports) > 1:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
         error, optimism = (f"{mean[0]:.4g}", f"{mean[3]:.2g}") if one_unit else ("", "")
-        rows.append(["mean", "", "", error, f"{mean[1]:.4f}", decimals(mean[2], 3), optimism, ""])
-    return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))
+        floor = [known(mean_known(floors)) if one_unit else ""] if floors else []
+        rows.append(["mean", "", "", error, *floor, f"{mean[1]:.4f}", decimals(mean[2], 3), optimism, ""])
+    header = ["metric", "law", "runs", "rmse", *(["noise"] if floors else []), "spearman", "r2", "optimism", "90 % hit"]
+    return text_table(header, rows, left=(0, 1))
+
+
+def known(value: float | None) -> str:
+    """Return a number with four digits, or a dash if it is not known."""
+    return "-" if value is None else f"{value:.4g}"
 
 
 def rmse(y: Vector, predicted: Vector) -> float:
@@ -177,5 +195,5 @@ def _ranks(values: Vector) -> Vector:
 
 def mean_known(values: Sequence[float]) -> float:
     """Return the mean of the values that are not NaN; NaN if there are none."""
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
+    found = [value for value in values if not math.isnan(value)]
+    return math.fsum(found) / len(found) if found else math.nan

@@ -56,8 +56,9 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
             "Each point is a run that the law was not fitted to. Bars are 90 % intervals; triangles at the edge are predictions further out."
             + (f" {more} more metrics are in the table only." if more else ""),
         )
+    noise = parts.law.noise
     rows = [
-        [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), _r2(one.r2),
+        [one.metric, one.law, str(one.runs), number(one.rmse, 4), *([number(noise.get(one.metric), 4)] if noise else []), number(one.sd, 4), number(one.spearman, 3), _r2(one.r2),
          *(number(getattr(one, name), 2) for name in ("optimism", "regret", "self_optimism")), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
         for one in scores
     ]  # fmt: skip
@@ -66,6 +67,7 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
         "law",
         "runs",
         "rmse",
+        *(["noise"] if noise else []),
         "sd of runs",
         "Spearman",
         "R²",
@@ -75,7 +77,13 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
         "90 % hit",
     ]
     caption = (
-        "For runs left out of the fit. Optimism: predicted minus measured gain of the runs predicted best. "
+        "For runs left out of the fit. "
+        + (
+            "Noise: standard deviation between seeds; no law has a smaller rmse on new runs, except by chance. "
+            if noise
+            else ""
+        )
+        + "Optimism: predicted minus measured gain of the runs predicted best. "
         "Regret: how much worse the run that the law picks from a fold is than the best run of the fold. Self-optimism: predicted minus "
         "measured gain of these picks. "
         "90 % hit: how many measured values lie inside their interval."

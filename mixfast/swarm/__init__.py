@@ -11,6 +11,7 @@ designs (`mixfast.design`) are extended from it.
 - Say which way is better: `better`.
 - Split for scoring: `folds` and `holdout` never test runs that were chosen after looking at data, and keep runs of one mixture
   together.
+- Ask how much metrics differ between seeds, and which cannot rank the runs: `noise`.
 - Ask what can be learnt: `report` says what was left out or changed and what can be fitted; `identifiable` holds the rank of the
   mixtures and the domains whose effects the runs cannot tell apart.
 
@@ -18,7 +19,7 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 `_files.py`, `_join.py`, `_long.py` (a row for each run and metric), `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
 `_amounts.py` and `_units.py` (token counts and percentages), `_pools.py` (tokens and epochs), `_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then
 `_names.py` (matching of names),
-`_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report), `_write.py`
+`_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_noise.py` (what repeated mixtures tell), `_report.py` (the report), `_write.py`
 (the csv files).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
@@ -46,6 +47,7 @@ from mixfast.swarm._metric_names import told_unit as told_unit
 from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names
+from mixfast.swarm._noise import Noise
 from mixfast.swarm._rank import Identifiable as Identifiable
 from mixfast.swarm._report import SwarmReport
 from mixfast.swarm._swarm import Swarm
@@ -53,4 +55,4 @@ from mixfast.swarm._within import block_within as block_within
 from mixfast.swarm._within import mixtures_within as mixtures_within
 from mixfast.swarm._write import write_csv as write_csv
 
-__all__ = ["Swarm", "SwarmError", "SwarmReport"]
+__all__ = ["Noise", "Swarm", "SwarmError", "SwarmReport"]

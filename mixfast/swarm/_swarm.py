@@ -20,6 +20,7 @@ from mixfast.swarm import _checks, _files, _folds, _join, _pools, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
+from mixfast.swarm._noise import Noise, noise
 from mixfast.swarm._pools import Budget, Tokens
 from mixfast.swarm._pools_in import BudgetColumn, Pools, TokensTable
 from mixfast.swarm._rank import Identifiable, identifiable
@@ -396,6 +397,23 @@ class Swarm(Frozen):
     def epochs(self) -> NDArray[np.float64] | None:
         """How often each run reads the tokens of each domain (R, K), ``ratios * rate``; 0 where the share is 0. None if the tokens are not known."""
         return _frozen(_pools.epochs(self.ratios, self.tokens, self.budget))
+
+    @cached_property
+    def noise(self) -> Noise:
+        """How much each metric differs between runs of one mixture, and which metrics cannot rank the runs; print it.
+
+        Examples
+        --------
+        >>> swarm = Swarm(
+        ...     [[0.2, 0.8], [0.2, 0.8], [0.2, 0.8], [0.9, 0.1]], [[2.1, 0.3], [2.0, 0.5], [2.2, 0.4], [3.0, 0.4]],
+        ...     domains=["web", "code"], metric_names=["c4", "arc"],
+        ... )  # fmt: skip
+        >>> swarm.noise.repeats, swarm.noise.dof["c4"], round(swarm.noise.sd["c4"], 6), round(swarm.noise.snr["c4"], 1)
+        ((('0', '1', '2'),), 2, 0.1, 6.3)
+        >>> swarm.noise.weak, swarm.select(swarm.noise.strong).metrics
+        (('arc',), ('c4',))
+        """
+        return noise(self.ratios, self.values, self.tokens, self.budget, self.metrics, self.runs)
 
     # Names.
 

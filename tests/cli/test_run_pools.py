@@ -130,3 +130,44 @@ def test_wrong_pools_are_refused(run, files, tokens, budget, message):
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def repeated(files):
+    """Write runs of which one mixture is trained three times; the accuracy cannot rank them."""
+    rng = np.random.default_rng(3)
+    ratios = np.vstack([rng.dirichlet(np.ones(3), 14), [[0.2, 0.3, 0.5]] * 3])
+    loss = 2.0 + ratios[:, 0] + 0.01 * rng.normal(size=17)
+    accuracy = np.concatenate([0.4 + 0.001 * rng.normal(size=14), [0.4, 0.5, 0.3]])
+    swarm = Swarm(ratios, np.column_stack([loss, accuracy]), domains=DOMAINS, metric_names=["a_loss", "arc_accuracy"])
+    swarm.to_csv(files / "repeated.csv", files / "reached.csv", force=True)
+    return "repeated.csv", "reached.csv"
+
+
+def test_weak_metrics_are_named_and_left_out_only_when_asked(run, repeated):
+    words = ("fit", *repeated, "--law", "linear")
+    status, out, err = run(*words)
+    assert status == 0
+    assert "signal/noise is below 1 for arc_accuracy (0): it cannot rank the runs" in err
+    assert "to leave it out: --drop-weak\n" in err
+    assert "  noise  " in out
+    status, out, err = run(*words, "--drop-weak", "--json")
+    assert (status, json.loads(out)["swarm"]["metrics"]) == (0, ["a_loss"])
+    assert json.loads(out)["reports"][0]["noise"] > 0.0
+    assert "--drop-weak leaves out arc_accuracy" in err
+    for words in (
+        ("compare", *repeated, "--folds", "2", "--drop-weak"),
+        ("next", *repeated, "--law", "linear", "--runs", "1", "--drop-weak"),
+        ("report", *repeated, "--law-kind", "linear", "--out", "report.html", "--drop-weak"),
+    ):
+        status, _, err = run(*words)
+        assert status == 0
+        assert "--drop-weak leaves out arc_accuracy" in err
+
+
+def test_drop_weak_is_refused_where_it_has_no_effect(run, repeated):
+    status, _, err = run("fit", "ratios.csv", "metrics.csv", "--drop-weak")
+    assert (status, "--drop-weak has no effect: no mixture was trained twice" in err) == (2, True)
+    assert run("fit", *repeated, "--law", "linear", "--out", "weak.json")[0] == 0
+    status, _, err = run("next", *repeated, "weak.json", "--runs", "1", "--drop-weak")
+    assert (status, "--drop-weak is for laws that are fitted now" in err) == (2, True)

@@ -1,0 +1,272 @@
+"""Estimate the noise of metrics from runs that repeat a mixture: how much a metric differs between seeds, and whether it can rank mixtures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.frozen import Frozen
+from mixfast._text.names import counted, listing
+from mixfast._text.table import text_table
+
+# Mixtures that are equal to this many decimals are one mixture: files round shares.
+_DECIMALS = 9
+# With a ratio of 1 a run orders 3 of 4 pairs of mixtures as their means are ordered (1/2 + atan(ratio) / pi), and two repeats of the whole
+# swarm correlate by 1/2 (ratio^2 / (1 + ratio^2)). Below it, most of the differences between runs are noise.
+LEAST_RATIO = 1.0
+# One pair of runs does not tell the noise: half of all pairs differ by less than 0.95 and one in ten by more than 2.3 standard deviations.
+_LEAST_DOF = 2
+# The noise is only related to the mixture if this many mixtures are repeated, with this many degrees of freedom together.
+_LEAST_MIXTURES = 4
+_LEAST_DOF_RELATED = 8
+# Chance of relating the noise of any metric to the mixture although it is the same everywhere.
+_FALSE = 0.05
+# Runs with this many equal metrics, and no different one, are copies of one run.
+_COPIED = 3
+_STEPS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Noise(Frozen):
+    """How much the metrics of a swarm differ between runs of one mixture, and whether they can rank mixtures; print it.
+
+    Attributes
+    ----------
+    repeats : tuple of tuple of str
+        Ids of the runs that share a mixture, and the same tokens and budget if they are known. Runs whose metrics all have the same
+        values (three or more) are copies and count once.
+    sd : dict of str to float
+        Seed standard deviation of each metric, in its unit, pooled over the repeated mixtures. Metrics without two values of one mixture are
+        missing.
+    dof : dict of str to int
+        Degrees of freedom of each standard deviation: values of repeated mixtures, minus the number of these mixtures.
+    snr : dict of str to float
+        Signal to noise: the standard deviation of a metric between mixtures, without the part that noise adds, over ``sd``.
+    weak : tuple of str
+        Metrics that cannot rank the runs: ``snr`` is below 1 with at least 2 degrees of freedom. A run then orders fewer than 3 of 4
+        pairs of mixtures correctly, and two repeats of the whole swarm would correlate by less than 0.5.
+    varying : tuple of str
+        Metrics whose noise depends on the mixture. It is tested with at least 4 repeated mixtures and 8 degrees of freedom: the logarithm
+        of the variance is a straight line in the distance of sqrt(shares) from those of the mean mixture (a likelihood-ratio test at 5 %
+        for all metrics together).
+    """
+
+    repeats: tuple[tuple[str, ...], ...]
+    sd: dict[str, float]
+    dof: dict[str, int]
+    snr: dict[str, float]
+    weak: tuple[str, ...]
+    varying: tuple[str, ...]
+    _metrics: tuple[str, ...]
+    _centre: Vector = field(repr=False)
+    # Smallest and largest distance of a repeated mixture, and the intercept and slope of each varying metric.
+    _span: tuple[float, float] = (0.0, 0.0)
+    _lines: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def strong(self) -> tuple[str, ...]:
+        """All metrics that are not weak, also those of unknown noise, for `Swarm.select`."""
+        return tuple(name for name in self._metrics if name not in set(self.weak))
+
+    def at(self, ratios: Matrix) -> Matrix:
+        """Return the seed standard deviation (M, J) of each metric at mixtures (M, K); NaN for metrics of unknown noise.
+
+        It is ``sd`` for metrics that are not `varying`. For the others it follows the distance from the mean mixture, and stays constant
+        beyond the distances of the repeated mixtures.
+        """
+        w = np.atleast_2d(np.asarray(ratios, dtype=np.float64))
+        if w.ndim != 2 or w.shape[1] != self._centre.size:
+            raise ValueError(
+                f"mixtures must be (M, {self._centre.size}), one column for each domain; got {np.shape(ratios)}"
+            )
+        out = np.tile([self.sd.get(name, math.nan) for name in self._metrics], (len(w), 1))
+        z = np.clip(_distance(w, self._centre), *self._span)
+        for name, (start, slope) in self._lines.items():
+            out[:, self._metrics.index(name)] = np.exp(0.5 * (start + slope * z))
+        return out
+
+    def __str__(self) -> str:
+        if not self.sd:
+            return "no mixture was trained twice: the noise of the metrics is unknown; train one mixture with 3 or more seeds"
+        runs = sum(map(len, self.repeats))
+        lines = [
+            f"{counted(runs, 'run')} of {counted(len(self.repeats), 'repeated mixture')}; the noise is the standard deviation between seeds"
+        ]
+        rows = [
+            [
+                name,
+                f"{self.sd[name]:.4g}",
+                _interval(self.sd[name], self.dof[name]),
+                str(self.dof[name]),
+                _ratio(self.snr[name]),
+            ]
+            for name in self._metrics
+            if name in self.sd
+        ]
+        lines.append(text_table(["metric", "noise", "95 % interval", "dof", "signal/noise"], rows))
+        if self.weak:
+            lines.append(f"cannot rank the runs, signal/noise below {LEAST_RATIO:g}: {listing(self.weak)}")
+        if self.varying:
+            lines.append(f"the noise depends on the mixture: {listing(self.varying)}")
+        if unknown := [name for name in self._metrics if name not in self.sd]:
+            lines.append(f"no two values of one mixture: {listing(unknown)}")
+        return "\n".join(lines)
+
+
+def noise(
+    ratios: Matrix,
+    values: Matrix,
+    tokens: Matrix | None,
+    budget: Vector | None,
+    metrics: tuple[str, ...],
+    runs: tuple[str, ...],
+) -> Noise:
+    """Return the noise of metrics (R, J) of runs with these mixtures, and tokens and budgets if they are known."""
+    groups = [_without_copies(rows, values) for rows in _same_run(ratios, tokens, budget)]
+    several = [rows for rows in groups if len(rows) > 1]
+    centre = np.sqrt(ratios.mean(axis=0))
+    z = _distance(ratios, centre)
+    sd: dict[str, float] = {}
+    dof: dict[str, int] = {}
+    snr: dict[str, float] = {}
+    pieces: dict[str, tuple[Vector, Vector, Vector]] = {}
+    for name, column in zip(metrics, values.T, strict=True):
+        known = [rows[~np.isnan(column[rows])] for rows in groups]
+        known = [rows for rows in known if rows.size]
+        repeated = [rows for rows in known if rows.size > 1]
+        if not repeated:
+            continue
+        count = np.array([rows.size - 1.0 for rows in repeated])
+        squares = np.array([float(((column[rows] - column[rows].mean()) ** 2).sum()) for rows in repeated])
+        variance = float(squares.sum() / count.sum())
+        sd[name], dof[name] = math.sqrt(variance), int(count.sum())
+        snr[name] = _signal(column, known, variance)
+        pieces[name] = (np.array([z[rows[0]] for rows in repeated]), squares, count)
+    lines = _related(pieces)
+    spans = [z[rows[0]] for rows in several]
+    return Noise(
+        repeats=tuple(tuple(runs[row] for row in rows) for rows in several),
+        sd=sd,
+        dof=dof,
+        snr=snr,
+        weak=tuple(name for name in sd if snr[name] < LEAST_RATIO and dof[name] >= _LEAST_DOF),
+        varying=tuple(lines),
+        _metrics=metrics,
+        _centre=centre,
+        _span=(float(min(spans, default=0.0)), float(max(spans, default=0.0))),
+        _lines=lines,
+    )
+
+
+def _same_run(ratios: Matrix, tokens: Matrix | None, budget: Vector | None) -> list[NDArray[np.int64]]:
+    """Return the rows of the runs with the same mixture, tokens and budget."""
+    groups: dict[bytes, list[int]] = {}
+    # Adding 0 turns -0 into 0, which has other bytes.
+    shares = np.round(ratios, _DECIMALS) + 0.0
+    for row in range(len(ratios)):
+        pool = b"" if tokens is None or budget is None else tokens[row].tobytes() + budget[row].tobytes()
+        groups.setdefault(shares[row].tobytes() + pool, []).append(row)
+    return [np.array(rows) for rows in groups.values()]
+
+
+def _without_copies(rows: NDArray[np.int64], values: Matrix) -> NDArray[np.int64]:
+    """Return the rows without those whose metrics are equal to the ones of an earlier row."""
+    if rows.size < 2:
+        return rows
+    seen: set[bytes] = set()
+    kept = []
+    for row in rows.tolist():
+        key = values[row].tobytes()
+        if key not in seen or np.count_nonzero(~np.isnan(values[row])) < _COPIED:
+            kept.append(row)
+        seen.add(key)
+    return np.array(kept)
+
+
+def _signal(column: Vector, groups: list[NDArray[np.int64]], variance: float) -> float:
+    """Return the standard deviation of the mixtures' effect over the noise; infinite without noise, NaN for a single mixture."""
+    if len(groups) < 2:
+        return math.nan
+    means = np.array([float(column[rows].mean()) for rows in groups])
+    # The mean of n runs has the n-th part of the variance of the noise.
+    added = variance * float(np.mean([1.0 / rows.size for rows in groups]))
+    effect = max(float(means.var(ddof=1)) - added, 0.0)
+    if variance == 0.0:
+        return math.inf if effect > 0.0 else 0.0
+    return math.sqrt(effect / variance)
+
+
+def _related(pieces: dict[str, tuple[Vector, Vector, Vector]]) -> dict[str, tuple[float, float]]:
+    """Return intercept and slope of the logarithm of the variance for the metrics whose noise depends on the distance."""
+    tested = {
+        name: piece
+        for name, piece in pieces.items()
+        if len(piece[0]) >= _LEAST_MIXTURES
+        and piece[2].sum() >= _LEAST_DOF_RELATED
+        and np.ptp(piece[0]) > 0.0
+        and piece[1].any()
+    }
+    if not tested:
+        return {}
+    # The test statistic is the square of a standard normal number, and the chance is shared by all metrics.
+    least = NormalDist().inv_cdf(1.0 - 0.5 * _FALSE / len(tested)) ** 2
+    found = {}
+    for name, piece in tested.items():
+        line, gain = _line(*piece)
+        if gain > least:
+            found[name] = line
+    return found
+
+
+def _line(z: Vector, squares: Vector, count: Vector) -> tuple[tuple[float, float], float]:
+    """Fit log variance = start + slope z to sums of squares with `count` degrees of freedom each, by maximum likelihood.
+
+    Returns the line and twice the gain of the log-likelihood over a constant variance. Half of the negative log-likelihood's double is
+    ``count * eta + squares * exp(-eta)``, which is convex in the line.
+    """
+    mean = float((count * z).sum() / count.sum())
+    x = np.stack([np.ones_like(z), z - mean])
+    flat = math.log(float(squares.sum() / count.sum()))
+    line = np.array([flat, 0.0])
+
+    def cost(line: Vector) -> float:
+        eta = line @ x
+        with np.errstate(over="ignore"):
+            return float((count * eta + squares * np.exp(-eta)).sum())
+
+    now = cost(line)
+    first = now
+    for _ in range(_STEPS):
+        weight = squares * np.exp(-(line @ x))
+        gradient = x @ (count - weight)
+        # Add a little, because the variances of all but one mixture may vanish.
+        step = np.linalg.solve((x * (weight + 1e-9 * count)) @ x.T, -gradient)
+        size = 1.0
+        while size > 1e-6 and not (new := cost(line + size * step)) <= now - 1e-4 * size * float(-gradient @ step):
+            size *= 0.5
+        if size <= 1e-6 or now - new < 1e-10:
+            break
+        line, now = line + size * step, new
+    return (float(line[0] - line[1] * mean), float(line[1])), first - now
+
+
+def _distance(ratios: Matrix, centre: Vector) -> Vector:
+    """Return the distance (M,) of the square roots of mixtures (M, K) from those of the mean mixture."""
+    return np.sqrt(((np.sqrt(np.maximum(ratios, 0.0)) - centre) ** 2).sum(axis=1))
+
+
+def _interval(sd: float, dof: int) -> str:
+    """Return the 95 % interval of a standard deviation with this many degrees of freedom, for normal noise."""
+    from scipy.stats import chi2
+
+    low, high = (sd * math.sqrt(dof / float(chi2.ppf(part, dof))) for part in (0.975, 0.025))
+    return f"{low:.2g} to {high:.2g}"
+
+
+def _ratio(snr: float) -> str:
+    return "-" if math.isnan(snr) else f"{snr:.3g}"
