@@ -74,8 +74,8 @@ class Epochs:
         return self.floor + e, e[:, :, None] * slope
 
 
-def solve_cvxpy(cp, law, region, weight, *, kl=0.0, worst=False, most=None):
-    """Minimise the weighted sum (or the largest) of the signed metrics by a conic solver; `most` are their limits. Return the problem."""
+def solve_cvxpy(cp, law, region, weight, *, kl=0.0, worst=False, most=None, more=None):
+    """Minimise the weighted sum (or the largest) of the signed metrics by a conic solver; `most` are their limits, `more` returns more of the objective. Return the problem."""
     # The solver's shares may exceed a cap of 0 by its tolerance, which matters where a slope is infinite.
     may = np.flatnonzero(region.cap > 0.0)
     w = np.eye(len(law.domains))[:, may] @ cp.Variable(may.size, nonneg=True)
@@ -92,6 +92,8 @@ def solve_cvxpy(cp, law, region, weight, *, kl=0.0, worst=False, most=None):
     cost = sum(share * f for share, f in zip(weight, metrics, strict=True) if share > 0.0)
     if worst:
         cost = cp.maximum(*metrics) if len(metrics) > 1 else metrics[0]
+    if more is not None:
+        cost = cost + more(w)
     if kl > 0.0:
         cost = cost + kl * cp.sum(cp.rel_entr(w, region.prior))
     problem = cp.Problem(cp.Minimize(cost), limits)

@@ -114,7 +114,9 @@ def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vec
         return found.gradient
     gradient = np.full(task.region.n_domains, -math.inf)
     if task.weight == 0.0:
-        gradient = form.combined(weight).sums(task.reach.spread(found.w))[1]
+        smooth = form.combined(weight)
+        steep = False if smooth.epochs is None else smooth.epochs.steep
+        gradient = np.where(steep, -math.inf, smooth.sums(task.reach.spread(found.w))[1])
     gradient[usable] = found.gradient
     return gradient
 

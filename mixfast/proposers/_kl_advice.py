@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast.laws import Objective, resolve
+from mixfast.laws import Objective, in_run_of, resolve
 from mixfast.proposers._path import path
 from mixfast.region import Region
 
@@ -85,8 +85,9 @@ def advise_kl(
         order = rng.permutation(runs)
         halves = np.sort(order[: runs // 2]), np.sort(order[runs // 2 :])
         laws = [refit(half) for half in halves]
-        for fitted, judge in (laws, laws[::-1]):
+        for fitted, other in (laws, laws[::-1]):
             proposals = path(fitted, region, kls, objective=objective, **options)
+            judge = in_run_of(other, region)
             points = np.stack([p.mixture.align(judge.domains).weights for p in proposals])
             rows.append(resolve(objective, judge).score(np.asarray(judge.predict(points), dtype=np.float64)))
     table = np.array(rows)

@@ -5,7 +5,8 @@ import pytest
 from epoch_laws import Epochs, solve_cvxpy
 
 from mixfast import Region, Swarm, fit
-from mixfast.proposers import propose
+from mixfast.errors import InfeasibleError
+from mixfast.proposers import advise_kl, bootstrap, propose
 
 REGIONS = {
     "free": {},
@@ -122,3 +123,88 @@ def test_a_search_takes_long_steps_without_overflow():
     law = Epochs.random(rng, 4, 8, p=0.9, sign=1.0)
     region = Region(law.domains, prior=rng.dirichlet(np.ones(8)), cap=np.full(8, 3 / 8))
     assert propose(law, region, method="search").status == "searched"
+
+
+def test_domains_that_help_no_metric_get_no_share():
+    law = Epochs(
+        a=[[0.5, 0.3, 0.0, 0.2], [0.1, 0.6, 0.0, 0.0]], h=[[0.0] * 4, [0.0, 0.0, 0.3, 0.0]], p=[0.25, 1.0], rate=3.0
+    )
+    found = propose(law)
+    assert found.status == "optimal"
+    assert found.mixture["d2"] == 0.0
+    assert all(found.mixture[name] > 0.0 for name in ("d0", "d1", "d3"))
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.02])
+@pytest.mark.parametrize("limits", REGIONS)
+def test_prices_and_ranges(limits, kl):
+    rng = np.random.default_rng(4)
+    law = Epochs.random(rng, 5, 10, p=0.5)
+    region = Region(law.domains, prior=rng.dirichlet(np.ones(10)), **REGIONS[limits])
+    found = propose(law, region, kl=kl)
+    for price in found.shadow_prices:
+        assert np.isfinite(vars(price)["price"])
+    # A cap that gives way by a little saves what its price says.
+    if limits == "caps":
+        more = propose(law, region.replace(cap={**REGIONS["caps"]["cap"], "d1": 0.051}), kl=kl)
+        price = next(vars(one)["price"] for one in found.shadow_prices if "d1" in one.text)
+        assert found.value - more.value == pytest.approx(1e-3 * price, rel=0.05)
+    for name, (low, high) in found.ranges(1e-3, ["d1", "d3", "d5"]).items():
+        assert low <= found.mixture[name] <= high
+        assert high - low > 1e-3 or limits == "caps"
+
+
+def test_mixed_laws_are_solved_together():
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(3)
+    epochs = Epochs.random(rng, 2, 6, sign=1.0)
+    slopes, gamma, plane = rng.normal(-0.5, 1.0, 6), -1.0, rng.normal(0.0, 0.3, 6)
+
+    class LogLinear:
+        name, a, gamma = "log_linear", slopes[None], np.array([-1.0])
+
+    class Linear:
+        name = "linear"
+
+        def slopes(self, x):
+            return x @ plane[:, None], np.broadcast_to(plane, (len(x), 1, 6))
+
+    class Both:
+        domains, metrics, rate = epochs.domains, ("e0", "e1", "log", "plane"), epochs.rate
+
+        def law_of(self, metric):
+            return {"log": (LogLinear, 0), "plane": (Linear(), 0)}.get(metric) or (epochs, int(metric[1]))
+
+        def predict(self, w):
+            other = [np.exp(gamma) + np.exp(w @ slopes), w @ plane]
+            return np.column_stack([epochs.predict(w), *other])
+
+    found = propose(Both(), objective={"e0": 1, "e1": 2, "log": 1, "plane": 3}, method="exact")
+    best = solve_cvxpy(
+        cp,
+        epochs,
+        Region(epochs.domains),
+        [1.0, 2.0],
+        more=lambda w: np.exp(gamma) + cp.exp(slopes @ w) + 3 * plane @ w,
+    )
+    assert found.status == "optimal"
+    assert found.value == pytest.approx(best.value / 7.0, abs=1e-6)
+
+
+def test_the_proof_that_tolerances_cannot_be_kept():
+    # At equal shares both metrics gain; the region forces a share that takes most of it from one of them.
+    law = Epochs(a=[[1.0, 0.0], [0.0, 1.0]], p=0.5, rate=2.0)
+    region, even = Region(law.domains, floor={"d0": 0.7}), {"d0": 0.5, "d1": 0.5}
+    with pytest.raises(InfeasibleError, match=r"m1.* must exceed its tolerance by 0\.0[0-9]+"):
+        propose(law, region, tolerance=0.001, reference=even)
+    found = propose(law, region, tolerance=0.2, reference=even)
+    assert found.status == "optimal"
+
+
+def test_advice_on_kl_and_intervals_predict_the_run_of_the_region():
+    swarm = runs(budget=np.linspace(5e8, 1e9, 60), count=60)
+    region = Region.from_tokens(dict.fromkeys(swarm.domains, 10**9), 10**9)
+    advice = advise_kl(lambda rows: fit(swarm.subset(rows), "epochs", folds=0), 60, region, [0.0, 0.1], repeats=1)
+    assert np.isfinite(advice.scores).all()
+    shares = bootstrap(swarm, "epochs", region, fit=lambda s, law: fit(s, law, folds=0), draws=2)
+    assert np.isfinite(shares.shares).all()
