@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixfast import Swarm
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 
 
@@ -72,6 +73,19 @@ class Epochs:
         value, slope = self._exponents(w)
         e = self.sign * np.exp(value)
         return self.floor + e, e[:, :, None] * slope
+
+
+def runs(*, rate=4.0, budget=None, count=60, seed=0, domains="abcd"):
+    """Return a swarm of a planted law whose domains wear out at different numbers of epochs; `rate` epochs for each unit of share."""
+    rng = np.random.default_rng(seed)
+    names = list(domains)
+    rates = np.broadcast_to(np.asarray(rate, dtype=float), (len(names),)) * np.linspace(0.5, 2.0, len(names))
+    truth = Epochs(a=np.linspace(0.2, 0.8, 2 * len(names)).reshape(2, -1), rate=rates, rho=0.4, p=0.8, floor=0.5)
+    w = rng.dirichlet(np.full(len(names), 0.7), count)
+    values = truth.predict(w) + 0.002 * rng.standard_normal((count, 2))
+    budgets = 1e9 if budget is None else budget
+    tokens = dict(zip(names, 1e9 / rates, strict=True))
+    return Swarm(w, values, domains=names, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=budgets)
 
 
 def solve_cvxpy(cp, law, region, weight, *, kl=0.0, worst=False, most=None, more=None):

@@ -256,7 +256,7 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
 
 def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> str:
     """Fit laws unless they are given, propose, and compute intervals; return the status."""
-    from mixfast.laws import fit
+    from mixfast.laws import fit, in_run_of
     from mixfast.proposers import propose
 
     swarm = None
@@ -271,6 +271,8 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
         with progress("fitting"):
             law = fit(swarm, args.law_kind or "auto", seed=args.seed, folds=args.folds)
     where = inputs.region(args, law.domains, args.law or args.input)
+    if where is not None:
+        law = in_run_of(law, where)
     options = {"objective": inputs.objective(args.objective, law.metrics, "metric"), "kl": args.kl}
     try:
         with progress("searching"):

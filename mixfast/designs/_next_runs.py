@@ -17,7 +17,7 @@ from mixfast.designs._design import advised_runs
 from mixfast.designs._repetition import matched, over_domains, those_of
 from mixfast.designs._results import Design, NextRuns, designed, numbered, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws import Fit, Joint, Objective, Target, resolve
+from mixfast.laws import Fit, Joint, Objective, Target, in_run_of, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -116,9 +116,10 @@ def next_runs(
     """
     count, random = whole(q, "q"), seeded(seed)
     known = swarm.align(region.domains).ratios
-    target = resolve(objective, law)
     if set(law.domains) != set(region.domains):
         raise AlignmentError.between("the law", law.domains, "the region", region.domains)
+    law = in_run_of(law, region)
+    target = resolve(objective, law)
     order = [region.domains.index(name) for name in law.domains]
     best, best_value = _best(target.score(law.predict(known[:, order])), known, region)
     ids: tuple[str, ...] = ()

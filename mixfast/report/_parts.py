@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mixfast.errors import ProposalError
-from mixfast.laws import Fit
+from mixfast.laws import Fit, in_run_of
 from mixfast.mixture import Mixture
 from mixfast.proposers import Proposal, ShareIntervals
 from mixfast.region import Region
@@ -77,6 +77,10 @@ class Parts:
         law, table, source = map(found.get, ("law", "table", "solution or proposal"))
         if source is None and intervals is not None:
             source = intervals.proposal if isinstance(intervals, ShareIntervals) else intervals.solution
+        # Laws in epochs are shown for the run that the page is about.
+        run = source.region if isinstance(source, Proposal) else region
+        if law is not None and run is not None and set(run.domains) == set(law.domains):
+            law = in_run_of(law, run)
         main = source or mixture or (None if ledger is None else ledger.mixture)
         answer = None if main is None else Answer.of(main, region, (law, table))
         known = [mixture, None if ledger is None else ledger.mixture]

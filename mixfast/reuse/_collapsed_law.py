@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast.errors import AlignmentError
-from mixfast.laws import Fit, MetricReport
+from mixfast.laws import Fit, MetricReport, in_run_of
 from mixfast.reuse._collapse import Collapse, Matrix
 
 
@@ -74,6 +74,7 @@ class CollapsedLaw(_Collapsed):
     def __init__(self, law: Fit, part: Collapse) -> None:
         if set(law.domains) != set(part.full.domains):
             raise AlignmentError.between("the law", law.domains, "the reuse plan", part.full.domains)
+        law = in_run_of(law, part.full)
         order = [part.full.domains.index(name) for name in law.domains]
         super().__init__(law, np.ascontiguousarray(part.matrix.T[:, order]))
         self._fit = law

@@ -108,6 +108,10 @@ class StandIn:
         self.known = tuple(law.domains)
         self.target: Target = resolve(objective, law)
         form, other = convex_form(law, self.target)
+        if form is not None and form.epochs is not None:
+            # Frozen domains share one unknown, and the tokens of new domains are not those of the domains they resemble.
+            named = zip(self.target.metrics, form.epochs.used, strict=True)
+            form, other = None, [name for name, used in named if used]
         if form is None:
             raise ReuseError(
                 f"predicting the loss of freezing needs log-linear or linear laws of metrics that are minimised; these metrics have none: "

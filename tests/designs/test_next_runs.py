@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import epoch_laws
 import numpy as np
 import pytest
 
@@ -349,3 +350,14 @@ def test_next_runs_say_which_domains_few_runs_will_sample():
     swarm = Swarm(first, losses(first), domains=NAMES, metric_names=["one", "two"])
     found = next_runs(swarm, fit(swarm, "log_linear", folds=0), REGION, 2, objective="two").design
     assert found.rare == {"d": int((found.ratios[:, 3] >= 1e-5).sum())}
+
+
+def test_runs_of_different_rates_are_chosen_for_the_run_of_the_region():
+    swarm = epoch_laws.runs(budget=np.linspace(5e8, 1e9, 60))
+    law = fit(swarm, "epochs", folds=0)
+    region = Region.from_tokens(dict.fromkeys(swarm.domains, 10**9), 10**9)
+    found = next_runs(swarm, law, region, q=2)
+    here = law.for_run(dict.fromkeys(swarm.domains, 1e9), 1e9)
+    np.testing.assert_allclose(found.predicted, here.predict(found.design.ratios).mean(axis=1))
+    with pytest.raises(ValueError, match="Give the region token counts"):
+        next_runs(swarm, law, Region(swarm.domains), q=2)

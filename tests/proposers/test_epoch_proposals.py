@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from epoch_laws import Epochs, solve_cvxpy
+from epoch_laws import Epochs, runs, solve_cvxpy
 
-from mixfast import Region, Swarm, fit
+from mixfast import Region, fit
 from mixfast.errors import InfeasibleError
 from mixfast.proposers import advise_kl, bootstrap, propose
 
@@ -34,19 +34,6 @@ def test_exact_proposals_against_a_conic_solver(p, how, limits, kl):
     assert found.status == "optimal"
     assert found.gap <= 1e-9 * max(1.0, abs(found.value))
     assert found.value == pytest.approx(best, abs=2e-6)
-
-
-def runs(*, rate=4.0, budget=None, count=60, seed=0, domains="abcd"):
-    """Return a swarm of a planted law whose domains wear out at different numbers of epochs; `rate` epochs for each unit of share."""
-    rng = np.random.default_rng(seed)
-    names = list(domains)
-    rates = np.broadcast_to(np.asarray(rate, dtype=float), (len(names),)) * np.linspace(0.5, 2.0, len(names))
-    truth = Epochs(a=np.linspace(0.2, 0.8, 2 * len(names)).reshape(2, -1), rate=rates, rho=0.4, p=0.8, floor=0.5)
-    w = rng.dirichlet(np.full(len(names), 0.7), count)
-    values = truth.predict(w) + 0.002 * rng.standard_normal((count, 2))
-    budgets = 1e9 if budget is None else budget
-    tokens = dict(zip(names, 1e9 / rates, strict=True))
-    return Swarm(w, values, domains=names, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=budgets)
 
 
 def test_the_region_decides_how_often_a_share_is_read():

@@ -8,6 +8,7 @@ import threading
 import warnings
 from html.parser import HTMLParser
 
+import epoch_laws
 import numpy as np
 import pytest
 from makers import tokens
@@ -15,6 +16,7 @@ from makers import tokens
 import mixfast
 from mixfast import proposers, report, reuse, solver
 from mixfast.errors import BackendError
+from mixfast.report import _parts
 
 WHEN = "2026-01-31"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -624,3 +626,14 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(sample, refused):
     refused("report", "--law", "broken.json", "--out", "p.html")
     assert (sample / "p.html").read_text() == "old"
     assert not list(sample.glob(".*.new"))
+
+
+def test_laws_in_epochs_are_shown_for_the_run_of_the_page():
+    swarm = epoch_laws.runs(budget=np.linspace(5e8, 1e9, 60))
+    law = mixfast.fit(swarm, "epochs", folds=0)
+    tokens = dict.fromkeys(swarm.domains, 10**9)
+    found = proposers.propose(law, mixfast.Region.from_tokens(tokens, 10**9))
+    assert _parts.Parts.of([found, law]).law.rate.tolist() == [1.0] * 4
+    assert (
+        _parts.Parts.of([found.mixture, mixfast.Region.from_tokens(tokens, 10**9), law]).law.rate.tolist() == [1.0] * 4
+    )

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 
+import epoch_laws
 import numpy as np
 import pytest
 import yaml
@@ -593,3 +594,20 @@ def test_a_ledger_is_saved_without_locks_where_the_system_has_none(tmp_path, mon
     ledger = Ledger.start({"a": 0.5, "b": 0.5}, why="first", when="2026-01-31")
     ledger.save(tmp_path / "life.yaml")
     assert Ledger.load(tmp_path / "life.yaml") == ledger
+
+
+def test_laws_in_epochs_predict_collapsed_mixtures_but_not_the_loss_of_freezing():
+    swarm = epoch_laws.runs(budget=np.linspace(5e8, 1e9, 60))
+    law, old = fit(swarm, "epochs", folds=0), Mixture(swarm.domains, [0.4, 0.3, 0.2, 0.1])
+    tokens = dict.fromkeys(swarm.domains, 10**9)
+    region = Region.from_tokens(tokens | {"new": 10**9}, 10**9)
+    with pytest.raises(ReuseError, match=r"needs log-linear or linear laws.*x_loss, y_loss"):
+        full(old, Add(["new"]), region, law=law.for_run(tokens, 1e9), like={"new": "a"})
+    plan = partial(old, Revise(["a"]), Region.from_tokens(tokens, 10**9), reopen=["b"])
+    collapsed = plan.collapse_law(law)
+    whole = law.for_run(tokens, 1e9)
+    w = plan.region.project(plan.region.prior)
+    np.testing.assert_allclose(
+        collapsed.predict(w[None]), whole.predict(plan.expand(dict(zip(plan.region.domains, w, strict=True))))
+    )
+    assert propose(collapsed, plan.region).status == "searched"

@@ -53,6 +53,12 @@ class EpochExponents:
             getattr(self, name)[rows] = values
 
     @property
+    def used(self) -> NDArray[np.bool_]:
+        """Which rows (J,) depend on epochs."""
+        out: NDArray[np.bool_] = self.gain.any(axis=1) | self.harm.any(axis=1)
+        return out
+
+    @property
     def steep(self) -> NDArray[np.bool_]:
         """Which domains (K,) have an infinite slope at share 0 in some row."""
         out: NDArray[np.bool_] = ((self.gain > 0.0) & (self.p < 1.0)[:, None]).any(axis=0) & (self.rate > 0.0)

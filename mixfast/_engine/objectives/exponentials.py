@@ -141,7 +141,7 @@ class Convex:
         """Return ``sum_j weight_j f_j`` for weights (J,) >= 0."""
         rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))
         epochs = self.epochs and self.epochs.some(rows)
-        if epochs is not None and not (epochs.gain.any() or epochs.harm.any()):
+        if epochs is not None and not epochs.used.any():
             epochs = None
         log_weight = np.log(weight[rows] * self.on[rows])
         return Exponentials(self.a[rows], log_weight, weight @ self.linear, float(weight @ self.constant), epochs)
