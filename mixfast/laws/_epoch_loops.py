@@ -11,6 +11,8 @@ from numba import njit
 
 # Limits the exponent of a trial, so that held-out errors stay finite.
 _HIGHEST = 300.0
+# Harms are penalised this many times more than gains. Without this, a harm that the runs barely show grows exponentially beyond them.
+_HARM = 30.0
 
 
 @njit(cache=True, nogil=True)
@@ -48,7 +50,7 @@ def _moments(x, fold, first, second):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def solve(gram, ridge, moment, b, g, steps, tolerance):  # type: ignore[no-untyped-def]
-    """Minimise ``b'(gram + ridge I)b / 2 - moment'b`` over b >= 0, in place from b, by coordinate descent.
+    """Minimise ``b'(gram + diag(ridge))b / 2 - moment'b`` over b >= 0, in place from b, by coordinate descent.
 
     g is work space. The descent ends when no coordinate of a sweep changes the objective by more than the tolerance, as a
     fraction of the decrease from b = 0.
@@ -61,18 +63,20 @@ def solve(gram, ridge, moment, b, g, steps, tolerance):  # type: ignore[no-untyp
             value, row = b[p], gram[p]
             for q in range(size):
                 g[q] -= value * row[q]
-            g[p] -= ridge * value
+            g[p] -= ridge[p] * value
     for _ in range(steps):
         largest, total = 0.0, 0.0
         for p in range(size):
-            bend = gram[p, p] + ridge
+            bend = gram[p, p] + ridge[p]
+            if bend <= 0.0:
+                continue
             new = max(b[p] + g[p] / bend, 0.0)
             change = new - b[p]
             if change != 0.0:
                 row = gram[p]
                 for q in range(size):
                     g[q] -= change * row[q]
-                g[p] -= ridge * change
+                g[p] -= ridge[p] * change
                 b[p] = new
                 largest = max(largest, bend * change * change)
             total += b[p] * moment[p]
@@ -81,7 +85,21 @@ def solve(gram, ridge, moment, b, g, steps, tolerance):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, start, out):  # type: ignore[no-untyped-def]
+def _penalties(gram, domains, ridge, out):  # type: ignore[no-untyped-def]
+    """Fill the penalty (P,) of each coefficient: the ridge times the mean variance of its kind of columns, gains or harms."""
+    size = out.shape[0]
+    for begin, end in ((0, domains), (domains, size)):
+        total = 0.0
+        for p in range(begin, end):
+            total += gram[p, p]
+        for p in range(begin, end):
+            out[p] = ridge * (1.0 if begin == 0 else _HARM) * total / (end - begin)
+
+
+@njit(cache=True, nogil=True)
+def score(  # type: ignore[no-untyped-def]
+    x, domains, fold, folds, deficit, target, delta, ridges, steps, tolerance, start, out
+):
     """Fill held-out errors (V, L): mean Huber loss of V deficits (V, R) for L ridges, one fold of the runs left out at a time.
 
     The logarithms that are fitted, ``target`` (V, R), may differ from those of the deficits, because outliers are moved. ``start``
@@ -93,6 +111,7 @@ def score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, star
     _moments(x, fold, first, second)
     out[:] = 0.0
     gram, mean, moment, g = np.empty((size, size)), np.empty(size), np.empty(size), np.empty(size)
+    penalty = np.empty(size)
     cross, level = np.empty((variants, folds, size)), np.zeros((variants, folds))
     cross[:] = 0.0
     for v in range(variants):
@@ -128,7 +147,8 @@ def score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, star
                 moment[p] = moment[p] / count - mean[p] * height
             b = start[v, f]
             for l in range(ridges.shape[0]):
-                solve(gram, ridges[l], moment, b, g, steps, tolerance)
+                _penalties(gram, domains, ridges[l], penalty)
+                solve(gram, penalty, moment, b, g, steps, tolerance)
                 base = height
                 for p in range(size):
                     base -= mean[p] * b[p]
@@ -146,43 +166,44 @@ def score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, star
 
 
 @njit(cache=True, nogil=True)
-def search(gains, harms, fold, folds, deficit, target, delta, ridge, steps, tolerance, out):  # type: ignore[no-untyped-def]
-    """Fill held-out errors (V, S, T) of V deficits (V, R) for every shape: gains (S, R, K) and harms (T, R, H)."""
+def search(gains, harms, fold, folds, deficit, target, delta, ridges, steps, tolerance, out):  # type: ignore[no-untyped-def]
+    """Fill the least held-out errors (V, S, T) over the ridges, of V deficits (V, R) for every shape: gains (S, R, K) and harms (T, R, H)."""
     variants, runs = deficit.shape
     size = gains.shape[2] + harms.shape[2]
     x = np.empty((runs, size))
     start = np.zeros((variants, folds, size))
-    ridges, found = np.array([ridge]), np.empty((variants, 1))
+    found = np.empty((variants, ridges.shape[0]))
     for s in range(gains.shape[0]):
         for i in range(harms.shape[0]):
             # Every second row backwards, so that each shape is a neighbour of the one before it, and its start is near.
             t = i if s % 2 == 0 else harms.shape[0] - 1 - i
             columns_of(gains[s], harms[t], x)
-            score(x, fold, folds, deficit, target, delta, ridges, steps, tolerance, start, found)
+            score(x, gains.shape[2], fold, folds, deficit, target, delta, ridges, steps, tolerance, start, found)
             for v in range(variants):
-                out[v, s, t] = found[v, 0]
+                out[v, s, t] = found[v].min()
 
 
 @njit(cache=True, nogil=True)
-def fitted(x, target, weight, ridge, steps, tolerance, b):  # type: ignore[no-untyped-def]
-    """Fit the weighted logarithms (R,) with coefficients b >= 0, in place; return the intercept. Weights sum to 1."""
+def fitted(x, domains, target, ridge, steps, tolerance, b, penalty):  # type: ignore[no-untyped-def]
+    """Fit the logarithms (R,) with coefficients b (P,) >= 0, in place from b; fill their penalties (P,), and return the intercept."""
     runs, size = x.shape
     mean, gram, moment, g = np.zeros(size), np.zeros((size, size)), np.zeros(size), np.empty(size)
     height = 0.0
     for r in range(runs):
-        height += weight[r] * target[r]
+        height += target[r] / runs
         for p in range(size):
-            mean[p] += weight[r] * x[r, p]
+            mean[p] += x[r, p] / runs
     row = np.empty(size)
     for r in range(runs):
         for p in range(size):
             row[p] = x[r, p] - mean[p]
         for p in range(size):
-            value = weight[r] * row[p]
+            value = row[p] / runs
             moment[p] += value * (target[r] - height)
             for q in range(size):
                 gram[p, q] += value * row[q]
-    solve(gram, ridge, moment, b, g, steps, tolerance)
+    _penalties(gram, domains, ridge, penalty)
+    solve(gram, penalty, moment, b, g, steps, tolerance)
     for p in range(size):
         height -= mean[p] * b[p]
     return height

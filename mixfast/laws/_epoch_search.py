@@ -15,23 +15,24 @@ from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
 # The grid of shapes. rho is in units of 1 / (median of the epochs above 0), so that the unit of the tokens does not matter.
-_RHO = np.geomspace(0.03, 10.0, 7)
+_RHO = np.geomspace(0.003, 10.0, 9)
 _P = np.array([0.4, 0.6, 0.8, 1.0])
 _TAUS = 6
 # Harm begins at these fractions of the way from 1 epoch to the largest number of epochs of any run, on the scale of log(1 + epochs).
 _BEGINS = np.linspace(0.0, 0.9, _TAUS)
 # Penalties of the squared coefficients, relative to the mean squared error of the logarithms; from large to small, as they are solved.
-_RIDGES = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
+_RIDGES = 10.0 ** -np.arange(7.0)
 # The floor lies this many times (median - best run) below the best run.
-_DEPTHS = np.array([0.05, 0.15, 0.5, 1.5, 5.0])
+_DEPTHS = 0.025 * 2.0 ** np.arange(9.0)
 # The ridge and the depth with which all shapes are compared, and how many of the best shapes are compared with the other ridges and depths.
-_RIDGE, _DEPTH, _BEST = 1e-3, 0.5, 8
-_INNER = 3
+_FIRST, _DEPTH, _BEST = np.array([1e-1, 1e-3]), 0.5, 8
+_INNER, _FEWER, _MANY = 5, 3, 200
+_NEAR = 4.0
 # Steps and tolerance of the solver while shapes are compared, and at the end.
 _ROUGH, _FULL = (30, 1e-4), (20000, 1e-13)
 _NORMAL = 1.4826
 # Residuals beyond this many robust standard deviations count linearly.
-_HUBER = 3.0
+_HUBER = 0.5
 
 
 def loops() -> Any:
@@ -95,24 +96,25 @@ def unit_of(loss: Vector) -> float:
     return unit if unit > 0.05 * span else 0.5 * span
 
 
-def inner_folds(epochs: Matrix, seed: int) -> NDArray[np.int64]:
+def inner_folds(epochs: Matrix, folds: int, seed: int) -> NDArray[np.int64]:
     """Divide the runs (R,) into folds; runs with the same epochs are in one fold."""
     _, which = np.unique(epochs.round(12), axis=0, return_inverse=True)
     order = np.random.default_rng(seed).permutation(int(which.max()) + 1)
-    return np.asarray(order[which.ravel()] % _INNER, dtype=np.int64)
+    return np.asarray(order[which.ravel()] % folds, dtype=np.int64)
 
 
 def choose(epochs: Matrix, losses: Matrix, least: Vector, *, convex: bool, seed: int) -> list[Shape]:
     """Choose the shape of each metric from its values (R, J), smaller is better; the floor lies at least ``least`` (J,) below the runs."""
-    fold = inner_folds(epochs, seed)
+    fold = inner_folds(epochs, _INNER if len(epochs) < _MANY else _FEWER, seed)
+    folds = int(fold.max()) + 1
     grid = Grid.of(epochs, convex=convex)
     metrics = losses.shape[1]
-    if len(np.unique(fold)) < _INNER:
+    if folds < 2:
         scale = typical(epochs)
-        middle = Shape(1.0 / scale, 1.0, float(grid.tau[len(grid.tau) // 2]), _DEPTH, _RIDGE)
+        middle = Shape(1.0 / scale, 1.0, float(grid.tau[len(grid.tau) // 2]), _DEPTH, 1e-1)
         return [middle] * metrics
     blocks = [part for part in np.array_split(np.arange(metrics), min(thread_count(None), metrics)) if len(part)]
-    found = each(lambda part: _choose(grid, fold, losses[:, part], least[part]), blocks)
+    found = each(lambda part: _choose(grid, fold, folds, losses[:, part], least[part]), blocks)
     return [shape for block in found for shape in block]
 
 
@@ -123,14 +125,14 @@ def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix,
     return loss[None] - floor[:, None], floor
 
 
-def _choose(grid: Grid, fold: NDArray[np.int64], losses: Matrix, least: Vector) -> list[Shape]:
+def _choose(grid: Grid, fold: NDArray[np.int64], folds: int, losses: Matrix, least: Vector) -> list[Shape]:
     kernel = loops()
     runs, metrics = losses.shape
     first = np.vstack([deficits(losses[:, j], _DEPTH, least[j])[0] for j in range(metrics)])
     target = np.log(first)
     delta = np.array([_HUBER * _NORMAL * _scale(loss) for loss in losses.T])
     found = np.empty((metrics, len(grid.rho), len(grid.tau)))
-    kernel.search(grid.gains, grid.harms, fold, _INNER, first, target, delta, _RIDGE, *_ROUGH, found)
+    kernel.search(grid.gains, grid.harms, fold, folds, first, target, delta, _FIRST, *_ROUGH, found)
     out = []
     for j in range(metrics):
         many, _ = deficits(losses[:, j], _DEPTHS, least[j])
@@ -140,17 +142,33 @@ def _choose(grid: Grid, fold: NDArray[np.int64], losses: Matrix, least: Vector) 
             x = np.empty((runs, grid.gains.shape[2] + grid.harms.shape[2]))
             kernel.columns_of(grid.gains[s], grid.harms[t], x)
             error = np.empty((len(_DEPTHS), len(_RIDGES)))
-            start = np.zeros((len(_DEPTHS), _INNER, x.shape[1]))
+            start = np.zeros((len(_DEPTHS), folds, x.shape[1]))
             kernel.score(
-                x, fold, _INNER, many, np.log(many), np.full(len(_DEPTHS), delta[j]), _RIDGES, *_ROUGH, start, error
+                x,
+                grid.gains.shape[2],
+                fold,
+                folds,
+                many,
+                np.log(many),
+                np.full(len(_DEPTHS), delta[j]),
+                _RIDGES,
+                *_ROUGH,
+                start,
+                error,
             )
-            d, l = np.unravel_index(int(error.argmin()), error.shape)
-            shape = Shape(
-                float(grid.rho[s]), float(grid.p[s]), float(grid.tau[t]), float(_DEPTHS[d]), float(_RIDGES[l])
-            )
-            trials.append((float(error[d, l]), shape))
-        out.append(min(trials, key=lambda trial: trial[0])[1])
+            for d, l in np.ndindex(error.shape):
+                shape = Shape(
+                    float(grid.rho[s]), float(grid.p[s]), float(grid.tau[t]), float(_DEPTHS[d]), float(_RIDGES[l])
+                )
+                trials.append((float(error[d, l]), shape))
+        out.append(_simplest(trials, runs))
     return out
+
+
+def _simplest(trials: list[tuple[float, Shape]], runs: int) -> Shape:
+    """Return the trial with the largest ridge, of those with nearly the least error; of these, the one with the least error."""
+    near = min(error for error, _ in trials) * (1.0 + _NEAR / runs)
+    return min((trial for trial in trials if trial[0] <= near), key=lambda trial: (-trial[1].ridge, trial[0]))[1]
 
 
 def _scale(values: Vector) -> float:
@@ -159,9 +177,8 @@ def _scale(values: Vector) -> float:
     return found if found > 0.0 else float(values.std())
 
 
-def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, Vector]:
-    """Return the intercept and the coefficients (2K,), at least 0, of the logarithms of deficits (R,) on columns (R, 2K)."""
-    b = np.zeros(x.shape[1])
-    weight = np.full(len(x), 1.0 / len(x))
-    b0 = loops().fitted(np.ascontiguousarray(x), np.log(deficit), weight, ridge, *_FULL, b)
-    return float(b0), b
+def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, Vector, Vector]:
+    """Fit the logarithms of deficits (R,) to columns (R, 2K). Return the intercept, the coefficients (2K,) >= 0, and their penalties."""
+    b, penalty = np.zeros(x.shape[1]), np.empty(x.shape[1])
+    b0 = loops().fitted(np.ascontiguousarray(x), x.shape[1] // 2, np.log(deficit), ridge, *_FULL, b, penalty)
+    return float(b0), b, penalty

@@ -134,7 +134,7 @@ class Epochs(Coefficients):
         many, floor = deficits(loss, shape.depth, least)
         deficit, domains = many[0], x.shape[1]
         seen = columns(x, shape.rho, shape.p, shape.tau, convex=self.convex)
-        b0, b = fit_coefficients(seen, deficit, shape.ridge)
+        b0, b, penalty = fit_coefficients(seen, deficit, shape.ridge)
         self.rho[j], self.p[j], self.tau[j] = shape.rho, shape.p, shape.tau
         self.depth[j], self.ridge[j], self.runs[j] = shape.depth, shape.ridge, len(loss)
         self.floor[j], self.b0[j], self.a[j], self.h[j] = self.sign[j] * floor[0], b0, b[:domains], b[domains:]
@@ -145,7 +145,7 @@ class Epochs(Coefficients):
         self.noise[j] = np.sqrt((residual**2).sum() / spare)
         jacobian = np.column_stack([value, value[:, None] * seen[:, free]])
         gram = jacobian.T @ jacobian
-        gram[1:, 1:] += len(loss) * shape.ridge * float(np.mean(value**2)) * np.eye(int(free.sum()))
+        gram[1:, 1:] += len(loss) * float(np.mean(value**2)) * np.diag(penalty[free])
         gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / len(gram)
         at = np.concatenate([[True], free])
         self.covariance[j][np.ix_(at, at)] = np.linalg.inv(gram) * self.noise[j] ** 2
