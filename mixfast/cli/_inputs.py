@@ -331,7 +331,7 @@ def share_or_count(text: str) -> float:
 
 
 # Options that take files which may have paths in place of names.
-_FILES_WITH_PATHS = ("mixture", "prior", "start", "tokens", "documents")
+_FILES_WITH_PATHS = ("mixture", "prior", "start", "near", "reference", "tokens", "documents")
 
 
 def check_paths(args: argparse.Namespace, files: Sequence[str] | None = None) -> None:
@@ -380,14 +380,17 @@ def same_names(path: str, names: Iterable[str], domains: Sequence[str], owner: s
 _OBJECTIVES = {"group": ("worst",), "metric": ("worst", "standardised", "standardized")}
 
 
-def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> dict[str, float] | str | None:
+def objective(
+    given: Sequence[str] | None, known: Sequence[str], what: str, option: str = "--objective"
+) -> dict[str, float] | str | None:
     """Return the objective: None, a word such as "worst", or weights by name from repeated ``NAME`` and ``NAME=WEIGHT``.
 
-    A name without a weight has weight 1. A name may be a pattern; its weight is divided among all names that it matches.
+    A name without a weight has weight 1. A name may be a pattern; its weight is divided among all names that it matches. Only
+    ``--objective`` takes words.
     """
     if not given:
         return None
-    words = _OBJECTIVES[what]
+    words = _OBJECTIVES[what] if option == "--objective" else ()
     if len(given) == 1 and given[0] in words:
         # With one name, "worst" is that name.
         return given[0] if len(known) > 1 else None
@@ -400,27 +403,27 @@ def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> d
             others = [one for one in given if one != text]
             alone = "takes no weight" if equals else "is given twice"
             raise InputError(
-                f"--objective {name} {f'cannot be combined: leave out {listing(others)}' if others else alone}"
+                f"{option} {name} {f'cannot be combined: leave out {listing(others)}' if others else alone}"
             )
-        weight = _number(f"--objective {text}", value)
+        weight = _number(f"{option} {text}", value)
         if not 0.0 <= weight < math.inf:
-            raise InputError(f"--objective {text}: a weight is at least 0, got {weight:g}")
-        found = _chosen(name, known, what)
+            raise InputError(f"{option} {text}: a weight is at least 0, got {weight:g}")
+        found = chosen(name, known, what, option=option)
         for one in found:
             if one in weights:
-                raise InputError(f"--objective names {one} twice")
+                raise InputError(f"{option} names {one} twice")
             weights[one] = weight / len(found)
     if not any(weights.values()):
-        raise InputError(f"--objective gives no {what} a weight above 0")
+        raise InputError(f"{option} gives no {what} a weight above 0")
     return weights
 
 
-def _chosen(name: str, known: Sequence[str], what: str) -> list[str]:
+def chosen(name: str, known: Sequence[str], what: str, *, option: str) -> list[str]:
     """Return the known names that match a name, a pattern, or a name without the prefix that all names share."""
     from mixfast.swarm import find_names
 
     found = matching(known, unquoted(name)) or find_names(known, [unquoted(name)], what)
-    return [one for one in found if one is not None] or _meant("--objective", name, known, what)
+    return [one for one in found if one is not None] or _meant(option, name, known, what)
 
 
 def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixture:
@@ -450,13 +453,17 @@ def domain_paths(paths: str | None) -> Any:
 
 
 def start(args: argparse.Namespace, domains: Sequence[str]) -> dict[str, float] | None:
-    """Return the shares of the mixture of ``--start``; domains that the file does not name have share 0, as files leave these out."""
-    if args.start is None:
-        return None
-    shares = mixture(args.start, args.mixture_paths).as_dict()
-    if not set(shares) <= set(domains):
-        raise AlignmentError.between(args.start, shares, "the table", domains)
-    return {name: shares.get(name, 0.0) for name in domains}
+    """Return the shares of the mixture of ``--start``."""
+    return None if args.start is None else shares(args, "start", domains, "the table")
+
+
+def shares(args: argparse.Namespace, option: str, domains: Sequence[str], owner: str) -> dict[str, float]:
+    """Return the shares of the mixture of an option; domains that the file does not name have share 0, as files leave these out."""
+    path = getattr(args, option)
+    found = mixture(path, args.mixture_paths).as_dict()
+    if not set(found) <= set(domains):
+        raise AlignmentError.between(path, found, owner, domains)
+    return {name: found.get(name, 0.0) for name in domains}
 
 
 def schedule(path: str) -> MixtureSchedule:

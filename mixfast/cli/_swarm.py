@@ -11,6 +11,7 @@ from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
+from mixfast.cli import _goals as goals
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -21,6 +22,7 @@ from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
+    from mixfast.proposers import Proposal
     from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
@@ -34,6 +36,8 @@ examples:
   mixfast compare ratios.csv metrics.csv
   mixfast propose law.json --tokens counts.yaml --budget 1T --kl 0.05 --out mixture.yaml
   mixfast propose law.json --objective pile_cc=1 --cap code=20%
+  mixfast propose law.json --target 'math_*' --guard '*=1 sd' --prior today.yaml
+  mixfast propose law.json --reach 'gsm8k_bpb<=0.9' --near today.yaml
   mixfast fit --olmix-config fit.yaml --out law.json && mixfast propose law.json --olmix-config fit.yaml
 """
 
@@ -52,6 +56,7 @@ def add(commands: shared.Commands) -> None:
     shared.add_limits(propose)
     goal = propose.add_argument_group("objective")
     shared.add_metric_objective(goal)
+    goals.add(goal)
     shared.add_kl_options(goal)
     # None means not given: then the file of --olmix-config sets it.
     propose.set_defaults(kl=None)
@@ -215,6 +220,7 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.proposers import propose
 
     outputs.check(args, out=MIXTURE)
+    goals.check(args)
     law = Fit.load(args.law)
     config = None
     if args.olmix_config is not None:
@@ -225,10 +231,15 @@ def _propose(args: argparse.Namespace) -> int:
         for text in config.notes:
             note(f"{args.olmix_config}: {text}")
     method = args.method or ("auto" if config is None else _proposer(config, args))
-    objective, kl = _goal(args, config, law)
     region = _region(args, config, law, method)
-    with progress("searching"):
-        found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
+    if args.reach is not None:
+        with progress("searching"):
+            found: Proposal = goals.reached(args, law, region)
+    else:
+        objective, kl = _goal(args, config, law)
+        more = goals.options(args, law)
+        with progress("searching"):
+            found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config), **more)
     shared.note_seed(args, found.method)
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out, force=args.force)
@@ -257,7 +268,8 @@ def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
 
 def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tuple[Any, float]:
     """Return the objective and the weight of the KL term."""
-    objective = inputs.objective(args.objective, law.metrics, "metric")
+    option = "--objective" if args.target is None else "--target"
+    objective = inputs.objective(args.objective or args.target, law.metrics, "metric", option)
     if config is None:
         return objective, args.kl or 0.0
     weights = config.objective(law.metrics) if objective is None else None

@@ -128,6 +128,7 @@ class GuardReport:
         """Return the report as plain numbers and strings, for JSON."""
         names = (
             "metric",
+            "direction",
             "kind",
             "given",
             "limit",

@@ -88,7 +88,8 @@ def reach(
     began = perf_counter()
     check_law(law, method, tol)
     if method not in ("auto", "exact", "search"):
-        raise ValueError(f"method is {method!r}, expected auto, exact or search: reach has no simulation")
+        what = either(f"method is {method!r}", f"--method {method}")
+        raise ValueError(f"{what}, expected auto, exact or search: {either('reach', '--reach')} has no simulation")
     where = aligned(law, region)
     law = in_run_of(law, where)
     if near is None and not where.has_prior:
@@ -106,7 +107,9 @@ def reach(
     named = [goal.index for goal in wanted]
     kept = () if guard is None else guards_of(law, every, guard, at, named)
     if twice := [one.metric for one in kept if one.index in named]:
-        raise ValueError(f"goals and guard both name {listing(twice)}: one limit for each metric")
+        raise ValueError(
+            f"{either('goals and guard', '--reach and --guard')} both name {listing(twice)}: give one limit for each metric"
+        )
     target = replace(every, weight=np.zeros(len(law.metrics)))
     first = None if start is None else shares_of("start", start, where.domains)
     task = Task(law, held_in, target, 1.0, 0.0, seed, tol, held, first, (*wanted, *kept), "near")

@@ -122,6 +122,16 @@ def propose_tokens(run, file):
     return proposed(run, "--tokens", file, "--budget", "1B", "--max-epochs", "1")
 
 
+def propose_near(run, file):
+    # Every mixture reaches this goal, so the nearest one is that of the file.
+    return proposed(run, "--reach", "*<=1e9", "--near", file)
+
+
+def propose_reference(run, file):
+    proposed(run, "--guard", "*=1e9", "--reference", file)
+    return True
+
+
 def started(run, *words):
     status, _, err = run("reuse", "start", "life.yaml", *words)
     assert status == 0, err
@@ -214,6 +224,8 @@ TAKE_MIXTURES = {
     ("design", "--source-prior"): design_source_prior,
     ("next", "--prior"): next_prior,
     ("propose", "--prior"): propose_prior,
+    ("propose", "--near"): propose_near,
+    ("propose", "--reference"): propose_reference,
     ("reuse start", "--mixture"): start_mixture,
     ("reuse revise", "--prior"): revised("--prior"),
     ("report", "--mixture"): report_mixture,

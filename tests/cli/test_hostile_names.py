@@ -105,6 +105,13 @@ def test_runs_and_laws(call, folder):
     call("propose", "law.json", "--tokens", "counts.yaml", "--budget", "2B", "--kl", 0.01, "--out", "out.yaml")
     call("propose", "law.json", "--objective", METRICS[0] + "x", status=2)
     assert set(json.loads(call("propose", "law.json", "--json"))["mixture"]) == set(DOMAINS)
+    call("propose", "law.json", "--target", METRICS[0], "--guard", f"{METRICS[1]}=1 sd", "--prior", "uniform")
+    call(
+        "propose", "law.json", "--reach", f"{METRICS[0]}<=9", "--reach", f"{METRICS[1]}=5 % worse", "--prior", "uniform"
+    )
+    call("propose", "law.json", "--reach", f"{METRICS[0]}<=-9", "--prior", "uniform", status=2)
+    call("propose", "law.json", "--guard", f"{METRICS[0]}x=1", status=2)
+    call("propose", "law.json", "--guard", f"{METRICS[0]}=\x1b[1m\n{FAKE}", status=2)
     call("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 3, "--out", "next.csv")
     call("fit", "ratios.csv", "ratios.csv", status=2)
     call("fit", "metrics.csv", "ratios.csv", status=2)

@@ -43,6 +43,8 @@ CALLS = [
     ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2"),
     ("propose", "law.json", "--tokens", "tokens.yaml", "--budget", "1000", "--kl", "0.05", "--out", "p.yaml"),
     ("propose", "law.json", "--method", "search"),
+    ("propose", "law.json", "--target", "a_loss", "--guard", "*=1 sd", "--prior", "mixture.yaml"),
+    ("propose", "law.json", "--reach", "a_loss=0.1 % better", "--guard", "*=2 %", "--near", "mixture.yaml"),
     ("reuse", "start", "life.yaml", "--mixture", "mixture.yaml", "--tokens", "tokens.yaml", "--budget", "1000"),
     ("reuse", "remove", "life.yaml", "code"),
     ("reuse", "partition", "life.yaml", "books", "b1", "b2", "--tokens", "parts.yaml", "--law", "law.json"),
