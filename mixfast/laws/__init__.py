@@ -19,7 +19,7 @@ Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regress
 
 Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`), `_fit.py`
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
-`_doubts.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
+`_doubts.py` and `_robust.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
 over metrics), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
 `_power_search.py` solves the least-squares problems of the power laws.
 The compiled core (`_engine.backend.laws`) holds the loops of the log-linear law and of Gaussian processes. The other laws keep their

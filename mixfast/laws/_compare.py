@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.numbers import decimals
 from mixfast._text.progress import working
@@ -19,6 +17,7 @@ from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._report import MetricReport, known, mean_known
+from mixfast.laws._robust import without_diverged
 from mixfast.swarm import Swarm
 
 
@@ -101,13 +100,12 @@ def compare(
             else:
                 candidates.append(candidate)
     reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
-    counted = np.ones(problem.y.shape, dtype=bool)
+    counted = without_diverged(problem, [candidates] * len(problem.metrics))
     best = []
     for j in every:
         rivals = [candidate for candidate in candidates if j in candidate.columns]
         if not rivals:
             continue
-        counted[:, j] = problem.counted(j, rivals)
         errors = {rival.law.name: rival.error(j, problem.y, counted[:, j]) for rival in rivals}
         for rival in rivals:
             reports[rival.law.name][problem.metrics[j]] = problem.report(j, rival, counted[:, j], errors)

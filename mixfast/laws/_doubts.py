@@ -24,7 +24,8 @@ _FAR_RESIDUAL = 10.0
 _EXPLAINED = 0.5
 # With fewer runs, one far value cannot be distinguished from the others.
 _FEWEST = 8
-_NORMAL = 1.4826
+# The standard deviation of a normal distribution, in median absolute deviations.
+NORMAL = 1.4826
 # Squares of smaller values underflow, so a metric with only such values is in the wrong unit. Squares of values above `LARGEST` overflow.
 _VANISHING = 1e-100
 # Most metrics shown in the note on weak metrics.
@@ -52,13 +53,26 @@ def refuse_absurd(y: Matrix, runs: Sequence[str], metrics: Sequence[str]) -> Non
 
 
 def diverged(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
-    """Return which runs (R,) look diverged, from their values y (R,) and the guess of every law; NaN where a law made no guess."""
+    """Return which runs (R,) look diverged, from their values y (R,) and the guess of every law; NaN where a law made no guess.
+
+    The guesses are best made by laws that were fitted without the `suspects`: otherwise, one diverged run can make all residuals large.
+    """
+    found = suspects(y, guesses)
+    for guess in guesses:
+        missed = np.abs(y - guess)
+        others = np.isfinite(missed) & ~found
+        found &= missed > _FAR_RESIDUAL * NORMAL * float(np.median(missed[others])) if others.any() else False
+    return found
+
+
+def suspects(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
+    """Return which runs (R,) have values far from the others, and guesses that explain too little of the distance."""
     none = np.zeros(len(y), dtype=bool)
     seen = np.isfinite(y)
     if seen.sum() < _FEWEST or not guesses:
         return none
     far = np.abs(y - np.median(y[seen]))
-    spread = _NORMAL * float(np.median(far[seen]))
+    spread = NORMAL * float(np.median(far[seen]))
     found = seen & (far > _FAR_VALUE * spread) & (spread > 0.0)
     for guess in guesses:
         if not found.any():
@@ -67,8 +81,7 @@ def diverged(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
         known = np.isfinite(missed)
         if known.sum() < _FEWEST:
             return none
-        usual = _NORMAL * float(np.median(missed[known]))
-        found &= known & (missed > _FAR_RESIDUAL * usual) & (missed > (1.0 - _EXPLAINED) * far)
+        found &= known & (missed > (1.0 - _EXPLAINED) * far)
     return found
 
 
@@ -82,7 +95,8 @@ def told_diverged(
         first = columns[0]
         others = y[~found[:, first] & np.isfinite(y[:, first]), first]
         more = f", and as far off in {listing([metrics[j] for j in columns[1:]])}" if len(columns) > 1 else ""
-        counted = "the fit uses it; the errors and the choice of laws do not" if scored else "the fit uses it"
+        limited = "the fit limits its residual to 3 usual ones"
+        counted = f"{limited}, and the errors and the choice of laws ignore it" if scored else limited
         out.append(
             f"the run {runs[i]} looks diverged: it is {y[i, first]:.4g} in {metrics[first]}, the other runs are {others.min():.4g} to "
             f"{others.max():.4g}, and no law that was tried predicts it{more}; {counted}. If it diverged, {_without([runs[i]])}"

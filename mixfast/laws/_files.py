@@ -92,6 +92,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
         # Fits of earlier versions lack these fields.
         facts["misfits"] = tuple(head.get("misfits", ()))
+        facts["diverged"] = {name: tuple(runs) for name, runs in head.get("diverged", {}).items()}
         for name in ("rate", "most_epochs", "run_rates"):
             facts[name] = None if head.get(name) is None else np.array(head[name], dtype=np.float64)
         for name in ("spread", "doubted_directions", "noise"):

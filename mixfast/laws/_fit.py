@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.blas import single_blas
@@ -22,6 +23,7 @@ from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
+from mixfast.laws._robust import without_diverged
 from mixfast.swarm import Swarm
 
 # The law of one metric, and the ways to name the laws of all metrics.
@@ -83,10 +85,13 @@ def fit(
 
     Notes
     -----
-    If a run looks diverged, `Fit.notes` names it and says how to leave it out. The fit uses it like any other run, but the errors and
-    the choice between laws ignore it. A run looks diverged in a metric if two conditions hold: its value is more than 10 (robust) standard
-    deviations from the median; and the out-of-fold error of every law that was tried is more than 10 times the law's usual error and at
-    least half of that distance. The robust standard deviation is 1.4826 times the median absolute deviation.
+    If a run looks diverged, `Fit.notes` names it and says how to leave it out. The errors, and the choice between laws, come from laws that
+    were fitted without its value, so they do not depend on it. The law that is returned sees the value at most 3 usual residuals away from
+    the prediction of a law that was fitted without it. All laws are treated alike: Huber's loss, which log_linear has for every run, would
+    bound the residual in the same way, and the other laws minimise squared errors, which a single far value can dominate. A run looks
+    diverged in a metric if two conditions hold: its value is more than 10 (robust) standard deviations from the median; and the out-of-fold
+    error of every law that was tried is more than 10 times the law's usual error and at least half of that distance. The robust standard
+    deviation is 1.4826 times the median absolute deviation. With fewer than 8 runs, no run is judged.
 
     Out-of-fold errors: each run is predicted by a law that was fitted without it, but four laws reuse something from the fit to all runs.
     "gp" starts its hyperparameters there, "lightgbm" keeps the number of rounds, and "autoscale" and "bimix" descend both from its
@@ -112,10 +117,9 @@ def fit(
     notes += _fit_all(plan, problem, progress)
     winners: dict[Candidate, list[int]] = {}
     reports = []
-    counted = np.ones(y.shape, dtype=bool)
+    counted = without_diverged(problem, plan)
     for j in range(len(chosen)):
         rivals = [candidate for candidate in plan[j] if j in candidate.columns]
-        counted[:, j] = problem.counted(j, rivals)
         errors = [candidate.error(j, y, counted[:, j]) if problem.scored else 0.0 for candidate in rivals]
         best = rivals[int(np.argmin(errors))]
         winners.setdefault(best, []).append(j)
@@ -153,6 +157,7 @@ def fit(
         rate=common_rate(swarm.rate),
         most_epochs=None if swarm.epochs is None else swarm.epochs.max(axis=0),
         run_rates=None if swarm.rate is None else np.stack([swarm.rate.min(axis=0), swarm.rate.max(axis=0)]),
+        diverged=_named(counted, swarm.runs, chosen),
     )
 
 
@@ -233,6 +238,12 @@ def _one(law: One, options: dict[str, object]) -> Law:
     if hasattr(law, "uses_features") and hasattr(law, "state"):
         return cast("Law", law)
     return Foreign(cast("Regressor", law))
+
+
+def _named(counted: NDArray[np.bool_], runs: Sequence[str], metrics: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the runs (R, J) that do not count, by metric."""
+    lost = {name: np.flatnonzero(~counted[:, j]).tolist() for j, name in enumerate(metrics)}
+    return {name: tuple(runs[i] for i in rows) for name, rows in lost.items() if rows}
 
 
 def _spread(values: Vector) -> float:

@@ -77,6 +77,8 @@ class Fit(Frozen):
         Largest number of epochs of each domain in any run; None if the tokens of the runs are unknown.
     run_rates : (2, K) float, or None
         Smallest and largest rate of the runs that the laws were fitted to; None if their tokens are unknown.
+    diverged : dict of str to tuple of str
+        Runs that look diverged in a metric; metrics without such runs are missing.
     laws : dict of str to str
         Name of the law of each metric.
     reports : tuple of MetricReport
@@ -101,6 +103,7 @@ class Fit(Frozen):
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
     noise: dict[str, float] = field(default_factory=dict)
+    diverged: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rate: Vector | None = None
     most_epochs: Vector | None = None
     run_rates: Matrix | None = None
@@ -347,6 +350,9 @@ class Fit(Frozen):
         shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
         columns = [swarm.metrics.index(swarm.metric(name)) for name in self.metrics]
         measured = np.ascontiguousarray(swarm.values[:, columns])
+        lost = [[run in self.diverged.get(name, ()) for name in self.metrics] for run in swarm.runs]
+        # As in `fit`: runs that look diverged are predicted, but no law is fitted to them.
+        seen = np.where(np.array(lost, dtype=np.bool_), np.nan, measured)
         guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
         splits = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed)
         rate = None if swarm.rate is None else aligned("the swarm", swarm.domains, swarm.rate, self.domains)
@@ -354,7 +360,7 @@ class Fit(Frozen):
             for part in self.parts:
                 into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares, rate))
                 guess[:, into], spread[:, into] = predict_left_out(
-                    part.law, x, measured[:, into], splits, own=list(part.own)
+                    part.law, x, seen[:, into], splits, own=list(part.own)
                 )
         return measured, guess, spread
 
@@ -378,6 +384,7 @@ class Fit(Frozen):
                 "doubted_directions": self.doubted_directions,
                 "misfits": self.misfits,
                 "noise": self.noise,
+                "diverged": self.diverged,
                 "rate": None if self.rate is None else self.rate.tolist(),
                 "most_epochs": None if self.most_epochs is None else self.most_epochs.tolist(),
                 "run_rates": None if self.run_rates is None else self.run_rates.tolist(),

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
-from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged, told_weak
+from mixfast.laws._doubts import refuse_absurd, told_diverged, told_weak
 from mixfast.laws._fitted import aligned
 from mixfast.laws._left_out import Progress
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
@@ -111,13 +111,11 @@ class Problem:
         """Fit a candidate to its metrics, and predict each run out of fold. Return the metrics it refuses, with the reasons."""
         return candidate.fit(self.inputs(candidate), self.y, self.splits, progress, self.facts)
 
-    def counted(self, j: int, rivals: Sequence[Candidate]) -> Flags:
-        """Return which runs (R,) count in the errors of metric j: those that do not look diverged to all of these laws."""
+    def guesses(self, j: int, rivals: Sequence[Candidate]) -> list[Vector]:
+        """Return the guesses (R,) of metric j by laws that were not fitted to the run, or, without folds, by the fitted laws."""
         if self.scored:
-            guesses = [rival.left_out(j)[0] for rival in rivals]
-        else:
-            guesses = [rival.own(self.inputs(rival), j) for rival in rivals]
-        return ~diverged(self.y[:, j], guesses)
+            return [rival.left_out(j)[0] for rival in rivals]
+        return [rival.own(self.inputs(rival), j) for rival in rivals]
 
     def diverged(self, counted: Flags) -> list[str]:
         """Write notes on the runs (R, J) that do not count."""

@@ -91,8 +91,12 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
         measure(
             name,
             law.laws[name],
-            # As in the report of the fit, runs that look diverged are not scored.
-            np.where(diverged(measured[:, j], [guess[:, j]]), np.nan, measured[:, j]),
+            # As in the report of the fit, runs that look diverged are not scored. Fits of earlier versions do not name them.
+            np.where(
+                diverged(measured[:, j], [guess[:, j]]) | np.isin(swarm.runs, law.diverged.get(name, ())),
+                np.nan,
+                measured[:, j],
+            ),
             guess[:, j],
             sd=spread[:, j],
             more_is_better=law.direction[j] == "max",

@@ -9,7 +9,7 @@ import pytest
 
 from mixfast import Mixture, Swarm, fit
 from mixfast._text.audience import commanded
-from mixfast.laws import compare
+from mixfast.laws import Fit, compare
 from mixfast.report import page
 
 pytest.importorskip("numba")
@@ -119,6 +119,110 @@ def test_metrics_that_no_law_predicts_are_told():
     assert note.startswith("no law that was tried predicts m1 better than the mean of the runs")
     found = compare(swarm_of(y), ("linear", "log_linear"))
     assert about(found.notes, "better than the mean") == [note]
+
+
+def with_values(y, values, column=0):
+    """Return the metrics with these values in some runs."""
+    out = y.copy()
+    for run, value in values.items():
+        out[run, column] = value
+    return out
+
+
+def noisy(runs, seed=0):
+    """Return a metric that no law of "auto" has the form of."""
+    x = np.random.default_rng(seed).dirichlet(np.ones(3), runs)
+    return (
+        3.0
+        + 2.0 * ((x - 0.2) ** 2).sum(axis=1, keepdims=True)
+        + 0.02 * np.random.default_rng(9).standard_normal((runs, 1))
+    )
+
+
+@pytest.mark.parametrize("make", [curved, noisy])
+@pytest.mark.parametrize("runs", [12, 40])
+@pytest.mark.parametrize("bad", [(3,), (3, 8)])
+def test_the_value_of_a_diverged_run_changes_neither_the_errors_nor_the_choice(make, runs, bad):
+    y = make(runs)
+    found = [fit(swarm_of(with_values(y, dict.fromkeys(bad, value)))) for value in (15.0, 90.0, 1e7)]
+    assert all(one.diverged == {"m0": tuple(f"r{i}" for i in bad)} for one in found)
+    assert found[0].reports == found[1].reports == found[2].reports
+    at = np.random.default_rng(1).dirichlet(np.ones(3), 50)
+    np.testing.assert_array_equal(found[0].predict(at), found[2].predict(at))
+    left_out = fit(swarm_of(y).without(*(f"r{i}" for i in bad)))
+    assert found[0].reports[0].rmse < 2.0 * left_out.reports[0].rmse
+    # The errors of all rivals are those of laws that have not seen the value.
+    for law, error in left_out.reports[0].rivals.items():
+        assert found[0].reports[0].rivals[law] < 3.0 * error
+
+
+def test_a_run_that_diverged_in_one_metric_counts_in_the_others():
+    y = np.hstack([curved(), noisy(40)])
+    found, clean = fit(swarm_of(with_values(y, {5: 80.0}))), fit(swarm_of(y))
+    assert found.diverged == {"m0": ("r5",)}
+    assert [one.runs for one in found.reports] == [39, 40]
+    assert found.reports[1].rivals == pytest.approx(clean.reports[1].rivals, rel=1e-9)
+    assert found.predict([1 / 3] * 3)[0, 1] == pytest.approx(clean.predict([1 / 3] * 3)[0, 1], rel=1e-9)
+
+
+@pytest.mark.parametrize("runs", [4, 7])
+def test_with_fewer_than_8_runs_no_run_is_judged(runs):
+    found = fit(swarm_of(with_values(curved(runs), {1: 50.0})), "linear", folds=2)
+    assert found.diverged == {}
+    assert found.reports[0].runs == runs
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp", "autoscale", "bimix", "lightgbm", "object"])
+def test_every_law_limits_a_diverged_run(law):
+    if law == "lightgbm":
+        pytest.importorskip("lightgbm")
+    options = {"floor": 1e-2} if law == "bimix" else {"rounds": 200} if law == "lightgbm" else {}
+    chosen = Squares() if law == "object" else law
+    y, at = curved(), np.random.default_rng(1).dirichlet(np.ones(3), 100)
+    clean, found = (
+        fit(swarm_of(values), chosen, folds=3, **options).predict(at) for values in (y, with_values(y, {7: 60.0}))
+    )
+    # Least squares would move by a large part of 58 / 40 at some mixture.
+    assert np.abs(found - clean).max() < 0.25
+    limited = fit(swarm_of(with_values(y, {7: 60.0})), chosen, folds=3, **options).out_of_fold(
+        swarm_of(with_values(y, {7: 60.0})), folds=3
+    )[1]
+    assert np.sqrt(np.mean((limited - y) ** 2)) < 0.35
+
+
+class Squares:
+    """Ordinary least squares."""
+
+    def fit(self, x, y):
+        self.coefficients = np.linalg.lstsq(x, y, rcond=None)[0]
+        return self
+
+    def predict(self, x):
+        return x @ self.coefficients
+
+
+def test_a_comparison_ignores_values_of_diverged_runs_too():
+    laws = ("linear", "log_linear", "gp")
+    found = [compare(swarm_of(with_values(noisy(30), {4: value})), laws) for value in (15.0, 1e6)]
+    assert found[0].reports == found[1].reports
+    assert all(len(about(one.notes)) == 1 for one in found)
+
+
+def test_files_keep_which_runs_diverged(tmp_path):
+    swarm = swarm_of(with_values(curved(), {7: 60.0}))
+    found = fit(swarm, "linear")
+    found.save(tmp_path / "law.json")
+    again = Fit.load(tmp_path / "law.json")
+    assert again.diverged == {"m0": ("r7",)}
+    np.testing.assert_array_equal(again.out_of_fold(swarm)[1], found.out_of_fold(swarm)[1])
+
+
+def test_runs_that_a_law_predicts_with_the_others_are_not_diverged():
+    # Values far from the median along one domain: laws fitted without all of them cannot know them, but laws fitted to the others do.
+    x = np.random.default_rng(2).dirichlet(np.full(3, 0.4), 60)
+    y = 2.0 + np.exp(7.0 * x[:, :1]) / 50.0
+    swarm = Swarm(x, y, domains=DOMAINS, metric_names=["m0"], runs=[f"r{i}" for i in range(60)])
+    assert fit(swarm).diverged == {}
 
 
 class Wrong:
