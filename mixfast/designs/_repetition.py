@@ -19,7 +19,7 @@ from mixfast.swarm import Swarm
 
 # The wear of a domain can be told from its value if this many runs read it more than once, and the standard deviation of the logarithm of
 # these epochs is at least this: that of epochs spread evenly, in logarithm, from 1 to 8. `python -m benchmarks.studies wear_design`: for a true
-# wear of 15.4 repeats, the median t of the fitted wear is 4.5 above this spread and 0.5 below it, if the domain's effect is ten times the noise.
+# wear of 15.4 repeats, the median t of the fitted wear is 4.4 above this spread and 0.5 below it, if the domain's effect is ten times the noise.
 REPEATED_RUNS, SPREAD, _TELLING = 5, 0.6, 8.0
 # Smaller shares count as not sampled. RegMix's code advises at least 1e-5, for proxies of 1B tokens.
 SAMPLED = 1e-5
@@ -168,9 +168,8 @@ def doubts(
         if not repeated:
             return ()
         return (
-            f"the target run may read {listing(repeated)} more than once, and the size of the proxies' pools is not planned: proxies that read "
-            "whole domains repeat little and cannot show the cost of repetition. "
-            f"{setting('proxy_budget', 'N')} gives pools that are repeated as in the target run.",
+            f"the target run may read some domains more than once ({listing(repeated, limit=3)}), and proxies that read whole domains repeat "
+            f"less: {either('proxy_budget=N', '--proxy-budget N')} plans pools that they repeat as often",
         )
     epochs = pools.epochs(ratios)
     before = pools.epochs(existing) if known is None else known
