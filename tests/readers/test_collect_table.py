@@ -33,6 +33,20 @@ def test_a_wide_table_brings_runs_metrics_errors_and_mixtures(tmp_path):
     assert collected.swarm().domains == ("w_web", "w_code")
 
 
+def test_collected_swarms_keep_repeated_mixtures_and_take_the_tokens_of_their_pools(tmp_path):
+    text = "run,w_web,w_code,loss\na,0.2,0.8,2.5\nb,0.2,0.8,2.3\nc,0.5,0.5,2.6\n"
+    collected = metrics(table(tmp_path, text), domains="w_*")
+    assert collected.report.repeats == (("a", "b"),)
+    swarm = collected.swarm()
+    assert (swarm.runs, swarm.noise.repeats) == (("a", "b", "c"), (("a", "b"),))
+    counts = table(tmp_path, "w_web: 2M\nw_code: 1M\n", "counts.yaml")
+    rows = table(tmp_path, "run,w_code,w_web\nc,1e6,2e6\nb,1e6,2e6\na,1e6,2e6\n", "pools.csv")
+    for tokens in (counts, rows, {"w_web": 2e6, "w_code": 1e6}):
+        known = collected.swarm(tokens=tokens, budget=5e6)
+        assert known.epochs[0].tolist() == [0.5, 4.0]
+        assert known.noise.repeats == (("a", "b"),)
+
+
 def test_domain_in_a_pattern_is_the_name_without_the_prefix(tmp_path):
     collected = metrics(table(tmp_path, WIDE), domains="w_{domain}")
     assert dict(collected.mixtures)["b"] == {"web": 0.7, "code": 0.3}
