@@ -21,7 +21,8 @@ def prepare(case, solver, **options):
 
     if hasattr(case, "law"):
         x = cp.Variable(case.region.n_domains)
-        loss = cp.sum(cp.exp(case.law.a @ x)) / len(case.law.a) + case.kl * cp.sum(cp.rel_entr(x, case.region.prior))
+        exponents = _in_epochs(case.law, x) if hasattr(case.law, "rate") else case.law.a @ x
+        loss = cp.sum(cp.exp(exponents)) / len(case.law.a) + case.kl * cp.sum(cp.rel_entr(x, case.region.prior))
         return cp.Problem(cp.Minimize(loss), [x >= 0, x <= case.region.cap, cp.sum(x) == 1]), x, solver, options
     n, k = case.problem.shape
     if n * k > ELEMENTS_A_SECOND * case.patience:
@@ -31,6 +32,20 @@ def prepare(case, solver, **options):
         return cp.Problem(cp.Minimize(_wide(case, w)), [cp.sum(w) == 1, w >= 0, w <= case.cap]), w, solver, options
     loss = -(case.problem.weight @ cp.log(case.problem.prob @ w))
     return cp.Problem(cp.Minimize(loss), [cp.sum(w) == 1, w >= 0]), w, solver, options
+
+
+def _in_epochs(law, x):
+    """The exponents of laws in epochs."""
+    import cvxpy as cp
+
+    out = []
+    for a, h, rho, p, tau, b0 in zip(law.a, law.h, law.rho, law.p, law.tau, law.b0, strict=True):
+        good, bad, width = np.flatnonzero(a), np.flatnonzero(h), np.exp(tau)
+        scaled = cp.multiply(rho * law.rate[good], x[good])
+        powers = scaled if p == 1.0 else cp.power(scaled, p)
+        late = (cp.multiply(law.rate[bad], x[bad]) - (width - 1.0)) / width
+        out.append(b0 - a[good].sum() + a[good] @ cp.exp(-powers) + h[bad] @ cp.logistic(late))
+    return cp.hstack(out)
 
 
 def _wide(case, w):

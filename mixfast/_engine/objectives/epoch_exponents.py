@@ -55,7 +55,7 @@ class EpochExponents:
     @property
     def used(self) -> NDArray[np.bool_]:
         """Which rows (J,) depend on epochs."""
-        out: NDArray[np.bool_] = self.gain.any(axis=1) | self.harm.any(axis=1)
+        out: NDArray[np.bool_] = (np.hstack([self.gain, self.harm]) > 0.0).any(axis=1)
         return out
 
     @property
