@@ -84,6 +84,7 @@ def main() -> None:
             *questions.guards(load(chosen), lab.store),
         ]
         questions.save(answers, folder / "questions.csv")
+        print(questions.table(rows))
     if "life" in options.stage:
         print(live(lab, options.workers, folder / "life.csv"))
     if "claims" in options.stage:

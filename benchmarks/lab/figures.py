@@ -23,8 +23,14 @@ def methods(rows: Sequence[Verdict], path: Path) -> None:
     from matplotlib.figure import Figure
 
     cells = {(row.capped or row.method in OWN_CAPS, row.method, row.objective): row for row in rows}
-    names = dict.fromkeys(method for capped, method, _ in cells if capped)
-    order = sorted(names, key=lambda name: np.mean([cells[True, name, each].change for each in OBJECTIVES]))
+    changes = {
+        (capped, method): np.mean([cells[capped, method, each].change for each in OBJECTIVES])
+        for capped, method in dict.fromkeys((capped, method) for capped, method, _ in cells)
+        if all((capped, method, each) in cells for each in OBJECTIVES)
+    }
+    # A method without caps only is sorted by its change without caps.
+    names = dict.fromkeys(method for _, method in changes)
+    order = sorted(names, key=lambda name: changes.get((True, name), changes.get((False, name))))
     with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
         figure = Figure(figsize=(12, 0.26 * len(order) + 1.3), layout="constrained")
         axes = figure.subplots(1, len(OBJECTIVES), sharey=True)

@@ -17,7 +17,7 @@ from benchmarks.lab.claims import rank
 from benchmarks.lab.evidence import OBJECTIVES, Evidence
 from benchmarks.lab.judge import Verdict
 from benchmarks.lab.laboratory import VALIDATION
-from benchmarks.lab.methods import Choice
+from benchmarks.lab.methods import METHODS, Choice
 from benchmarks.lab.stages import SEEDS, final_run
 from benchmarks.lab.store import Store
 from mixfast.laws.epochs import Epochs
@@ -45,6 +45,8 @@ PAIRS: dict[str, tuple[tuple[Entry, Entry], ...]] = {
     ),
     "fitted wear beats 15.4": ((("mixfast, tokens, fitted wear", False), ("mixfast, tokens, wear", False)),),
 }
+FIXED = (*(name for name in METHODS if "matched" in name), "temperature 2", "UtiliMax", "mixfast, tokens, fitted wear")
+"""The rows that were fixed beforehand."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,29 @@ def difference(rows: Sequence[Verdict], ours: Entry, theirs: Entry, objective: s
     sd, freedom = spread(rows)[objective]
     half = float(stats.t.ppf(0.975, freedom)) * sd / math.sqrt(seeds) if freedom > 0 else math.nan
     return float((pair[0][:seeds] - pair[1][:seeds]).mean()), half, seeds
+
+
+def table(rows: Sequence[Verdict]) -> str:
+    """Return a Markdown table of the rows that were fixed beforehand: change against natural, with intervals from the pooled spread."""
+    changes, spreads = _changes(rows), spread(rows)
+    proxies = {(row.method, row.capped): row.proxies for row in rows}
+    epochs = {entry: max(row.epochs for row in rows if (row.method, row.capped) == entry) for entry in proxies}
+    columns = (*OBJECTIVES, ALL)
+    kept = [entry for entry in proxies if entry[0] in FIXED and all((entry, name) in changes for name in columns)]
+    lines = [
+        "| row | caps | proxies | seeds | most epochs | " + " | ".join(columns) + " |",
+        "|---|---|---:|---:|---:|" + "---:|" * len(columns),
+    ]
+    for entry in sorted(kept, key=lambda entry: changes[entry, ALL].mean()):
+        seeds = len(changes[entry, ALL])
+        cells = []
+        for name in columns:
+            sd, freedom = spreads[name]
+            half = float(stats.t.ppf(0.975, freedom)) * sd / math.sqrt(seeds) if freedom else math.nan
+            cells.append(f"{changes[entry, name][:seeds].mean():+.1f} ± {half:.1f}")
+        shown = ("4 epochs" if entry[1] else "no", proxies[entry], seeds, f"{epochs[entry]:.1f}", *cells)
+        lines.append(f"| {entry[0]} | " + " | ".join(map(str, shown)) + " |")
+    return "\n".join(lines)
 
 
 def compared(rows: Sequence[Verdict]) -> list[Answer]:
