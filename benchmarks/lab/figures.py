@@ -30,7 +30,7 @@ def methods(rows: Sequence[Verdict], path: Path) -> None:
     }
     # A method without caps only is sorted by its change without caps.
     names = dict.fromkeys(method for _, method in changes)
-    order = sorted(names, key=lambda name: changes.get((True, name), changes.get((False, name))))
+    order = sorted(names, key=lambda name: changes[(True, name) in changes, name])
     with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
         figure = Figure(figsize=(12, 0.26 * len(order) + 1.3), layout="constrained")
         axes = figure.subplots(1, len(OBJECTIVES), sharey=True)
