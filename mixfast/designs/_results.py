@@ -130,16 +130,13 @@ class Design(Frozen):
         return epochs_of(self.ratios, sizes, self.budget)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Sequences in each domain's pool, for the ``sizes`` of a `MixtureSampler` that reads one sequence a sample.
+    def sizes(self) -> dict[str, int] | None:
+        """Sequences in each domain's pool, for the ``sizes`` of a `MixtureSampler`; None if the pools are not planned.
 
-        Raises
-        ------
-        RegionError
-            If the pools are not planned.
+        A sample of the sampler is one sequence.
         """
         if self.pools is None:
-            raise RegionError("the pools are not planned: give design the tokens of a proxy run (proxy_budget)")
+            return None
         return {name: size // self.sequence for name, size in self.pools.items()}
 
     def save_pools(self, path: str | PathLike[str], *, force: bool = False) -> None:
