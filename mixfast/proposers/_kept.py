@@ -113,7 +113,7 @@ class GuardReport:
         side = "most" if self.direction == "min" else "least"
         what = f"the {self.kind} of {self.metric}"
         if self.kind != "tolerance":
-            own = "" if self.given.lstrip("<=> ") == f"{self.limit:g}" else f"{self.given}: "
+            own = "" if self.kind == "goal" and self.given[-1:].isdigit() else f"{self.given}: "
             what = f"{what} ({own}at {side} {self.limit:.6g})"
         if self.violated:
             return f"{what} is violated: {self.predicted:.6g} is predicted, beyond the limit by {-self.slack:.3g}"

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixfast import Region
+from mixfast import Region, Swarm, fit
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.proposers import LeastChange, propose, reach
 
@@ -104,7 +104,11 @@ def conic(law, region, *, weight=None, kl=0.0, near=None, most=None):
             problem.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
         except cp.SolverError:
             return None
-    return (x.value, problem.value) if problem.status in ("optimal", "optimal_inaccurate") else None
+    if problem.status not in ("optimal", "optimal_inaccurate"):
+        return None
+    # Shares just below 0 have no logarithm.
+    x.value = np.maximum(x.value, 1e-300)
+    return x.value, problem.objective.value
 
 
 def sign_of(law):
@@ -317,6 +321,54 @@ def test_the_least_change_equals_the_conic_solver(seed):
     assert region.violation(found.mixture.weights) < 1e-12
     assert (at(law, found.mixture.weights) * signs <= most + 1e-8).all()
     assert found.reached
+
+
+def test_goals_with_prices_far_below_the_penalty_are_certified_too():
+    """Goals whose prices sum to 365 were solved with a penalty of 1000, and ended with a gap of 9e-6."""
+    rng = np.random.default_rng(51)
+    losses, scores, domains = (int(rng.integers(*ends)) for ends in ((1, 9), (0, 4), (3, 20)))
+    law = Convex(51, losses=losses, scores=scores, domains=domains)
+    near = 0.95 * rng.dirichlet(np.ones(domains)) + 0.05 / domains
+    rng.choice(5, losses + scores)
+    change = rng.choice([-0.1, -0.05, 0.02], losses + scores).tolist()
+    words = (f"{100 * abs(one):g} % {'better' if one < 0 else 'worse'}" for one in change)
+    found = reach(
+        law,
+        random_region(law, 51),
+        dict(zip(law.metrics, words, strict=True)),
+        near=dict(zip(law.domains, near, strict=True)),
+    )
+    assert found.status == "optimal"
+    assert sum(found.limited.values()) == pytest.approx(365.0, rel=0.01)
+
+
+def test_laws_in_epochs_are_guarded_and_reached_exactly():
+    rng = np.random.default_rng(0)
+    tokens, budget = dict(zip(DOMAINS, (5e8, 1e9, 2e9, 3e9, 5e9), strict=True)), 1e10
+    ratios = rng.dirichlet(np.ones(5), 40)
+    epochs = ratios * budget / np.array(list(tokens.values()))
+    gains = (1.0 - np.exp(-np.sqrt(0.3 * epochs))) @ rng.uniform(0.0, 0.5, (5, 3))
+    values = 1.0 + np.exp(0.5 - gains) + rng.normal(size=(40, 3)) * 0.002
+    metrics = ["a_loss", "b_loss", "c_loss"]
+    swarm = Swarm(ratios, values, domains=DOMAINS, metric_names=metrics, tokens=tokens, budget=budget)
+    law = fit(swarm, "epochs", folds=0)
+    region = Region.from_tokens({name: int(count) for name, count in tokens.items()}, int(budget), max_epochs=15)
+    free = propose(law, region, objective="a_loss", kl=0.01)
+    guarded = propose(law, region, objective="a_loss", guard={"*": 0}, kl=0.01)
+    worst = propose(law, region, objective="worst", scale="spread", guard={"b_loss": 0})
+    assert free.status == guarded.status == worst.status == "optimal"
+    assert guarded.value >= free.value - 1e-9
+    assert all(one.slack >= -1e-8 for one in (*guarded.guards, *worst.guards))
+    goal = 0.5 * (free.predicted["a_loss"] + law.predict(region.prior)[0, 0])
+    found = reach(law, region, {"a_loss": goal})
+    assert (found.status, found.goals[0].binds) == ("optimal", True)
+    # No mixture of the region that is nearer reaches the goal.
+    near = 0.2 * rng.dirichlet(region.prior * 50 + 0.1, 4000) + 0.8 * found.mixture.weights
+    change = (near * np.log(near / region.prior)).sum(axis=1)
+    reaches = (law.predict(near)[:, 0] <= goal) & np.array([region.contains(w) for w in near])
+    assert (change[reaches] >= found.change - 1e-9).all()
+    with pytest.raises(InfeasibleError, match="a_loss cannot be better than"):
+        reach(law, region, {"a_loss": 0.5})
 
 
 def test_a_goal_says_what_it_costs():

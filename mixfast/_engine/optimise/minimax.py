@@ -44,6 +44,8 @@ _SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
 _WORK = 1e11
 # The first penalty of limits in units of the objective, the largest, and the factor by which it grows.
 _PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
+# A penalty that is as large as it needs to be, as a multiple of the sum of the multipliers.
+_ENOUGH = 2.0
 # A limit is satisfied to this, or to ten times the tolerance if that is larger; a smaller multiplier of the objective is treated as zero.
 _KEPT, _NONE = 1e-9, 1e-9
 
@@ -178,12 +180,15 @@ class Limited(NamedTuple):
         Multipliers of the limits, in units of the functions for each unit of the metric.
     broken : float
         Largest violation of a limit: of the order of the gap, unless no mixture satisfies all limits.
+    plain : float
+        Multipliers of the functions without a penalty, together; 0 if the penalty is too small.
     """
 
     found: Minimum
     weight: Vector
     multipliers: Vector
     broken: float
+    plain: float
 
 
 def minimise_limited(
@@ -222,24 +227,47 @@ def _under(
     target: WeightedMetrics, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
 ) -> Limited:
     """Minimise under all limits at once, by pieces with a penalty that grows until it is exact."""
-    form, functions = target.form, target.rows
-    limited = np.flatnonzero(np.isfinite(most))
-    limits = limits.above_zero(form.steep)
-    penalty, w = _PENALTY, start
-    while True:
-        rows = target.weight[:, None, :] + penalty * np.eye(most.size)[limited]
-        rows = np.concatenate([target.weight, rows.reshape(-1, most.size)])
-        offset = np.concatenate([target.offset, (target.offset[:, None] - penalty * most[limited]).ravel()])
-        found, proof = minimise_largest(WeightedMetrics(form, rows, offset), limits, kl, w, tol=tol, max_iter=max_iter)
-        violation = float((form.metrics(found.w) - most)[limited].max(initial=0.0))
-        plain, penalised = proof[:functions], proof[functions:].reshape(functions, limited.size)
-        # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
-        if (float(plain.sum()) > _NONE and violation <= max(10.0 * tol, _KEPT)) or penalty >= _LARGEST:
-            multipliers = np.zeros(most.size)
-            multipliers[limited] = penalty * penalised.sum(axis=0)
-            return Limited(found, plain + penalised.sum(axis=1), multipliers, violation)
+    limits = limits.above_zero(target.form.steep)
+
+    def solve(penalty: float, w: Vector) -> Limited:
+        return _penalised(target, most, penalty, limits, kl=kl, start=w, tol=tol, max_iter=max_iter)
+
+    penalty, answer = _PENALTY, solve(_PENALTY, start)
+    # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
+    while penalty < _LARGEST and not (answer.plain > _NONE and answer.broken <= max(10.0 * tol, _KEPT)):
         penalty *= _GROWTH
-        w = found.w
+        answer = solve(penalty, answer.found.w)
+    needed = _ENOUGH * float(answer.multipliers.sum())
+    if answer.found.gap > tol * max(1.0, abs(answer.found.value)) and 0.0 < needed < penalty:
+        # A penalty far above the multipliers makes rounds slow.
+        again = solve(needed, answer.found.w)
+        answer = again if again.found.gap < answer.found.gap and again.plain > _NONE else answer
+    return answer
+
+
+def _penalised(
+    target: WeightedMetrics,
+    most: Vector,
+    penalty: float,
+    limits: Limits,
+    *,
+    kl: Kl,
+    start: Vector,
+    tol: float,
+    max_iter: int,
+) -> Limited:
+    """Minimise the largest function plus `penalty` times the largest violation of a limit."""
+    functions, limited = target.rows, np.flatnonzero(np.isfinite(most))
+    rows = target.weight[:, None, :] + penalty * np.eye(most.size)[limited]
+    rows = np.concatenate([target.weight, rows.reshape(-1, most.size)])
+    offset = np.concatenate([target.offset, (target.offset[:, None] - penalty * most[limited]).ravel()])
+    pieces = WeightedMetrics(target.form, rows, offset)
+    found, proof = minimise_largest(pieces, limits, kl, start, tol=tol, max_iter=max_iter)
+    plain, penalised = proof[:functions], proof[functions:].reshape(functions, limited.size)
+    multipliers = np.zeros(most.size)
+    multipliers[limited] = penalty * penalised.sum(axis=0)
+    broken = float((target.form.metrics(found.w) - most)[limited].max(initial=0.0))
+    return Limited(found, plain + penalised.sum(axis=1), multipliers, broken, float(plain.sum()))
 
 
 def _descend(
