@@ -38,6 +38,7 @@ class LeastChange(Proposal):
     """
 
     _saved: ClassVar[str] = "nats saved"
+    _unit: ClassVar[str] = "nats of change"
 
     def __repr__(self) -> str:
         gap = "" if self.gap is None else f", gap {self.gap:.1e}"

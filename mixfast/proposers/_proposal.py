@@ -83,8 +83,9 @@ class Proposal(Frozen):
     held: tuple[str, ...]
     _task: Task = field(repr=False)
     _outcome: Outcome = field(repr=False)
-    # What relaxing a guard saves, in words.
+    # What relaxing a guard saves, and the unit of the prices of the region's limits, in words.
     _saved: ClassVar[str] = "saved"
+    _unit: ClassVar[str] = "of the objective"
 
     @classmethod
     def of(cls, task: Task, outcome: Outcome, seconds: float) -> Self:
@@ -254,7 +255,7 @@ class Proposal(Frozen):
             return ()
         least = max(_PRICE_ROUNDING, _GAPS * (self.gap or 0.0))
         w = self.mixture.weights
-        return shadow_prices(self.region, w, self.multipliers, least=least, unit="of the objective", held=self.held)
+        return shadow_prices(self.region, w, self.multipliers, least=least, unit=self._unit, held=self.held)
 
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
         """Compute how far each share can move while the objective stays within `eps` of this one.
