@@ -28,7 +28,7 @@ Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 MIXTURES = "a mixture of mixfast, or the file of a loader (levanter, megatron, olmix, ...)"
 # What --tokens takes.
 COUNTS = "yaml or json file of name: count, such as 3.2B, 1e9 or 2_000, also nested, or a file of a loader whose weights are token counts"
-LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
+LAWS = ("linear", "log_linear", "autoscale", "bimix", "epochs", "lightgbm", "gp")
 
 
 def add_command(

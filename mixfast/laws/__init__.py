@@ -13,7 +13,8 @@ The laws, by the name that `fit` takes:
 - "epochs" (`laws.epochs.Epochs`): the exponential of gains and harms of the epochs of each domain. The swarm must know its tokens.
 - "gp" (`laws.gaussian.GaussianProcess`): a Gaussian process, which has its own error bars.
 - "lightgbm" (`laws.boosted.Boosted`): boosted trees with RegMix's settings.
-- "auto": for each metric, the law of "linear", "log_linear" and "gp" with the smallest out-of-fold error.
+- "auto": for each metric, the law of "linear", "log_linear", "gp" and, if the swarm knows its tokens, "epochs" with the smallest
+  out-of-fold error.
 
 Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regressor, can also be used as a law.
 

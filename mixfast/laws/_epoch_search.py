@@ -29,8 +29,11 @@ _FIRST, _DEPTH, _BEST = np.array([1e-1, 1e-3]), 0.5, 8
 _INNER, _FEWER, _MANY = 5, 3, 200
 _NEAR = 4.0
 # Steps and tolerance of the solver while shapes are compared, and at the end.
-_ROUGH, _FULL = (30, 1e-4), (20000, 1e-13)
+_ROUGH, _FULL = (30, 1e-4), (20000, 1e-20)
 _NORMAL = 1.4826
+# A run looks diverged if it is this many robust standard deviations from the median and from a prediction, as in `_doubts`. Then it
+# counts like a run that lies the second number of standard deviations from the prediction. With fewer runs, none does.
+_FAR, _NEAR_GUESS, _FEWEST = 10.0, 3.0, 8
 # Residuals beyond this many robust standard deviations count linearly.
 _HUBER = 0.5
 
@@ -125,6 +128,27 @@ def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix,
     return loss[None] - floor[:, None], floor
 
 
+def tamed(epochs: Matrix, loss: Vector, *, convex: bool) -> Vector:
+    """Return the values (R,) with those of runs that look diverged moved near the prediction of the other runs.
+
+    Such a value is far from the median, and also far from what a law of a middle shape predicts.
+    """
+    middle, usual = float(np.median(loss)), _scale(loss)
+    far = np.abs(loss - middle) > _FAR * usual
+    if not far.any() or len(loss) < _FEWEST:
+        return loss
+    bounded = np.clip(loss, middle - _FAR * usual, middle + _FAR * usual)
+    most = float(np.log1p(epochs.max()))
+    x = columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex)
+    deficit, floor = deficits(bounded, _DEPTH, 0.0)
+    b0, b, _ = fit_coefficients(x, deficit[0], _FIRST[0])
+    guess = floor[0] + np.exp(np.minimum(b0 + x @ b, np.log(2.0 * np.ptp(bounded))))
+    missed = loss - guess
+    limit = _NORMAL * float(np.median(np.abs(missed)))
+    moved = far & (np.abs(missed) > _FAR * limit)
+    return np.where(moved, guess + np.clip(missed, -_NEAR_GUESS * limit, _NEAR_GUESS * limit), loss)
+
+
 def _choose(grid: Grid, fold: NDArray[np.int64], folds: int, losses: Matrix, least: Vector) -> list[Shape]:
     kernel = loops()
     runs, metrics = losses.shape
@@ -181,4 +205,6 @@ def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, V
     """Fit the logarithms of deficits (R,) to columns (R, 2K). Return the intercept, the coefficients (2K,) >= 0, and their penalties."""
     b, penalty = np.zeros(x.shape[1]), np.empty(x.shape[1])
     b0 = loops().fitted(np.ascontiguousarray(x), x.shape[1] // 2, np.log(deficit), ridge, *_FULL, b, penalty)
+    # A constant column has no effect; its coefficient is a rounding error.
+    b[np.ptp(x, axis=0) <= 1e-12 * np.abs(x).max(axis=0)] = 0.0
     return float(b0), b, penalty

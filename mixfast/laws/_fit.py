@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from time import perf_counter
 from typing import cast
@@ -55,9 +56,9 @@ def fit(
     swarm : Swarm
         R runs; missing values are allowed. Runs that were chosen after looking at data are used for the fit but never scored.
     law : str, object, list of them, or mapping of metric to one of them; default "auto"
-        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, such as
+        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", "epochs", or an object with ``fit(x, y)`` and ``predict(x)``, such as
         a scikit-learn regressor. From a list, each metric takes the law with the smallest out-of-fold error. "auto" is the
-        list linear, log_linear and, for up to 2048 runs, gp.
+        list linear, log_linear and, for up to 2048 runs, gp; and epochs if the swarm knows its tokens and Numba is installed.
     metrics : sequence of str, optional
         Fit only these metrics; names as in the swarm, or without the prefix that all of them share.
     features : optional
@@ -107,7 +108,7 @@ def fit(
     began = perf_counter()
     problem = Problem.of(swarm, metrics, features, seed, folds, warned=2)
     chosen, y, notes = problem.metrics, problem.y, problem.notes
-    plan = _plan(law, chosen, len(y), options)
+    plan = _plan(law, chosen, _auto(swarm), options)
     _check_features(features, plan)
     if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
@@ -190,7 +191,16 @@ def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequ
     return [f"{listing(names)}: a law was left out: {law}: {why}" for (law, why), names in told.items()]
 
 
-def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, object]) -> list[list[Candidate]]:
+def _auto(swarm: Swarm) -> list[str]:
+    """Return the laws that "auto" chooses from for these runs."""
+    names = [name for name in _AUTO if name != "gp" or len(swarm) <= _MOST_FOR_GP]
+    # The law in epochs needs the tokens of the runs, and Numba.
+    return [*names, "epochs"] if swarm.rate is not None and find_spec("numba") is not None else names
+
+
+def _plan(
+    law: Choice, metrics: tuple[str, ...], auto: Sequence[str], options: dict[str, object]
+) -> list[list[Candidate]]:
     """List the candidate laws of each metric. Every law is one candidate, shared by all its metrics."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
@@ -207,7 +217,6 @@ def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, o
                 made[key] = Candidate(_one(given, options))
             plan.append([made[key]])
     else:
-        auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
         several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
         if options and len(several) > 1:
             raise ValueError(

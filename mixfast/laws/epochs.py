@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
-from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients
+from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients, tamed
 from mixfast.laws._protocol import Facts, Note
 
 __all__ = ["Epochs"]
 
 # The largest exponent. Predictions far from the runs are huge, but they and their squares stay finite.
 _HIGHEST = 300.0
+# The floor lies at least this many standard deviations of the seeds below the best run.
+_LEAST_NOISE = 3.0
 # For p < 1 the slope at 0 epochs is infinite; slopes are those at this number of epochs, or above.
 _LEAST_EPOCHS = 1e-9
 
@@ -55,7 +57,22 @@ class Epochs(Coefficients):
     uses_features = False
     uses_epochs = True
     _settings = ("convex", "seed")
-    _arrays = ("floor", "b0", "a", "h", "rho", "p", "tau", "sign", "depth", "ridge", "runs", "noise", "covariance")
+    _arrays = (
+        "floor",
+        "b0",
+        "a",
+        "h",
+        "rho",
+        "p",
+        "tau",
+        "sign",
+        "depth",
+        "ridge",
+        "least",
+        "runs",
+        "noise",
+        "covariance",
+    )
 
     convex: bool
     seed: int
@@ -69,6 +86,7 @@ class Epochs(Coefficients):
     sign: Vector
     depth: Vector
     ridge: Vector
+    least: Vector  # (J,), smallest distance of the floor from the best run
     runs: Vector
     noise: Vector
     covariance: NDArray[np.float64]  # (J, 1 + 2K, 1 + 2K), of b0, a and h
@@ -85,29 +103,31 @@ class Epochs(Coefficients):
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: epochs (R, K) and metrics (R, J), NaN where a run has no value."""
-        return self._fit(x, y, self._facts or Facts.unknown(y.shape[1]), None)
+        facts = self._facts or Facts.unknown(y.shape[1])
+        least = np.where(np.isfinite(facts.noise), _LEAST_NOISE * facts.noise, 0.0)
+        return self._fit(x, y, np.array(facts.sign, dtype=np.float64), least, None)
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
         """Return a copy fitted to some of the runs; the shapes, depth of the floor and ridge stay those of all runs."""
         own = list(columns)
-        facts = (self._facts or Facts(self.sign, np.full(len(self.sign), np.nan))).of(own)
         shapes = [Shape(*(float(v[j]) for v in (self.rho, self.p, self.tau, self.depth, self.ridge))) for j in own]
-        return self._fit(x, y, facts, shapes)
+        return self._fit(x, y, self.sign[own], self.least[own], shapes)
 
-    def _fit(self, x: Matrix, y: Matrix, facts: Facts, shapes: list[Shape] | None) -> Self:
+    def _fit(self, x: Matrix, y: Matrix, sign: Vector, least: Vector, shapes: list[Shape] | None) -> Self:
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, domains = y.shape[1], x.shape[1]
         law = copy.copy(self)
-        law._facts, law.sign = facts, np.array(facts.sign, dtype=np.float64)
+        law._facts, law.sign, law.least = None, sign, least
         for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "noise"):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
         law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
-        least = np.where(np.isfinite(facts.noise), 3.0 * facts.noise, 0.0)
-        notes: list[Note] = []
+        notes = _unrepeated(x)
         for rows, own in by_missing(y):
             seen, losses = x[rows], y[np.ix_(rows, own)] * law.sign[own]
             varied = np.ptp(losses, axis=0) > 1e-12 * np.abs(losses).max(axis=0)
+            for i in np.flatnonzero(varied).tolist():
+                losses[:, i] = tamed(seen, losses[:, i], convex=self.convex)
             chosen: list[Shape] = []
             if varied.any() and shapes is None:
                 chosen = choose(seen, losses[:, varied], least[own[varied]], convex=self.convex, seed=self.seed)
@@ -183,9 +203,10 @@ class Epochs(Coefficients):
         return np.column_stack([value, value[:, None] * seen]), self.covariance[j]
 
     def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
-        coefficients = np.maximum(np.concatenate([self.a[j], self.h[j]]) + by[:, 1:], 0.0)
-        exponent = self.b0[j] + by[:, :1] + coefficients @ self._columns(x, j).T
-        return self.floor[j] + self.sign[j] * np.exp(np.minimum(exponent, _HIGHEST))
+        # Coefficients move together with the intercept, so none is cut off at 0: this would change the sum. The floor is never crossed.
+        steps = by @ np.column_stack([np.ones(len(x)), self._columns(x, j)]).T
+        excess = self.sign[j] * (value - self.floor[j])
+        return self.floor[j] + self.sign[j] * np.exp(np.minimum(np.log(excess) + steps, _HIGHEST))
 
     @classmethod
     def from_state(cls, state: dict[str, object]) -> Self:
@@ -193,3 +214,22 @@ class Epochs(Coefficients):
         law = super().from_state(state)
         law._facts = None
         return law
+
+
+def _unrepeated(x: Matrix) -> list[Note]:
+    """Write a note on the domains that no run reads more than once: the law cannot tell what repeating them costs."""
+    once = np.flatnonzero(x.max(axis=0, initial=0.0) <= 1.0).tolist()
+    if not once:
+        return []
+    if len(once) == x.shape[1]:
+        return [
+            Note(
+                "no run reads any domain more than once, so this law cannot tell what repetition costs: it has no harm (h = 0)"
+            )
+        ]
+    return [
+        Note(
+            "no run reads {once} more than once, so this law cannot tell what repeating them costs",
+            inputs={"once": once},
+        )
+    ]

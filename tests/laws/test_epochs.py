@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 import mixfast
 from mixfast._engine.objectives.epoch_terms import gain, harm
-from mixfast.laws import Facts
+from mixfast.laws import Facts, Fit, compare
+from mixfast.laws._epoch_search import columns, deficits, loops
 from mixfast.laws.epochs import Epochs
+
+NAMES = list("abcd")
 
 
 def planted(runs: int = 60, domains: int = 4, metrics: int = 2, noise: float = 0.005, seed: int = 0):
-    """Return mixtures, rates, and metrics of a planted law."""
+    """Return mixtures, rates, and metrics of a planted law, in which only the first domain harms."""
     rng = np.random.default_rng(seed)
     ratios = rng.dirichlet(np.full(domains, 0.7), runs)
     rate = 8.0 * np.exp(rng.normal(0.0, 0.8, domains))
@@ -25,28 +29,257 @@ def planted(runs: int = 60, domains: int = 4, metrics: int = 2, noise: float = 0
     return ratios, rate, values + noise * rng.standard_normal(values.shape)
 
 
-def test_the_law_predicts_new_runs_of_a_planted_truth_to_the_noise() -> None:
+def swarm_of(ratios, rate, values, **more) -> mixfast.Swarm:
+    tokens = dict(zip(NAMES, 1e9 / rate, strict=True))
+    return mixfast.Swarm(
+        ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=1e9, **more
+    )
+
+
+def by_scipy(seen, target, penalty):
+    """Solve the centred non-negative ridge regression by Lawson and Hanson's method."""
+    mean, height = seen.mean(axis=0), target.mean()
+    rows = np.vstack([(seen - mean) / np.sqrt(len(seen)), np.diag(np.sqrt(penalty))])
+    right = np.concatenate([(target - height) / np.sqrt(len(seen)), np.zeros(len(penalty))])
+    b = scipy.optimize.nnls(rows, right)[0]
+    return height - mean @ b, b
+
+
+def penalties(seen, domains, ridge):
+    variance = seen.var(axis=0)
+    gains, harms = variance[:domains].mean(), 30.0 * variance[domains:].mean()
+    return ridge * np.r_[np.full(domains, gains), np.full(seen.shape[1] - domains, harms)]
+
+
+@pytest.mark.parametrize("convex", [True, False])
+def test_coefficients_are_those_of_another_solver(convex: bool) -> None:
+    ratios, rate, values = planted(runs=40)
+    law = Epochs(convex=convex).fit(ratios * rate, values)
+    for j in range(2):
+        seen = columns(ratios * rate, law.rho[j], law.p[j], law.tau[j], convex=convex)
+        deficit = deficits(values[:, j], law.depth[j], 0.0)[0][0]
+        np.testing.assert_allclose(values[:, j] - law.floor[j], deficit, rtol=1e-12)
+        b0, b = by_scipy(seen, np.log(deficit), penalties(seen, 4, law.ridge[j]))
+        np.testing.assert_allclose(np.r_[law.a[j], law.h[j]], b, rtol=1e-5, atol=1e-7)
+        assert law.b0[j] == pytest.approx(b0, rel=1e-6)
+
+
+def test_held_out_errors_are_those_of_another_solver() -> None:
+    ratios, rate, values = planted(runs=30)
+    seen = columns(ratios * rate, 0.3, 0.7, 1.0, convex=True)
+    fold, ridges, delta = np.arange(30) % 3, np.array([1e-1, 1e-3]), np.array([0.05, 0.02])
+    deficit = (values - values.min(axis=0) + 0.3).T.copy()
+    found, start = np.empty((2, 2)), np.zeros((2, 3, 8))
+    loops().score(seen, 4, fold, 3, deficit, np.log(deficit), delta, ridges, 10_000, 1e-15, start, found)
+    for j in range(2):
+        for i, ridge in enumerate(ridges):
+            losses = []
+            for f in range(3):
+                train, test = fold != f, fold == f
+                b0, b = by_scipy(seen[train], np.log(deficit[j, train]), penalties(seen[train], 4, ridge))
+                miss = np.abs(deficit[j, test] - np.exp(b0 + seen[test] @ b))
+                losses += np.where(miss <= delta[j], 0.5 * miss**2, delta[j] * (miss - 0.5 * delta[j])).tolist()
+            assert found[j, i] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("convex", [True, False])
+def test_the_law_predicts_new_runs_of_a_planted_truth_to_the_noise(convex: bool) -> None:
     ratios, rate, values = planted(runs=160, noise=0.005)
-    law = Epochs().fit((ratios * rate)[:100], values[:100])
+    law = Epochs(convex=convex).fit((ratios * rate)[:100], values[:100])
     error = law.predict((ratios * rate)[100:]) - values[100:]
     assert np.sqrt((error**2).mean()) < 2.0 * 0.005
 
 
-def test_slopes_are_those_of_predictions() -> None:
+def test_the_domain_that_harms_is_found() -> None:
+    ratios, rate, values = planted(runs=160, noise=0.005)
+    law = Epochs().fit(ratios * rate, values)
+    many = np.tile(ratios.mean(axis=0) * rate, (2, 1))
+    for k in range(4):
+        at = many.copy()
+        at[1, k] = (ratios * rate)[:, k].max()
+        worse = np.diff(law.predict(at), axis=0)[0]
+        assert (worse > 0.08).all() if k == 0 else (worse < 0.02).all()
+
+
+@pytest.mark.parametrize("convex", [True, False])
+def test_slopes_are_those_of_predictions(convex: bool) -> None:
     ratios, rate, values = planted()
-    for convex in (True, False):
-        law = Epochs(convex=convex).informed(Facts(np.array([1.0, -1.0]), np.full(2, np.nan)))
-        law = law.fit(ratios * rate, values * [1.0, -1.0])
-        at, step = ratios[:5] * rate + 0.1, 1e-6
-        _, slopes = law.slopes(at)
-        for k in range(4):
-            move = step * np.eye(4)[k]
-            measured = (law.predict(at + move) - law.predict(at - move)) / (2.0 * step)
-            np.testing.assert_allclose(slopes[:, :, k], measured, rtol=1e-5, atol=1e-8)
+    law = Epochs(convex=convex).informed(Facts(np.array([1.0, -1.0]), np.full(2, np.nan)))
+    law = law.fit(ratios * rate, values * [1.0, -1.0])
+    at, step = ratios[:5] * rate + 0.1, 1e-6
+    _, slopes = law.slopes(at)
+    for k in range(4):
+        move = step * np.eye(4)[k]
+        measured = (law.predict(at + move) - law.predict(at - move)) / (2.0 * step)
+        np.testing.assert_allclose(slopes[:, :, k], measured, rtol=1e-4, atol=1e-7)
+    assert np.isfinite(law.slopes(np.zeros((1, 4)))[1]).all()
+
+
+def test_a_metric_to_maximise_is_the_mirror_of_one_to_minimise() -> None:
+    ratios, rate, values = planted()
+    up = Epochs().informed(Facts(np.full(2, -1.0), np.full(2, np.nan))).fit(ratios * rate, -values)
+    np.testing.assert_array_equal(
+        up.predict(ratios * rate), -Epochs().fit(ratios * rate, values).predict(ratios * rate)
+    )
+    assert (up.floor > -values.min(axis=0)).all()
+    swarm = swarm_of(ratios, rate, np.column_stack([-values[:, 0], values[:, 1]]), direction={"x_loss": "max"})
+    assert mixfast.fit(swarm, "epochs").law_of("x_loss")[0].sign.tolist() == [-1.0, 1.0]
+
+
+def test_the_signed_metric_is_convex_between_runs() -> None:
+    ratios, rate, values = planted()
+    law = Epochs().fit(ratios * rate, values)
+    a, b = (ratios * rate)[:30], (ratios * rate)[30:]
+    ends = 0.5 * (law.predict(a) + law.predict(b))
+    assert (law.predict(0.5 * (a + b)) <= ends + 1e-12).all()
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-3, 1e3, 1e30])
+def test_the_unit_of_a_metric_does_not_matter(unit: float) -> None:
+    ratios, rate, values = planted()
+    one, other = (Epochs().fit(ratios * rate, values * by) for by in (1.0, unit))
+    np.testing.assert_allclose(
+        other.predict(ratios * rate), unit * one.predict(ratios * rate), rtol=1e-6, atol=1e-6 * unit
+    )
+    np.testing.assert_allclose(other.sd(ratios * rate), unit * one.sd(ratios * rate), rtol=1e-3)
+
+
+def test_the_unit_of_tokens_does_not_matter_without_repetition() -> None:
+    ratios, rate, values = planted()
+    one, other = (Epochs().fit(ratios * rate * by, values).predict(ratios * rate * by) for by in (1e-3, 1e-6))
+    np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_a_metric_does_not_depend_on_the_others() -> None:
+    ratios, rate, values = planted(metrics=5)
+    together = Epochs().fit(ratios * rate, values).predict(ratios * rate)
+    alone = [Epochs().fit(ratios * rate, values[:, [j]]).predict(ratios * rate) for j in range(5)]
+    np.testing.assert_array_equal(together, np.hstack(alone))
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5])
+def test_few_runs_give_finite_predictions(runs: int) -> None:
+    ratios, rate, values = planted(runs=runs)
+    law = Epochs().fit(ratios * rate, values)
+    at = np.eye(4) * rate
+    assert np.isfinite(law.predict(at)).all()
+    assert (law.sd(at) >= 0.0).all()
+
+
+def test_missing_values_constant_metrics_and_unseen_domains() -> None:
+    ratios, rate, values = planted(metrics=3)
+    ratios = ratios.copy()
+    ratios[:, 3] = 0.0
+    ratios /= ratios.sum(axis=1, keepdims=True)
+    values[::4, 0] = np.nan
+    values[:, 1] = 2.5
+    law = Epochs().fit(ratios * rate, values)
+    assert law.a[:, 3].tolist() == law.h[:, 3].tolist() == [0.0] * 3
+    np.testing.assert_allclose(law.predict(ratios * rate)[:, 1], 2.5, rtol=1e-12)
+    kept = ~np.isnan(values[:, 0])
+    np.testing.assert_array_equal(
+        law.predict(ratios * rate)[:, 0],
+        Epochs().fit((ratios * rate)[kept], values[kept, :1]).predict(ratios * rate)[:, 0],
+    )
+    assert any("same value in all 60 runs" in note for note in law.notes)
+
+
+@pytest.mark.parametrize("wrong", [1e3, -1e3])
+def test_one_diverged_run_does_not_decide(wrong: float) -> None:
+    ratios, rate, values = planted(runs=80)
+    bad = values.copy()
+    bad[7] = wrong
+    at = ratios * rate
+    rest = np.arange(80) != 7
+    truth, found = Epochs().fit(at[rest], values[rest]).predict(at), Epochs().fit(at, bad).predict(at)
+    assert np.sqrt(((found - truth)[rest] ** 2).mean()) < 0.2 * values.std()
+
+
+def test_the_floor_lies_below_the_runs_by_three_seed_deviations() -> None:
+    ratios, rate, values = planted()
+    law = Epochs().informed(Facts(np.ones(2), np.array([0.3, np.nan]))).fit(ratios * rate, values)
+    assert law.floor[0] <= values[:, 0].min() - 0.9 + 1e-12
+    twice = swarm_of(np.vstack([ratios, ratios[:3]]), rate, np.vstack([values, values[:3] + 0.2]))
+    fitted = mixfast.fit(twice, "epochs").law_of("x_loss")[0]
+    np.testing.assert_allclose(fitted.least, [3.0 * twice.noise.sd[name] for name in twice.metrics])
+
+
+def test_intervals_cover_new_runs() -> None:
+    hit = []
+    for seed in range(4):
+        ratios, rate, values = planted(runs=260, noise=0.02, seed=seed)
+        law = Epochs().fit((ratios * rate)[:60], values[:60])
+        error = np.abs(law.predict((ratios * rate)[60:]) - values[60:])
+        hit.append(np.mean(error <= 1.645 * law.sd((ratios * rate)[60:])))
+    assert 0.8 < np.mean(hit) < 0.97
+
+
+def test_joint_uncertainty_agrees_with_sd() -> None:
+    ratios, rate, values = planted(noise=0.02)
+    law = Epochs().fit(ratios * rate, values)
+    for j, joint in enumerate(law.joint(ratios[:10] * rate, [0, 1])):
+        np.testing.assert_allclose(np.sqrt(joint.variance + joint.noise), law.sd(ratios[:10] * rate)[:, j])
+        drawn = joint.draw(4000, np.random.default_rng(0))
+        np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(joint.variance), rtol=0.3, atol=1e-4)
+
+
+def test_runs_that_repeat_nothing_cannot_tell_harm() -> None:
+    ratios, rate, values = planted()
+    law = Epochs().fit(ratios * rate / 100.0, values)
+    assert np.isinf(law.tau).all()
+    assert not law.h.any()
+    assert "cannot tell what repetition costs" in law.notes[0]
+    some = ratios * rate * [1.0, 1.0, 1e-3, 1.0]
+    assert [note.named(["x"], NAMES) for note in Epochs().fit(some, values).notes] == [
+        "no run reads c more than once, so this law cannot tell what repeating them costs"
+    ]
 
 
 def test_runs_without_tokens_are_refused_with_what_to_do() -> None:
     ratios, _, values = planted()
-    swarm = mixfast.Swarm(ratios, values, domains=list("abcd"), metric_names=["x_loss", "y_loss"])
+    swarm = mixfast.Swarm(ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"])
     with pytest.raises(ValueError, match=r"tokens available to the runs are unknown: give Swarm"):
         mixfast.fit(swarm, "epochs")
+    assert "epochs" not in mixfast.fit(swarm).reports[0].rivals
+    assert any(line.startswith("epochs: left out, ") for line in compare(swarm, ["linear", "epochs"]).left_out)
+
+
+def test_auto_chooses_it_if_tokens_are_known() -> None:
+    fit = mixfast.fit(swarm_of(*planted(runs=40)))
+    assert all("epochs" in one.rivals for one in fit.reports)
+    assert "epochs" in fit.laws.values()
+
+
+def test_a_saved_fit_predicts_the_same_and_other_runs(tmp_path) -> None:
+    swarm = swarm_of(*planted())
+    fit = mixfast.fit(swarm, "epochs")
+    fit.save(tmp_path / "law.json")
+    found = Fit.load(tmp_path / "law.json")
+    np.testing.assert_array_equal(found.predict(swarm), fit.predict(swarm))
+    np.testing.assert_array_equal(found.rate, swarm.rate[0])
+    np.testing.assert_array_equal(found.most_epochs, swarm.epochs.max(axis=0))
+    np.testing.assert_array_equal(found.out_of_fold(swarm)[1], fit.out_of_fold(swarm)[1])
+    other = found.for_run(dict(zip(NAMES, swarm.tokens[0], strict=True)), 2e9)
+    law, _ = found.law_of("x_loss")
+    np.testing.assert_allclose(other.predict(swarm), law.predict(2.0 * swarm.epochs))
+    with pytest.raises(ValueError, match="expected the number of tokens"):
+        found.for_run(swarm.tokens[0], 0.0)
+    with pytest.raises(ValueError, match="numbers above 0"):
+        found.for_run([1.0, 2.0], 1e9)
+
+
+def test_runs_of_different_rates_are_fitted_and_ask_which_run_is_predicted() -> None:
+    ratios, rate, values = planted()
+    budget = np.where(np.arange(60) % 2, 5e8, 1e9)
+    tokens = (1e9 / rate) * (budget / 1e9)[:, None]
+    swarm = mixfast.Swarm(
+        ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=budget
+    )
+    assert mixfast.fit(swarm, "epochs").rate is not None  # pools that shrink with the budget give one rate
+    mixed = mixfast.Swarm(
+        ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"], tokens=tokens[0], budget=budget
+    )
+    fit = mixfast.fit(mixed, "epochs")
+    with pytest.raises(ValueError, match=r"different rates .* fit\.for_run\(tokens, budget\)"):
+        fit.predict(mixed)
+    assert fit.for_run(tokens[0], 1e9).predict(mixed).shape == (60, 2)
