@@ -171,3 +171,15 @@ def test_drop_weak_is_refused_where_it_has_no_effect(run, repeated):
     assert run("fit", *repeated, "--law", "linear", "--out", "weak.json")[0] == 0
     status, _, err = run("next", *repeated, "weak.json", "--runs", "1", "--drop-weak")
     assert (status, "--drop-weak is for laws that are fitted now" in err) == (2, True)
+
+
+def test_the_law_in_epochs_needs_the_pools(run):
+    status, out, _ = run("fit", "ratios.csv", "metrics.csv", "--law", "epochs", *POOLS)
+    assert status == 0
+    assert " epochs " in out
+    status, _, err = run("fit", "ratios.csv", "metrics.csv", "--law", "epochs")
+    assert status == 2
+    assert "add --run-tokens FILE and --run-budget TOKENS" in err
+    status, out, err = run("compare", "ratios.csv", "metrics.csv", "--folds", "2")
+    assert status == 0
+    assert "epochs: left out, " in out + err

@@ -11,7 +11,7 @@ from mixfast import Swarm, fit
 from mixfast.laws import Fit
 
 DOMAINS = ["web", "code", "books"]
-KINDS = ["linear", "log_linear", "autoscale", "bimix", "gp", "lightgbm"]
+KINDS = ["linear", "log_linear", "autoscale", "bimix", "epochs", "gp", "lightgbm"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,14 @@ def saved(tmp_path_factory):
     rng = np.random.default_rng(0)
     ratios = rng.dirichlet(np.ones(3), 30)
     values = 1 + ratios @ rng.uniform(0.1, 1, (3, 2))
-    swarm = Swarm(ratios, values, domains=DOMAINS, metric_names=["a_loss", "b_loss"])
+    swarm = Swarm(
+        ratios,
+        values,
+        domains=DOMAINS,
+        metric_names=["a_loss", "b_loss"],
+        tokens=dict.fromkeys(DOMAINS, 1e6),
+        budget=1e7,
+    )
     found = {}
     for kind in KINDS:
         if kind in ("gp", "lightgbm"):
