@@ -331,7 +331,7 @@ def share_or_count(text: str) -> float:
 
 
 # Options that take files which may have paths in place of names.
-_FILES_WITH_PATHS = ("mixture", "prior", "start", "near", "reference", "tokens", "documents")
+_FILES_WITH_PATHS = ("mixture", "prior", "start", "near", "reference", "tokens", "run_tokens", "documents")
 
 
 def check_paths(args: argparse.Namespace, files: Sequence[str] | None = None) -> None:

@@ -130,25 +130,29 @@ def noise(
     groups = [_without_copies(rows, values) for rows in _same_run(ratios, tokens, budget)]
     several = [rows for rows in groups if len(rows) > 1]
     centre = np.sqrt(ratios.mean(axis=0))
-    z = _distance(ratios, centre)
+    z = _distance(ratios[[rows[0] for rows in groups]], centre)
+    kept = np.concatenate(groups)
+    label = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
     sd: dict[str, float] = {}
     dof: dict[str, int] = {}
     snr: dict[str, float] = {}
     pieces: dict[str, tuple[Vector, Vector, Vector]] = {}
-    for name, column in zip(metrics, values.T, strict=True):
-        known = [rows[~np.isnan(column[rows])] for rows in groups]
-        known = [rows for rows in known if rows.size]
-        repeated = [rows for rows in known if rows.size > 1]
-        if not repeated:
+    columns = zip(metrics, values[kept].T, strict=True) if several else ()
+    for name, column in columns:
+        known = ~np.isnan(column)
+        y, of = column[known], label[known]
+        count = np.bincount(of, minlength=len(groups)).astype(np.float64)
+        mean = np.bincount(of, y, minlength=len(groups)) / np.maximum(count, 1.0)
+        squares = np.bincount(of, (y - mean[of]) ** 2, minlength=len(groups)).astype(np.float64)
+        free = np.maximum(count - 1.0, 0.0)
+        if not free.any():
             continue
-        count = np.array([rows.size - 1.0 for rows in repeated])
-        squares = np.array([float(((column[rows] - column[rows].mean()) ** 2).sum()) for rows in repeated])
-        variance = float(squares.sum() / count.sum())
-        sd[name], dof[name] = math.sqrt(variance), int(count.sum())
-        snr[name] = _signal(column, known, variance)
-        pieces[name] = (np.array([z[rows[0]] for rows in repeated]), squares, count)
+        variance = float(squares.sum() / free.sum())
+        sd[name], dof[name] = math.sqrt(variance), int(free.sum())
+        snr[name] = _signal(mean[count > 0.0], count[count > 0.0], variance)
+        pieces[name] = (z[free > 0.0], squares[free > 0.0], free[free > 0.0])
     lines = _related(pieces)
-    spans = [z[rows[0]] for rows in several]
+    spans = [where for where, rows in zip(z.tolist(), groups, strict=True) if len(rows) > 1]
     return Noise(
         repeats=tuple(tuple(runs[row] for row in rows) for rows in several),
         sd=sd,
@@ -158,7 +162,7 @@ def noise(
         varying=tuple(lines),
         _metrics=metrics,
         _centre=centre,
-        _span=(float(min(spans, default=0.0)), float(max(spans, default=0.0))),
+        _span=(min(spans, default=0.0), max(spans, default=0.0)),
         _lines=lines,
     )
 
@@ -188,14 +192,15 @@ def _without_copies(rows: NDArray[np.int64], values: Matrix) -> NDArray[np.int64
     return np.array(kept)
 
 
-def _signal(column: Vector, groups: list[NDArray[np.int64]], variance: float) -> float:
-    """Return the standard deviation of the mixtures' effect over the noise; infinite without noise, NaN for a single mixture."""
-    if len(groups) < 2:
+def _signal(means: Vector, count: Vector, variance: float) -> float:
+    """Return the standard deviation of the mixtures' effect over the noise; infinite without noise, NaN for a single mixture.
+
+    ``means`` are those of ``count`` runs of each mixture.
+    """
+    if len(means) < 2:
         return math.nan
-    means = np.array([float(column[rows].mean()) for rows in groups])
     # The mean of n runs has the n-th part of the variance of the noise.
-    added = variance * float(np.mean([1.0 / rows.size for rows in groups]))
-    effect = max(float(means.var(ddof=1)) - added, 0.0)
+    effect = max(float(means.var(ddof=1)) - variance * float(np.mean(1.0 / count)), 0.0)
     if variance == 0.0:
         return math.inf if effect > 0.0 else 0.0
     return math.sqrt(effect / variance)

@@ -26,21 +26,23 @@ def pools(
     tokens: Tokens, budget: Budget, ratios: Matrix, domains: tuple[str, ...], runs: tuple[str, ...]
 ) -> tuple[Matrix | None, NDArray[np.float64] | None]:
     """Return the tokens (R, K) available to each run and the tokens (R,) that it reads; None, None if neither is given."""
-    if tokens is None and budget is None:
-        return None, None
     if tokens is None or budget is None:
-        raise SwarmError(_needs_other(tokens is None))
+        refuse_one_alone(tokens, budget)
+        return None, None
     return _available(tokens, ratios, domains, runs), _read(budget, runs)
 
 
-def _needs_other(lacks_tokens: bool) -> str:
-    """Return what is missing if only one of the two is given."""
+def refuse_one_alone(tokens: object, budget: object) -> None:
+    """Raise if only one of the two is given."""
     supply, read = either(("tokens", "budget"), ("--run-tokens", "--run-budget"))
-    if lacks_tokens:
-        return (
+    if tokens is None and budget is not None:
+        raise SwarmError(
             f"{read} needs {supply}, the tokens of each domain that the runs could read: their epochs follow from both"
         )
-    return f"{supply} needs {read}, the tokens that each run reads: the epochs of a domain follow from both"
+    if budget is None and tokens is not None:
+        raise SwarmError(
+            f"{supply} needs {read}, the tokens that each run reads: the epochs of a domain follow from both"
+        )
 
 
 def _available(tokens: Any, ratios: Matrix, domains: tuple[str, ...], runs: tuple[str, ...]) -> Matrix:

@@ -19,6 +19,7 @@ from mixfast.swarm._columns import ID_NAMES, is_bookkeeping
 from mixfast.swarm._files import Frame, Raw, Source, read_csv, read_frame
 from mixfast.swarm._ids import id_candidates
 from mixfast.swarm._names import align_names
+from mixfast.swarm._pools import refuse_one_alone
 
 # Tokens by domain, or a table with a row for each run and a column for each domain.
 TokensTable = Source | Frame | Mapping[str, Any] | None
@@ -49,6 +50,7 @@ class Pools:
         """
         tokens: Any = self.tokens
         budget: Any = self.budget
+        refuse_one_alone(tokens, budget)
         table = None if tokens is None or _is_by_domain(tokens) else _ByRun.read(tokens, runs, self.id)
         if isinstance(budget, str):
             if table is not None and budget in table.raw.names:
@@ -100,6 +102,7 @@ class _ByRun:
         if key is None:
             raise SwarmError(
                 f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
+                + either("; for a file of domain: count, tokens=mixfast.readers.token_counts(path)", "")
             )
         position = {run: row for row, run in enumerate(run_ids(raw.cells(raw.places[key]), raw.where))}
         if lacking := [run for run in runs if run not in position]:

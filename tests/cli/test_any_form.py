@@ -106,6 +106,15 @@ def next_tokens(run, file):
     return status == 0 or err
 
 
+def fit_run_tokens(run, file):
+    status, out, err = run(
+        "fit", "ratios.csv", "losses.csv", "--law", "linear", "--run-tokens", file, "--run-budget", "1B", "--json"
+    )
+    assert status == 0, err
+    # The largest shares are 0.9, of 1e9 tokens that a run reads.
+    return {name: round(0.9e9 / most) for name, (_, most) in json.loads(out)["swarm"]["epochs"].items()}
+
+
 def proposed(run, *words):
     assert run("fit", "ratios.csv", "losses.csv", "--law", "linear", "--out", "law.json")[0] == 0
     status, _, err = run("propose", "law.json", "--out", "out.yaml", *words)
@@ -236,6 +245,7 @@ TAKE_COUNTS = {
     ("solve", "--tokens"): solve_tokens,
     ("design", "--tokens"): design_tokens,
     ("next", "--tokens"): next_tokens,
+    ("fit", "--run-tokens"): fit_run_tokens,
     ("propose", "--tokens"): propose_tokens,
     ("reuse start", "--tokens"): start_tokens,
     ("reuse revise", "--tokens"): revised("--tokens"),
@@ -245,6 +255,8 @@ TAKE_COUNTS = {
 }
 # Commands whose options are added by the function that adds those of `reuse revise`.
 SAME = ("reuse add", "reuse remove", "reuse partition")
+# And those whose options are added by the function that adds those of `fit`.
+SAME_RUNS = ("compare", "next", "report", "reuse propose", "reuse fit")
 
 
 def test_the_table_has_every_option_that_takes_a_mixture_or_counts():
@@ -256,6 +268,7 @@ def test_the_table_has_every_option_that_takes_a_mixture_or_counts():
             if words in (action.help or "").replace("%%", "%")
         }
         same = {(command, option) for command in SAME for of, option in table if of == "reuse revise"}
+        same |= {(command, "--run-tokens") for command in SAME_RUNS if ("fit", "--run-tokens") in table}
         assert found == set(table) | same
 
 
