@@ -52,6 +52,7 @@ ROWS = Output("a table of experts", (".npz", ".npy", ".parquet"), ("table", "npy
 RUNS = Output("a csv file of runs", (".csv",), ("csv",), free=True)
 PAGE = Output("a report", (".html", ".htm"), ("html",), free=True)
 COUNTS = Output("a file of token counts", _YAML, ("yaml",))
+WEAR = Output("a file of wear", _YAML, ("yaml",))
 
 
 def names_a_file(path: str | os.PathLike[str]) -> bool:

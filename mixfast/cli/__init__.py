@@ -14,6 +14,7 @@ in them come from the library. `show_versions` prints versions and facts for iss
 | design, next               | limits, or existing runs           | mixtures to train next                  | `_design`, `_next`         |
 | collect                    | files of evaluations and trackers  | the two csv files of fit, a report      | `_collect`                 |
 | fit, compare, propose      | proxy runs, laws                   | laws, their errors, a proposed mixture  | `_swarm`                   |
+| wear                       | proxy runs that repeat tokens      | a file of numbers for solve --wear      | `_wear`                    |
 | reuse start, add, ...      | a ledger and a change of domains   | plans, runs to train, the next mixture  | `_reuse`, `_reuse_plan`    |
 | report                     | any of these                       | one page of HTML                        | `_report`                  |
 | export                     | a mixture or a schedule            | the file for a data loader              | `_export`                  |

@@ -14,7 +14,21 @@ from typing import TextIO
 
 from mixfast._text.audience import commanded
 from mixfast._text.names import did_you_mean, shown
-from mixfast.cli import _collect, _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm, _table
+from mixfast.cli import (
+    _collect,
+    _demo,
+    _design,
+    _export,
+    _info,
+    _next,
+    _report,
+    _reuse,
+    _score,
+    _solve,
+    _swarm,
+    _table,
+    _wear,
+)
 from mixfast.cli._completion import SHELLS, PrintCompletion
 from mixfast.cli._console import Manner, detail, speaking, tell, warn
 from mixfast.cli._options import add_general, refuse_together
@@ -174,7 +188,21 @@ def build_parser() -> argparse.ArgumentParser:
         help='print the completion script for bash, zsh or fish (needs shtab); eval "$(mixfast --print-completion bash)" turns it on',
     )
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (_solve, _info, _table, _design, _score, _collect, _swarm, _next, _reuse, _report, _export, _demo):
+    for command in (
+        _solve,
+        _info,
+        _table,
+        _design,
+        _score,
+        _collect,
+        _swarm,
+        _wear,
+        _next,
+        _reuse,
+        _report,
+        _export,
+        _demo,
+    ):
         command.add(commands)
     for parser in leaves(out):
         add_general(parser)

@@ -18,6 +18,8 @@ The laws, by the name that `fit` takes:
 
 Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regressor, can also be used as a law.
 
+`fit_wear` fits how fast repeated tokens of each domain wear out (`_wear.py`); its answer is for ``solve(wear=...)``.
+
 Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`), `_fit.py`
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` and `_robust.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
@@ -61,5 +63,6 @@ from mixfast.laws._target import members as members
 from mixfast.laws._target import names_metrics as names_metrics
 from mixfast.laws._target import resolve as resolve
 from mixfast.laws._target_run import in_run_of as in_run_of
+from mixfast.laws._wear import FittedWear, fit_wear
 
-__all__ = ["Fit", "MetricReport", "fit"]
+__all__ = ["Fit", "FittedWear", "MetricReport", "fit", "fit_wear"]

@@ -40,6 +40,7 @@ CALLS = [
     ("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--run-tokens", "tokens.yaml", "--run-budget", "1000"),
     ("info", "law.json"),
     ("compare", "ratios.csv", "metrics.csv", "--folds", "3"),
+    ("wear", "ratios.csv", "metrics.csv", "--run-tokens", "pools.yaml", "--run-budget", "1000", "--out", "wear.yaml"),
     ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2"),
     ("propose", "law.json", "--tokens", "tokens.yaml", "--budget", "1000", "--kl", "0.05", "--out", "p.yaml"),
     ("propose", "law.json", "--method", "search"),
@@ -81,6 +82,7 @@ def folder(tmp_path_factory):
         (path / "runs" / run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     group = np.repeat([0, 1], 40)
     ExpertTable.from_loglik(-rng.exponential(size=(80, 3)), domains=DOMAINS, group=group).save(path / "table.npz")
+    (path / "pools.yaml").write_text("web: 100\ncode: 60\nbooks: 80\n")
     (path / "tokens.yaml").write_text("web: 500\ncode: 300\nbooks: 400\n")
     (path / "parts.yaml").write_text("b1: 200\nb2: 200\n")
     (path / "new.yaml").write_text("maths: 100\n")

@@ -1,0 +1,269 @@
+"""Fit how repeated tokens wear out to runs whose epochs are known: one least-squares problem for all metrics, with shared numbers of repeats.
+
+Metric j, in the direction in which less is better: ``y_rj = c_j + exp(b_j - sum_k a_jk g(E_rk; v_k)^p)`` with a at least 0, where g counts
+effective epochs (`wear.py`) and ``v = 1 / (1 + R*)`` lies between 0 (repeats count fully) and 1 (they count nothing). The v are shared by
+all metrics, and c, b and a belong to one each, so a step solves one small system for every metric and one for v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+
+# Bounds of v: R* of infinity and of 0.05.
+LEAST, MOST = 0.0, 1.0 / 1.05
+# How far the constant may lie below the smallest value, in ranges of the values.
+_NEAR, _FAR = 0.01, 30.0
+# The largest exponent, and the smallest curvature as a fraction of the mean one.
+_HIGHEST, _FLAT = 50.0, 1e-10
+# Where profiles are computed: repeats of 0.05 to 800, and infinite ones.
+_GRID = (MOST, *(1.0 / (1.0 + 0.1 * 2.0**step) for step in range(14)), LEAST)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Epochs (R, K), metrics (R, J) with 0 where a run has no value, and weights (R, J) that are 0 there."""
+
+    epochs: Matrix
+    values: Matrix
+    weight: Matrix
+    power: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A fit: constants and coefficients (J, K + 2) in the order c, b, a; v (K,); the weighted sum of squares (J,)."""
+
+    local: Matrix
+    v: Vector
+    squares: Vector
+
+
+def effective(epochs: Matrix, v: Vector) -> tuple[Matrix, Matrix]:
+    """Return effective epochs and their derivatives with respect to v, both (R, K)."""
+    fresh, more = np.minimum(epochs, 1.0), np.maximum(epochs - 1.0, 0.0)
+    t = more * (v / (1.0 - v))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kept = np.where(t < 1e-4, 1.0 - 0.5 * t, -np.expm1(-t) / t)
+        slope = np.where(t < 1e-3, -0.5 + t / 3.0, (np.exp(-t) * (1.0 + t) - 1.0) / t**2)
+    return fresh + more * kept, more**2 * slope / (1.0 - v) ** 2
+
+
+def start(runs: Runs, v: Vector) -> State:
+    """Return the state of metrics that depend on nothing."""
+    seen = runs.weight > 0.0
+    low = np.where(seen, runs.values, np.inf).min(axis=0)
+    high = np.where(seen, runs.values, -np.inf).max(axis=0)
+    c = low - 0.3 * (high - low)
+    mean = (runs.weight * runs.values).sum(axis=0) / runs.weight.sum(axis=0)
+    local = np.zeros((len(c), runs.epochs.shape[1] + 2))
+    local[:, 0], local[:, 1] = c, np.log(mean - c)
+    return State(local, v, _squares(runs, local, v))
+
+
+def descend(runs: Runs, state: State, together: Matrix, *, steps: int = 60, tol: float = 1e-7) -> State:
+    """Return a local minimum by damped Gauss-Newton steps. The columns of `together` (K, S) say which v move together; S = 0 keeps them."""
+    seen = runs.weight > 0.0
+    low = np.where(seen, runs.values, np.inf).min(axis=0)
+    span = np.where(seen, runs.values, -np.inf).max(axis=0) - low
+    least = np.zeros_like(state.local)
+    least[:, 0], least[:, 1] = low - _FAR * span, -np.inf
+    most = np.full_like(state.local, np.inf)
+    most[:, 0] = low - _NEAR * span
+    damping = 1e-3
+    for _ in range(steps):
+        step = _step(runs, state, together, least, most, damping)
+        local = np.clip(state.local + step[0], least, most)
+        v = np.clip(state.v + step[1], LEAST, MOST)
+        squares = _squares(runs, local, v)
+        gained = state.squares.sum() - squares.sum()
+        if not gained > 0.0:
+            damping *= 5.0
+            if damping > 1e8:
+                break
+            continue
+        done = gained < tol * squares.sum()
+        state, damping = State(local, v, squares), max(damping / 4.0, 1e-9)
+        if done:
+            break
+    return state
+
+
+def _model(runs: Runs, local: Matrix, v: Vector) -> tuple[Matrix, Matrix, Matrix]:
+    """Return the excess exp(...) (R, J), the columns of a, and their derivatives with respect to v (R, K)."""
+    worth, slope = effective(runs.epochs, v)
+    if runs.power != 1.0:
+        # Effective epochs are 0 only if the epochs are, and then they do not depend on v.
+        slope = runs.power * np.where(worth > 0.0, worth, 1.0) ** (runs.power - 1.0) * slope
+        worth = np.power(worth, runs.power, dtype=np.float64)
+    return np.exp(np.minimum(local[:, 1] - worth @ local[:, 2:].T, _HIGHEST)), worth, slope
+
+
+def _squares(runs: Runs, local: Matrix, v: Vector) -> Vector:
+    excess, _, _ = _model(runs, local, v)
+    out: Vector = (runs.weight * (runs.values - local[:, 0] - excess) ** 2).sum(axis=0)
+    return out
+
+
+def _columns(runs: Runs, state: State, together: Matrix) -> tuple[Array, Array, Matrix]:
+    """Return weighted derivatives with respect to the coefficients (J, R, K + 2) and to v (J, R, S), weighted residuals (J, R)."""
+    excess, worth, slope = _model(runs, state.local, state.v)
+    root = np.sqrt(runs.weight.T)
+    residual = root * (runs.values - state.local[:, 0] - excess).T
+    tilt = (root * excess.T)[:, :, None]
+    own = np.concatenate([root[:, :, None], tilt, -tilt * worth], axis=2)
+    # The derivative with respect to v_k has the factor a_jk.
+    common = (-tilt * slope * state.local[:, None, 2:]) @ together
+    return own, common, residual
+
+
+def _step(
+    runs: Runs, state: State, together: Matrix, least: Matrix, most: Matrix, damping: float
+) -> tuple[Matrix, Vector]:
+    """Return a damped step of the coefficients (J, K + 2) and of v (K,); what is held by a bound does not move."""
+    local, v = state.local, state.v
+    own, common, residual = _columns(runs, state, together)
+    pull = np.einsum("jrl,jr->jl", own, residual)
+    held = ((local <= least) & (pull <= 0.0)) | ((local >= most) & (pull >= 0.0))
+    own = np.where(held[:, None, :], 0.0, own)
+    pull = np.where(held, 0.0, pull)
+    within = own.transpose(0, 2, 1) @ own
+    _damp(within, damping)
+    if not together.shape[1]:
+        only = np.linalg.solve(within, pull[:, :, None])[:, :, 0]
+        return np.asarray(only, dtype=np.float64), np.zeros_like(v)
+    drag = np.einsum("jrs,jr->s", common, residual)
+    fixed = together.T @ ((v <= LEAST) | (v >= MOST)) > 0.0
+    outward = np.where(together.T @ (v <= LEAST) > 0.0, drag <= 0.0, drag >= 0.0)
+    fixed &= outward
+    common, drag = np.where(fixed, 0.0, common), np.where(fixed, 0.0, drag)
+    across = own.transpose(0, 2, 1) @ common  # (J, L, S)
+    flat = common.reshape(-1, common.shape[2])
+    shared = (flat.T @ flat)[None]
+    _damp(shared, damping)
+    solved = np.linalg.solve(within, np.concatenate([across, pull[:, :, None]], axis=2))
+    reduced = shared[0] - (across.transpose(0, 2, 1) @ solved[:, :, :-1]).sum(axis=0)
+    move = np.linalg.solve(reduced, drag - np.einsum("jls,jl->s", across, solved[:, :, -1]))
+    # v is bounded: far steps say no more than the bound.
+    move = np.clip(move, -0.3, 0.3)
+    return solved[:, :, -1] - solved[:, :, :-1] @ move, together @ move
+
+
+def _damp(gram: NDArray[np.float64], damping: float) -> None:
+    """Add to the diagonals (..., L, L), so that they are positive."""
+    at = np.arange(gram.shape[-1])
+    diagonal = gram[..., at, at]
+    flat = _FLAT * diagonal.mean(axis=-1, keepdims=True) + 1e-300
+    gram[..., at, at] += damping * diagonal + np.where(diagonal > 0.0, flat, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The best fit with one v for all domains, that with one for each, and the runs with each metric weighted by its residual variance."""
+
+    runs: Runs
+    pooled: State
+    single: State
+
+
+def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float) -> Fitted:
+    """Fit each power, from v = `first` for all domains, and return the most likely one. Missing values are NaN; less is better."""
+    seen = np.isfinite(values)
+    centre = np.nanmean(values, axis=0)
+    scale = np.maximum(np.nanstd(values, axis=0), 1e-300)
+    scaled = np.where(seen, (values - centre) / scale, 0.0)
+    best: tuple[float, Fitted] | None = None
+    for power in powers:
+        found = _fit_power(Runs(epochs, scaled, seen.astype(np.float64), power), first)
+        squares = _squares(replace(found.runs, weight=seen.astype(np.float64)), found.single.local, found.single.v)
+        doubt = float((seen.sum(axis=0) * np.log(np.maximum(squares, 1e-300))).sum())
+        if best is None or doubt < best[0]:
+            best = doubt, found
+    if best is None:
+        raise ValueError("no power was given")
+    return best[1]
+
+
+def _fit_power(runs: Runs, first: float) -> Fitted:
+    domains = runs.epochs.shape[1]
+    all_together, alone = np.ones((domains, 1)), np.eye(domains)
+    state = descend(runs, start(runs, np.full(domains, first)), np.zeros((domains, 0)), tol=1e-4)
+    state = descend(runs, state, all_together, tol=1e-5)
+    single = state
+    # Metrics count by their residual variance, which is that of noise only after every domain has its own v.
+    for _ in range(2):
+        runs = scaled(runs, single)
+        single = descend(runs, replace(single, squares=_squares(runs, single.local, single.v)), alone, tol=1e-6)
+    pooled = descend(runs, replace(state, squares=_squares(runs, state.local, state.v)), all_together)
+    return Fitted(runs, pooled, single)
+
+
+def interval(fitted: Fitted, domain: int | None, most: float) -> tuple[float, float]:
+    """Return the v at which the profile of the sum of squares rises by `most` variances of the noise, of one domain or of all together.
+
+    Other v and all coefficients are fitted again at each v of a grid; the ends are interpolated. An end that is not reached is the bound.
+    """
+    runs, state = fitted.runs, fitted.pooled if domain is None else fitted.single
+    domains = len(state.v)
+    rest = np.zeros((domains, 0)) if domain is None else np.delete(np.eye(domains), domain, axis=1)
+    moved = slice(None) if domain is None else slice(domain, domain + 1)
+    height = np.sqrt(most * (inflation(fitted, domain) if domain is not None else 1.0))
+    own = float(state.v[0 if domain is None else domain])
+    ends = []
+    for grid, bound in (([v for v in _GRID if v < own], LEAST), ([v for v in reversed(_GRID) if v > own], MOST)):
+        at, near, rise = state, own, 0.0
+        for v in grid:
+            fixed = at.v.copy()
+            fixed[moved] = v
+            again = State(at.local, fixed, _squares(runs, at.local, fixed))
+            at = descend(runs, again, rest, steps=12, tol=1e-5)
+            higher = float(np.sqrt(max(at.squares.sum() - state.squares.sum(), 0.0)))
+            if higher >= height:
+                # No v lies between a finite number of repeats and none at all.
+                ends.append(bound if v == LEAST else _between(near, v, (height - rise) / (higher - rise)))
+                break
+            near, rise = v, higher
+        else:
+            ends.append(bound)
+    return ends[0], ends[1]
+
+
+def _between(one: float, other: float, part: float) -> float:
+    """Interpolate in the logarithm of the repeats."""
+    repeats = [np.log(1.0 / max(v, _GRID[-2]) - 1.0) for v in (one, other)]
+    return float(1.0 / (1.0 + np.exp((1.0 - part) * repeats[0] + part * repeats[1])))
+
+
+def inflation(fitted: Fitted, domain: int) -> float:
+    """Return how much the noise that metrics of one run share enlarges the variance of one v; at least 1."""
+    runs, state = fitted.runs, fitted.single
+    own, common, residual = _columns(runs, state, np.eye(len(state.v)))
+    within = own.transpose(0, 2, 1) @ own
+    _damp(within, 1e-9)
+    common = common - own @ np.linalg.solve(within, own.transpose(0, 2, 1) @ common)
+    flat = common.reshape(-1, common.shape[2])
+    shared = flat.T @ flat
+    _damp(shared[None], 1e-9)
+    each = (common @ np.linalg.solve(shared, np.eye(len(state.v))[domain])) * residual  # (J, R)
+    alone = float((each**2).sum())
+    return max(float((each.sum(axis=0) ** 2).sum()) / alone, 1.0) if alone > 0.0 else 1.0
+
+
+def valued(state: State) -> NDArray[np.bool_]:
+    """Return which domains (K,) some metric gains from."""
+    return np.asarray((state.local[:, 2:] > 0.0).any(axis=0))
+
+
+def scaled(runs: Runs, state: State) -> Runs:
+    """Return the runs with each metric weighted by one over the variance of its noise, as estimated from the residuals of a fit."""
+    seen = (runs.weight > 0.0).astype(np.float64)
+    squares, count = _squares(replace(runs, weight=seen), state.local, state.v), seen.sum(axis=0)
+    spent = 2.0 + (state.local[:, 2:] > 0.0).sum(axis=1) + len(state.v) / len(state.local)
+    variance = squares / np.maximum(count - spent, 0.25 * count)
+    return replace(runs, weight=seen / np.maximum(variance, 1e-12 * variance.max() + 1e-300))

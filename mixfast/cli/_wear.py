@@ -1,0 +1,56 @@
+"""The command wear: how fast repeated tokens of each domain wear out, from runs that repeat them."""
+
+from __future__ import annotations
+
+import argparse
+
+from mixfast._text.outputs import WEAR
+from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
+from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say, show
+from mixfast.cli._progress import progress
+
+_EXAMPLES = """\
+examples:
+  mixfast wear ratios.csv metrics.csv --run-tokens pools.yaml --run-budget 5B --out wear.yaml
+  mixfast solve table.npz --tokens counts.yaml --budget 1T --max-epochs 32 --wear wear.yaml
+"""
+
+
+def add(commands: shared.Commands) -> None:
+    """Add the command to the parser."""
+    wear = shared.add_command(
+        commands,
+        "wear",
+        _wear,
+        "fit how fast repeated tokens of each domain wear out, to runs that repeat them",
+        _EXAMPLES,
+    )
+    shared.add_runs(wear)
+    shared.add_columns(wear)
+    wear.add_argument(
+        "--out", metavar="FILE", help="yaml file to write a number for each domain to, for `mixfast solve --wear FILE`"
+    )
+    shared.add_force(wear)
+
+
+def _wear(args: argparse.Namespace) -> int:
+    from mixfast.laws import fit_wear
+
+    outputs.check(args, out=WEAR)
+    swarm = shared.read_runs(args, args.ratios, args.metrics)
+    show(swarm.report)
+    with progress("fitting the wear of repeated tokens"):
+        found = fit_wear(swarm)
+    show(f"\n{found.summary()}")
+    if args.out is not None:
+        found.save(args.out, force=args.force)
+        say(
+            "",
+            f"wrote {args.out}",
+            f"next: mixfast solve TABLE --tokens FILE --budget N --max-epochs 32 --wear {quote(args.out)}",
+        )
+    documents.answer(args, {"swarm": documents.swarm_found(swarm), **found.to_dict()}, wrote=[args.out])
+    return 0

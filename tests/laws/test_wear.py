@@ -1,0 +1,121 @@
+"""fit_wear: planted wear is recovered, what the runs do not tell is said, and the file is read by `solve`."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable, Region, Swarm, laws, solve
+from mixfast._engine.objectives.wear import Wear
+from mixfast._engine.optimise import wear_fit
+from mixfast._text.yaml import read_yaml
+
+NAMES = ["web", "code", "books", "maths", "wiki"]
+NATURAL = np.array([0.55, 0.2, 0.12, 0.08, 0.05])
+REPEATS = np.array([15.4, 4.0, 1.5, 8.0, 20.0])
+
+
+def planted(runs=120, *, power=1.0, noise=0.02, seed=0, repeats=REPEATS, **options):
+    """Return runs in which repeated tokens of each domain wear out as planted."""
+    rng = np.random.default_rng(seed)
+    w = rng.dirichlet(0.5 + 4.0 * NATURAL, runs)
+    epochs = w / NATURAL
+    worth = wear_fit.effective(epochs, 1.0 / (1.0 + repeats))[0] ** power
+    value = rng.uniform(0.05, 0.3, size=(3, len(NAMES)))
+    losses = 2.0 + np.exp(0.5 - worth @ value.T)
+    losses += noise * losses.std(axis=0) * rng.standard_normal(losses.shape)
+    given = {"tokens": dict(zip(NAMES, 1e9 * NATURAL, strict=True)), "budget": 1e9} | options
+    return Swarm(w, losses, domains=NAMES, metric_names=["a_loss", "b_loss", "c_loss"], **given)
+
+
+def test_effective_epochs_are_those_of_solve_and_their_slopes_are_right():
+    epochs = np.array([[0.0, 0.5, 1.0, 1.5, 9.0]])
+    for v in (1e-3, 0.06, 0.5, 0.95):
+        repeats = np.full(5, 1.0 / v - 1.0)
+        value, slope = wear_fit.effective(epochs, np.full(5, v))
+        np.testing.assert_allclose(value[0], Wear(np.ones(5), repeats).worth(epochs[0]).share, rtol=1e-9)
+        step = 1e-6 * min(v, 1.0 - v)
+        ahead, behind = (wear_fit.effective(epochs, np.full(5, v + d))[0] for d in (step, -step))
+        np.testing.assert_allclose(slope, (ahead - behind) / (2.0 * step), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_planted_wear_is_recovered(power):
+    found = laws.fit_wear(planted(power=power))
+    assert found.power == power
+    # More than half of all tokens are web: no run reads them twice.
+    assert found.told == {name: name != "web" for name in NAMES}
+    np.testing.assert_allclose(np.log(found.repeats[1:]), np.log(REPEATS[1:]), atol=0.35)
+    assert all(
+        low <= planted_one <= high for low, planted_one, high in zip(found.low, REPEATS, found.high, strict=True)
+    )
+    assert 1.5 < found.common < 20.0
+    assert found.pooled_low <= found.pooled <= found.pooled_high
+    assert (found.low < found.high).all()
+    assert [found.mapping[name] for name in NAMES[1:]] == found.repeats[1:].tolist()
+    again = laws.fit_wear(planted(power=power))
+    np.testing.assert_array_equal(again.high, found.high)
+    assert pickle.loads(pickle.dumps(found)).mapping == found.mapping
+
+
+def test_scores_are_read_in_their_direction_and_missing_values_are_left_out():
+    losses = planted()
+    values = 3.0 - losses.values
+    values[::7, 1] = np.nan
+    scores = Swarm(
+        losses.ratios, values, domains=NAMES, metric_names=["a", "b", "c"], direction=["max"] * 3,
+        tokens=losses.tokens, budget=losses.budget,
+    )  # fmt: skip
+    found = laws.fit_wear(scores)
+    np.testing.assert_allclose(np.log(found.repeats[1:]), np.log(REPEATS[1:]), atol=0.4)
+    one = laws.fit_wear(losses, metrics="a_loss")
+    assert one.metrics == ("a_loss",)
+
+
+def test_what_the_runs_do_not_tell_is_said_and_gets_the_number_of_all():
+    rare = planted(tokens=dict(zip(NAMES, [*(1e9 * NATURAL[:4]), 1e12], strict=True)))
+    found = laws.fit_wear(rare)
+    assert not found.told["wiki"]
+    assert found.why["wiki"].startswith("no run reads it twice")
+    assert found.low[4] <= found.mapping["wiki"] <= found.high[4]
+    assert "not told" in found.summary()
+    # Without wear there is no upper end.
+    endless = laws.fit_wear(planted(repeats=np.full(5, 1e9), noise=0.3))
+    assert not any(endless.told.values())
+    assert all("no upper end" in why for name, why in endless.why.items() if name != "web")
+    assert all(math.isfinite(repeats) for repeats in endless.mapping.values())
+
+
+def test_runs_that_cannot_tell_are_refused():
+    runs = planted()
+    with pytest.raises(ValueError, match=r"tokens available.*Swarm\(\.\.\., tokens"):
+        laws.fit_wear(Swarm(runs.ratios, runs.values, domains=NAMES, metric_names=runs.metrics))
+    with pytest.raises(ValueError, match="no run reads a domain twice"):
+        laws.fit_wear(planted(budget=1e7))
+    with pytest.raises(ValueError, match="at least 10 runs"):
+        laws.fit_wear(planted(9))
+    with pytest.raises(ValueError, match="level"):
+        laws.fit_wear(runs, level=2.0)
+    flat = Swarm(runs.ratios, np.ones((120, 1)), domains=NAMES, metric_names=["a_loss"], tokens=runs.tokens, budget=1e9)
+    with pytest.raises(ValueError, match="no metric has different values"):
+        laws.fit_wear(flat)
+
+
+def test_the_file_has_the_numbers_that_solve_takes(tmp_path):
+    found = laws.fit_wear(planted())
+    found.save(tmp_path / "wear.yaml")
+    text = (tmp_path / "wear.yaml").read_text(encoding="utf-8")
+    read = {name: float(value) for name, value in read_yaml(text, ValueError).items()}
+    assert read == pytest.approx(found.mapping, rel=1e-5)
+    assert "90 % interval" in text
+    table = ExpertTable.from_loglik(-np.random.default_rng(0).exponential(size=(80, 5)), domains=NAMES)
+    region = Region.from_tokens(
+        dict(zip(NAMES, (1e6 * NATURAL).astype(int).tolist(), strict=True)), 10**6, max_epochs=32
+    )
+    assert solve(table, region, wear=found.mapping).wear == found.mapping
+    found.save(tmp_path / "wear.yaml")
+    with pytest.raises(ValueError, match="yaml"):
+        found.save(tmp_path / "wear.csv")
+    assert set(found.to_dict()) >= {"wear", "intervals", "told", "why", "pooled", "power"}
+    assert list(found.to_pandas().index) == NAMES
