@@ -100,10 +100,11 @@ def compare(
             else:
                 candidates.append(candidate)
     reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
-    counted = without_diverged(problem, [candidates] * len(problem.metrics))
+    plan = [list(candidates) for _ in problem.metrics]
+    counted = without_diverged(problem, plan)
     best = []
     for j in every:
-        rivals = [candidate for candidate in candidates if j in candidate.columns]
+        rivals = [candidate for candidate in plan[j] if j in candidate.columns]
         if not rivals:
             continue
         errors = {rival.law.name: rival.error(j, problem.y, counted[:, j]) for rival in rivals}

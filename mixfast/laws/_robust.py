@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -20,45 +20,53 @@ from mixfast.laws._problem import Problem
 # residual of a normal distribution.
 LIMIT = 3.0
 
-Plan = Sequence[Sequence[Candidate]]
+Plan = Sequence[list[Candidate]]
 Flags = NDArray[np.bool_]
 
 
 def without_diverged(problem: Problem, plan: Plan) -> Flags:
-    """Return which runs (R, J) count in errors, given the candidates of each metric; fit candidates again if some runs do not count.
+    """Return which runs (R, J) count in errors, given the candidates of each metric; replace candidates if some runs do not count.
 
-    1. Suspect runs with values far from the others that no law explains, and fit again without these values. One diverged run can make
-       all errors of a law large, so runs are judged by these fits.
+    1. Suspect runs with values far from the others that no law explains, and fit their metrics again without these values. One diverged
+       run can make all errors of a law large, so runs are judged by these fits.
     2. If a law predicts some of them after all, fit with their values again. The out-of-fold predictions of the last fits are kept, so the
        choice between laws does not depend on the values of diverged runs.
     3. Fit with the values of diverged runs at most `LIMIT` usual residuals away from those predictions, as Huber's loss would count them.
        The laws of these fits are kept.
     """
-    counted = ~_judged(problem, plan, suspects)
-    if counted.all():
-        return counted
-    fits = 1 + len(problem.splits)
-    with working("fitting without diverged runs", len(_affected(plan, counted)) * (2 * fits + 1), "fit"), single_blas():
-        _fit_without(problem, ~counted, _affected(plan, counted))
-        found = ~counted & _judged(problem, plan, diverged)
-        if (found != ~counted).any():
-            _fit_without(problem, found, _affected(plan, counted))
-        counted = ~found
-        for candidate in _affected(plan, counted):
-            again = _fitted_again(replace(problem, y=_limited(problem, candidate, counted), splits=[]), candidate)
+    suspected = _judged(problem, plan, suspects)
+    doubted = np.flatnonzero(suspected.any(axis=0)).tolist()
+    if not doubted:
+        return ~suspected
+    original = {j: list(plan[j]) for j in doubted}
+    fits = sum(len(several) for several in original.values()) * (1 + len(problem.splits))
+    with working("fitting without diverged runs", fits, "fit"), single_blas():
+        _fit_without(problem, plan, suspected, original, doubted)
+        found = suspected & _judged(problem, plan, diverged)
+        restored = np.flatnonzero((found != suspected).any(axis=0)).tolist()
+        _fit_without(problem, plan, found, original, restored)
+        for candidate in dict.fromkeys(chain.from_iterable(plan[j] for j in doubted if found[:, j].any())):
+            limited = replace(problem, y=_limited(problem, candidate, ~found), splits=[])
+            again = _fitted_again(limited, candidate, candidate.columns)
             if again is not None:
                 candidate.fitted = again.fitted
-    return counted
+    return ~found
 
 
-def _fit_without(problem: Problem, lost: Flags, candidates: Sequence[Candidate]) -> None:
-    """Fit candidates again without the values (R, J) that are lost, and keep laws and out-of-fold predictions."""
+def _fit_without(
+    problem: Problem, plan: Plan, lost: Flags, original: Mapping[int, Sequence[Candidate]], metrics: Sequence[int]
+) -> None:
+    """Replace the candidates of these metrics in the plan by ones that are fitted to these metrics alone, without the values that are lost."""
     masked = replace(problem, y=np.where(lost, np.nan, problem.y))
-    for candidate in candidates:
-        again = _fitted_again(masked, candidate)
+    for j in metrics:
+        plan[j][:] = original[j]
+    for candidate in dict.fromkeys(chain.from_iterable(original[j] for j in metrics)):
+        own = [j for j in metrics if j in candidate.columns and candidate in original[j]]
+        clean = all(not lost[:, j].any() for j in own)
+        again = None if clean or not own else _fitted_again(masked, candidate, own)
         if again is not None:
-            candidate.fitted, candidate.settled = again.fitted, again.settled
-            candidate.guess, candidate.spread = again.guess, again.spread
+            for j in own:
+                plan[j][plan[j].index(candidate)] = again
 
 
 def _judged(problem: Problem, plan: Plan, judge: Callable[[Vector, Sequence[Vector]], Flags]) -> Flags:
@@ -70,16 +78,9 @@ def _judged(problem: Problem, plan: Plan, judge: Callable[[Vector, Sequence[Vect
     return out
 
 
-def _affected(plan: Plan, counted: Flags) -> list[Candidate]:
-    """Return the candidates of metrics with runs that do not count."""
-    wrong = [j for j, column in enumerate(counted.T) if not column.all()]
-    every = dict.fromkeys(chain.from_iterable(plan[j] for j in wrong))
-    return [candidate for candidate in every if any(j in candidate.columns for j in wrong)]
-
-
-def _fitted_again(problem: Problem, candidate: Candidate) -> Candidate | None:
-    """Return the candidate fitted to the values of this problem; None if it refuses a metric now, as with too few runs."""
-    again = Candidate(candidate.law, list(candidate.columns))
+def _fitted_again(problem: Problem, candidate: Candidate, columns: Sequence[int]) -> Candidate | None:
+    """Return the candidate fitted to these metrics of this problem; None if it refuses a metric now, as with too few runs."""
+    again = Candidate(candidate.law, list(columns))
     try:
         refused = problem.fit(again, None)
     except ValueError:
