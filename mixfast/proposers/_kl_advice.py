@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast.laws import Objective, in_run_of, resolve
+from mixfast.laws import Objective, Target, in_run_of, resolve
 from mixfast.proposers._path import path
+from mixfast.proposers._propose import metrics_at
+from mixfast.proposers._task import shares_of
 from mixfast.region import Region
 
 
@@ -89,7 +91,8 @@ def advise_kl(
             proposals = path(fitted, region, kls, objective=objective, **options)
             judge = in_run_of(other, region)
             points = np.stack([p.mixture.align(judge.domains).weights for p in proposals])
-            rows.append(resolve(objective, judge).score(np.asarray(judge.predict(points), dtype=np.float64)))
+            target = _scored_by(judge, region, objective, options)
+            rows.append(target.score(np.asarray(judge.predict(points), dtype=np.float64)))
     table = np.array(rows)
     scores = table.mean(axis=0)
     best = int(scores.argmin())
@@ -98,3 +101,13 @@ def advise_kl(
     errors = difference.std(axis=0, ddof=1) / math.sqrt(repeats) if len(rows) > 1 else np.zeros(len(kls))
     chosen = max(kl for kl, score, error in zip(kls, scores, errors, strict=True) if score <= scores[best] + error)
     return KlAdvice(chosen, kls[best], np.array(kls), scores, errors)
+
+
+def _scored_by(judge: Any, region: Region, objective: Objective, options: Mapping[str, Any]) -> Target:
+    """Return the objective under a law, with the scale and the reference that the proposals use."""
+    scale, reference = options.get("scale"), options.get("reference")
+    if scale is None:
+        return resolve(objective, judge)
+    domains = tuple(judge.domains)
+    at = region.align(domains).prior if reference is None else shares_of("reference", reference, domains)
+    return resolve(objective, judge, scale=scale, reference=metrics_at(judge, at))

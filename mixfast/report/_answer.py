@@ -14,7 +14,7 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast.baselines import controls, different
 from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
-from mixfast.proposers import Proposal, ShareIntervals
+from mixfast.proposers import LeastChange, Proposal, ShareIntervals
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import Bootstrap, Solution, losses
 from mixfast.tables import ExpertTable, ShardedTable
@@ -155,9 +155,11 @@ class Answer:
 
     @property
     def loss(self) -> float | None:
-        """The objective without the KL term and without a term for risk; None if nothing can compute it."""
+        """The objective without the KL term and without a term for risk; None if nothing can compute it, or the change is the objective."""
         if isinstance(self.source, Solution):
             return self.source.loss
+        if isinstance(self.source, LeastChange):
+            return None
         if isinstance(self.source, Proposal):
             return float(self.source.target.score(self.source.expected)[0])
         return self.compared({}).get("this mixture")
@@ -187,7 +189,12 @@ class Answer:
         return sorted(self.mixture.domains, key=lambda name: -self.mixture[name])
 
     def compared(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Compute the objective without the KL term for this mixture and for others over the same domains; empty if nothing can."""
+        """Compute the objective without the KL term for this mixture and for others over the same domains; empty if nothing can.
+
+        It is empty for a `LeastChange` too, in which no metric is rewarded beyond its goal.
+        """
+        if isinstance(self.source, LeastChange):
+            return {}
         domains = self.mixture.domains
         known = {"this mixture": self.mixture} | {n: s for n, s in others.items() if set(s) <= set(domains)}
         stack = np.array([[shares.get(name, 0.0) for name in domains] for shares in known.values()])
@@ -251,7 +258,7 @@ def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
 def target_of(law: Fit, answer: Answer | None) -> Target:
     """Return the objective of a proposal of this law; else the mean of its metrics, or its first metric if units differ."""
     source = None if answer is None else answer.source
-    if isinstance(source, Proposal) and tuple(source.law.metrics) == tuple(law.metrics):
+    if isinstance(source, Proposal) and source.target.used and tuple(source.law.metrics) == tuple(law.metrics):
         return source.target
     return _mean_of(law) or resolve(law.metrics[0], law)
 

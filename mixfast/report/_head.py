@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mixfast._text.names import counted, distinct, listing
 from mixfast._text.numbers import NOTHING
-from mixfast.proposers import Proposal, guards_in_words, worse_in_words
+from mixfast.proposers import LeastChange, Proposal, guards_in_words, worse_in_words
 from mixfast.report import _html as html
 from mixfast.report._answer import ends_of, percentage
 from mixfast.report._share_figures import MANY_EPOCHS
@@ -146,7 +146,13 @@ def _what(answer: Answer) -> str:
 
 
 def _gain_cards(answer: Answer, parts: Parts) -> Iterator[str]:
-    """Yield the gain over the prior, or equal shares if there is none, and over the present mixture."""
+    """Yield the gain over the prior, or equal shares if there is none, and over the present mixture; or the least change."""
+    if isinstance(answer.source, LeastChange):
+        least = answer.source
+        yield _card(
+            "change", f"{least.change:.4g} nats", f"{least.moved:.1%} of the tokens move", doubt=not least.reached
+        )
+        return
     gain, values = getattr(answer.source, "gain", None), parts.values
     first = next((name for name in values if name != "this mixture"), None)
     if gain is not None:

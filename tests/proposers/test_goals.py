@@ -7,7 +7,7 @@ import pytest
 
 from mixfast import Region, Swarm, fit
 from mixfast.errors import AlignmentError, InfeasibleError
-from mixfast.proposers import LeastChange, propose, reach
+from mixfast.proposers import LeastChange, advise_kl, propose, reach
 
 METRICS, DOMAINS = ("code_py", "code_rs", "text", "acc"), ("web", "code", "books", "maths", "news")
 EVEN = dict.fromkeys(DOMAINS, 0.2)
@@ -279,6 +279,14 @@ def test_scales_divide_each_metric_and_keep_the_sum_of_weights():
         assert list(found.objective.values()) == pytest.approx((weight / weight.sum()).tolist())
         assert found.target.scaled
     assert propose(law, objective="standardised").objective == propose(law, scale="spread").objective
+
+
+def test_advice_on_kl_scores_in_the_scale_of_the_proposals():
+    law = Convex(0)
+    region = Region(law.domains, prior=np.full(5, 0.2))
+    advice = advise_kl(lambda rows: law, 8, region, [0.1, 1.0], objective="worst", scale="noise", repeats=1)
+    found = propose(law, region, objective="worst", scale="noise", kl=1.0)
+    assert advice.scores[1] == pytest.approx(float(found.target.score(found.expected)[0]), abs=1e-6)
 
 
 def test_scales_that_are_not_known_are_refused_by_name():

@@ -95,6 +95,20 @@ def test_what_speaks_against_a_solve_is_on_the_page(run, tmp_path, more):
     assert {f"{line[:1].upper()}{line[1:]}." for line in against} <= set(on_page)
 
 
+def test_what_a_least_change_reaches_is_on_the_page_without_an_objective(tmp_path):
+    from mixfast import Swarm, fit, report
+    from mixfast.proposers import reach
+
+    swarm = Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    law = fit(swarm, "linear", folds=0)
+    near = dict.fromkeys(law.domains, 1.0 / len(law.domains))
+    found = reach(law, None, {"news_loss": "0.1 % better", "mail_loss": "9 worse"}, near=near)
+    page = report.page(found, law).html
+    assert html.escape(found.goals[0].text) in page
+    assert f"{found.change:.4g} nats" in page
+    assert "predicted objective<" not in page.partition("Response to each share")[0]
+
+
 def test_a_gap_above_the_tolerance_is_on_the_page(tmp_path):
     from mixfast import report, solve
 
