@@ -146,7 +146,14 @@ def kept_to(task: Task) -> float:
 def _limited(task: Task, pieces: WeightedMetrics, most: Vector) -> Limited:
     """Minimise the largest function with no metric above `most` (J,)."""
     answer = minimise_limited(
-        pieces, most, task.reach.limits, kl=task.kl, start=task.inner(), tol=task.tol, max_iter=_MAX_ITER
+        pieces,
+        most,
+        task.reach.limits,
+        kl=task.kl,
+        start=task.inner(),
+        tol=task.tol,
+        max_iter=_MAX_ITER,
+        doubted=lambda: refuse_conflict(task, pieces.form, most),
     )
     if answer.broken > kept_to(task):
         refuse_conflict(task, pieces.form, most)

@@ -17,6 +17,7 @@ Reference: Nocedal and Wright, "Numerical Optimization", chapter 18, with the ma
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
@@ -42,8 +43,9 @@ _GUIDE_TOL, _AHEAD, _ROOM, _SLOW, _CLOSE = 1e-7, 1e-5, 0.02, 0.3, 1e-3
 _SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
 # Multiplications that rounds after the interior point method may use in total; one round among K domains takes about K^3.
 _WORK = 1e11
-# The first penalty of limits in units of the objective, the largest, and the factor by which it grows.
-_PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
+# The first penalty of limits in units of the objective, the largest, and the factor by which it grows. After `_DOUBTED`, limits that are
+# still violated may contradict each other.
+_PENALTY, _LARGEST, _GROWTH, _DOUBTED = 10.0, 1e7, 10.0, 100.0
 # A penalty that is as large as it needs to be, as a multiple of the sum of the multipliers.
 _ENOUGH = 2.0
 # A limit is satisfied to this, or to ten times the tolerance if that is larger; a smaller multiplier of the objective is treated as zero.
@@ -192,7 +194,15 @@ class Limited(NamedTuple):
 
 
 def minimise_limited(
-    target: WeightedMetrics, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
+    target: WeightedMetrics,
+    most: Vector,
+    limits: Limits,
+    *,
+    kl: Kl,
+    start: Vector,
+    tol: float,
+    max_iter: int,
+    doubted: Callable[[], None] = lambda: None,
 ) -> Limited:
     """Minimise the largest of several weighted sums of metrics under ``f_j <= most_j``.
 
@@ -204,6 +214,8 @@ def minimise_limited(
         Upper limits; infinite for no limit.
     limits, kl, start, tol, max_iter
         As for `minimise_largest`.
+    doubted : callable, optional
+        Called once if a large penalty leaves a violation; it may raise an exception if no mixture satisfies all limits.
 
     Notes
     -----
@@ -214,7 +226,7 @@ def minimise_limited(
     chosen = limited if target.rows == 1 else np.zeros(most.size, dtype=bool)
     while True:
         answer = _under(
-            target, np.where(chosen, most, math.inf), limits, kl=kl, start=start, tol=tol, max_iter=max_iter
+            target, np.where(chosen, most, math.inf), limits, doubted, kl=kl, start=start, tol=tol, max_iter=max_iter
         )
         excess = np.where(limited, target.form.metrics(answer.found.w) - most, -math.inf)
         new = ~chosen & (excess > max(10.0 * tol, _KEPT))
@@ -224,7 +236,15 @@ def minimise_limited(
 
 
 def _under(
-    target: WeightedMetrics, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
+    target: WeightedMetrics,
+    most: Vector,
+    limits: Limits,
+    doubted: Callable[[], None],
+    *,
+    kl: Kl,
+    start: Vector,
+    tol: float,
+    max_iter: int,
 ) -> Limited:
     """Minimise under all limits at once, by pieces with a penalty that grows until it is exact."""
     limits = limits.above_zero(target.form.steep)
@@ -235,6 +255,8 @@ def _under(
     penalty, answer = _PENALTY, solve(_PENALTY, start)
     # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
     while penalty < _LARGEST and not (answer.plain > _NONE and answer.broken <= max(10.0 * tol, _KEPT)):
+        if penalty == _DOUBTED:
+            doubted()
         penalty *= _GROWTH
         answer = solve(penalty, answer.found.w)
     needed = _ENOUGH * float(answer.multipliers.sum())
