@@ -1,7 +1,7 @@
 """Proposers: choose the mixture that a fitted law predicts to be best.
 
-``min_w sum_j omega_j f_j(w) + kl * KL(w || prior)`` over a `Region`, where ``f_j`` is the law of metric j. Log-linear and linear laws
-are convex: their optimum is solved exactly and has a gap. All other laws are searched, and the status of the answer says so.
+``min_w sum_j omega_j f_j(w) + kl * KL(w || prior)`` over a `Region`, where ``f_j`` is the law of metric j. Log-linear and linear
+laws, and laws in epochs unless fitted with ``convex=False``, are convex: their optimum is solved exactly and has a gap. All other laws are searched, and the status of the answer says so.
 
 Classes
     `Proposal`: the mixture, the predicted metrics, the shadow prices, the metrics expected to get worse (`worse`), and the reasons

@@ -119,7 +119,8 @@ def propose(
     Domains that are absent from all runs (see `law.identified`) stay at their prior share, within their limits. Domains with the
     same share in all runs (`law.constant`) stay at that share. The law cannot know the effect of either.
     An exact solve uses Newton's method in J unknowns (metrics) if there is a KL term and only limits on single domains, else the loop of
-    `solve`. It is deterministic and takes well below a millisecond for 52 metrics and 64 domains. A search calls `law.predict` on some ten thousand mixtures.
+    `solve`. It is deterministic and takes well below a millisecond for 52 metrics and 64 domains; about 10 ms for laws in epochs.
+    These predict the run that the region describes (`Region.from_tokens`); without token counts, the run of the fit or of `Fit.for_run`. A search calls `law.predict` on some ten thousand mixtures.
 
     References
     ----------

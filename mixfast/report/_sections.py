@@ -147,9 +147,7 @@ def prices(parts: Parts, figures: Figures) -> str | Why:
         return Why(why)
     if answer.gap is None:
         how = either("mixfast.fit(swarm, 'log_linear')", "--law-kind log_linear")
-        why = (
-            f"A search gives no multipliers. Convex laws (log_linear, linear) are solved exactly and give them: {how}."
-        )
+        why = f"A search gives no multipliers. Convex laws (log_linear, linear, epochs) are solved exactly and give them: {how}."
         return Why(why)
     words = cap_in_words(answer.region, answer.mixture.weights) if answer.region is not None else ""
     capped = html.paragraph(f"Limits: {words}.") if words else ""

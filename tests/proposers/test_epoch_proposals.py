@@ -6,7 +6,7 @@ from epoch_laws import Epochs, runs, solve_cvxpy
 
 from mixfast import Region, fit
 from mixfast.errors import InfeasibleError
-from mixfast.proposers import advise_kl, bootstrap, propose
+from mixfast.proposers import advise_kl, bootstrap, propose, reach
 
 REGIONS = {
     "free": {},
@@ -195,3 +195,21 @@ def test_advice_on_kl_and_intervals_predict_the_run_of_the_region():
     assert np.isfinite(advice.scores).all()
     shares = bootstrap(swarm, "epochs", region, fit=lambda s, law: fit(s, law, folds=0), draws=2)
     assert np.isfinite(shares.shares).all()
+
+
+@pytest.mark.parametrize("p", [0.25, 1.0])
+def test_the_least_change_that_reaches_a_goal(p):
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(6)
+    law = Epochs.random(rng, 3, 6, p=p, sign=1.0)
+    near = dict(zip(law.domains, rng.dirichlet(np.ones(6)), strict=True))
+    region = Region(law.domains, prior=near)
+    best = propose(law, region, objective="m0").value
+    goal = 0.5 * (best + float(law.predict(region.prior[None])[0, 0]))
+    found = reach(law, region, {"m0": f"<= {goal!r}"}, near=near)
+    most = np.array([goal, np.inf, np.inf])
+    conic = solve_cvxpy(cp, law, region, np.zeros(3), kl=1.0, most=most).value
+    assert found.status == "optimal"
+    assert found.change == pytest.approx(conic, abs=1e-6)
+    with pytest.raises(InfeasibleError):
+        reach(law, region, {"m0": f"<= {best - 0.01!r}"}, near=near)

@@ -12,6 +12,7 @@ Files, in reading order
     `guide.py`: a sample of very many rows, corrected to match all of them at one point.
     `block_sums.py`, `blocks_of_rows.py`, `sharded_rows.py`: tables of several parts, summed block by block by all ranks.
     `forms.py`: objectives as functions of linear forms, for the interior point method with many domains and few rows.
-    `exponentials.py`: objectives of log-linear laws. `pieces.py`: several functions whose maximum is minimised.
+    `exponentials.py`: objectives of log-linear laws and of laws in epochs. `epoch_terms.py`, `epoch_exponents.py`, `epoch_forms.py`: the exponents of the latter.
+    `pieces.py`: several functions whose maximum is minimised.
     `log_sum_exp.py`: a slow method for rows on which exp underflows.
 """
