@@ -55,14 +55,13 @@ class EpochExponents:
     @property
     def used(self) -> NDArray[np.bool_]:
         """Which rows (J,) depend on epochs."""
-        out: NDArray[np.bool_] = (np.hstack([self.gain, self.harm]) > 0.0).any(axis=1)
-        return out
+        return np.asarray((np.hstack([self.gain, self.harm]) > 0.0).any(axis=1))
 
     @property
     def steep(self) -> NDArray[np.bool_]:
         """Which domains (K,) have an infinite slope at share 0 in some row."""
-        out: NDArray[np.bool_] = ((self.gain > 0.0) & (self.p < 1.0)[:, None]).any(axis=0) & (self.rate > 0.0)
-        return out
+        grows = (self.gain > 0.0) & (self.p < 1.0)[:, None]
+        return np.asarray((grows & (self.rate > 0.0)).any(axis=0))
 
     @property
     def power(self) -> Vector:
