@@ -103,3 +103,29 @@ def test_the_readme_quotes_the_page_of_benchmarks():
     assert len(figures) >= 15
     numbers = set(re.findall(r"\d[\d.]*", page))
     assert [figure for figure in figures if figure.split()[0] not in numbers and figure.split()[0] != "10"] == []
+
+
+def regrets(**given):
+    """Median and quartiles of the recorded regrets, as the page of laws in epochs writes them."""
+    kept = [
+        row for row in rows("benchmarks/results/epoch_worlds.csv") if all(row[key] in of for key, of in given.items())
+    ]
+    low, middle, high = np.quantile([float(row["regret"]) for row in kept], [0.25, 0.5, 0.75])
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+
+
+def test_the_worlds_with_a_known_truth_are_those_of_the_study():
+    page = (ROOT / "docs/explanation/epochs.md").read_text(encoding="utf-8")
+    worlds = ["epochs", "epochs, late harm", "log-linear", "log-linear, wear", "power"]
+    for proxies, cap, words in (
+        ("matched", "inf", "matched, no cap"), ("matched", "4.0", "matched, cap of 4"), ("unmatched", "inf", "unmatched, no cap"),
+    ):  # fmt: skip
+        for law in ("epochs", "epochs, searched", "log_linear", "linear", "gp", "auto"):
+            found = [regrets(world=[world], law=[law], cap=[cap], proxies=[proxies]) for world in worlds]
+            assert [cell.strip() for cell in cells(page, f"{law}; {words}")[1:]] == found
+    repeats = ["epochs", "epochs, late harm", "log-linear, wear"]
+    for law in ("epochs", "gp", "log_linear"):
+        for domains in ("20", "60"):
+            given = {"world": repeats, "law": [law], "cap": ["inf"], "proxies": ["matched"], "domains": [domains]}
+            found = [regrets(**given, runs=[runs]) for runs in ("40", "80", "160", "320")]
+            assert f"| {law} | {domains} | {' | '.join(found)} |" in page
