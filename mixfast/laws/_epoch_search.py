@@ -34,6 +34,8 @@ _NORMAL = 1.4826
 # A run looks diverged if it is this many robust standard deviations from the median and from a prediction, as in `_doubts`. Then it
 # counts like a run that lies the second number of standard deviations from the prediction. With fewer runs, none does.
 _FAR, _NEAR_GUESS, _FEWEST = 10.0, 3.0, 8
+# It must also be this many times farther from the median than every run that does not look diverged.
+_APART = 3.0
 # Residuals beyond this many robust standard deviations count linearly.
 _HUBER = 0.5
 
@@ -146,6 +148,11 @@ def tamed(epochs: Matrix, loss: Vector, *, convex: bool) -> Vector:
     missed = loss - guess
     limit = _NORMAL * float(np.median(np.abs(missed)))
     moved = far & (np.abs(missed) > _FAR * limit)
+    if moved.all() or not moved.any():
+        return loss
+    # A long tail of values is no divergence.
+    off = np.abs(loss - middle)
+    moved &= off > _APART * off[~moved].max()
     return np.where(moved, guess + np.clip(missed, -_NEAR_GUESS * limit, _NEAR_GUESS * limit), loss)
 
 
