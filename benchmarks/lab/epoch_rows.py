@@ -13,8 +13,8 @@ from benchmarks.lab.laboratory import VALIDATION
 from mixfast import baselines
 from mixfast.laws.epochs import Epochs
 
-GUARD = 0.02
-"""How much worse than natural a domain's validation loss may be in the row with a guard, as a fraction."""
+GUARD = "2 %"
+"""How much worse than natural a domain's validation loss may be in the row with a guard."""
 FEW = 32
 """Matched proxies of the row that uses half of them."""
 TEMPERATURE = 2.0
@@ -40,16 +40,10 @@ def epochs(
             supply = {name: evidence.lab.supply[name] for name in DOMAINS}
             fitted = fitted.for_run(supply, sum(supply.values()))
             region = evidence.lab.timed(region)
-        weights, limits = dict.fromkeys(metrics, 1.0), _guards(fitted, region) if guard else None
-        return mixfast.propose(fitted, region, kl=kl, objective=weights, tolerance=limits).mixture, len(swarm)
+        weights, limits = dict.fromkeys(metrics, 1.0), dict.fromkeys(VALIDATION, GUARD) if guard else None
+        return mixfast.propose(fitted, region, kl=kl, objective=weights, guard=limits).mixture, len(swarm)
 
     return choose
-
-
-def _guards(fitted: mixfast.laws.Fit, region: mixfast.Region) -> dict[str, float]:
-    """Return how much worse than at natural each domain's validation loss may be, nats per byte."""
-    natural = dict(zip(fitted.metrics, fitted.predict(region.prior[None])[0].tolist(), strict=True))
-    return {name: GUARD * natural[name] for name in VALIDATION}
 
 
 def matched(law: str, *, counted: bool = False, **options: Any) -> Chooser:
