@@ -36,7 +36,10 @@ def epochs(
         kept = tuple(dict.fromkeys((*metrics, *VALIDATION))) if guard else metrics
         swarm = evidence.counted(matched, count).select(kept)
         fitted = mixfast.fit(swarm, Epochs(convex=convex), folds=0)
-        if not own_rate:
+        if own_rate:
+            # A region that knows its tokens would set the epochs of the final run.
+            region = mixfast.Region(region.domains, cap=region.cap, prior=region.prior)
+        else:
             supply = {name: evidence.lab.supply[name] for name in DOMAINS}
             fitted = fitted.for_run(supply, sum(supply.values()))
             region = evidence.lab.timed(region)

@@ -191,4 +191,5 @@ def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
                 kept = np.where(np.asarray(weights) < 1e-5, 0.0, weights)
                 mixture = mixfast.Mixture(DOMAINS, kept / math.fsum(kept))
                 found.append(Choice(objective, method, capped, mixture, proxies))
-    return found
+    # Rows of an earlier version of a method stay, under another name.
+    return found + [one for one in known if one.method not in METHODS]
