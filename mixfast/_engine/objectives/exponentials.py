@@ -41,7 +41,8 @@ class Exponentials(Objective):
     ) -> None:
         self.a, self.log_weight, self.linear, self.constant = np.ascontiguousarray(a), log_weight, linear, constant
         self.rows, self.columns = max(a.shape[0], 1), a.shape[1]
-        self.epochs, self.curved = epochs, epochs is not None
+        self.epochs = epochs
+        self.curved: bool = epochs is not None
         # The last point and its exponentials.
         self._near: tuple[Vector, Vector] | None = None
 
