@@ -12,7 +12,7 @@ from mixfast._text.table import text_table
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
-from mixfast.laws._doubts import no_better_than_the_mean, told_worse
+from mixfast.laws._doubts import no_better_than_the_mean, told_weak, told_worse
 from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
@@ -102,6 +102,7 @@ def compare(
     reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
     plan = [list(candidates) for _ in problem.metrics]
     counted = without_diverged(problem, plan)
+    noise = problem.noise(counted)
     best = []
     for j in every:
         rivals = [candidate for candidate in plan[j] if j in candidate.columns]
@@ -109,9 +110,15 @@ def compare(
             continue
         errors = {rival.law.name: rival.error(j, problem.y, counted[:, j]) for rival in rivals}
         for rival in rivals:
-            reports[rival.law.name][problem.metrics[j]] = problem.report(j, rival, counted[:, j], errors)
+            reports[rival.law.name][problem.metrics[j]] = problem.report(j, rival, counted[:, j], errors, noise)
         best.append(reports[min(errors, key=lambda name: errors[name])][problem.metrics[j]])
-    notes = [*problem.notes, *problem.diverged(counted), *no_better_than_the_mean(best), *told_worse(reports)]
+    notes = [
+        *problem.notes,
+        *problem.diverged(counted),
+        *told_weak(noise, problem.metrics),
+        *no_better_than_the_mean(best),
+        *told_worse(reports),
+    ]
     return Comparison(
         problem.metrics,
         {law: found for law, found in reports.items() if found},

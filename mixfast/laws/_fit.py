@@ -18,7 +18,7 @@ from mixfast._text.names import listing, misspelt
 from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
-from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits
+from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits, told_weak
 from mixfast.laws._fitted import Fit, common_rate
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
@@ -124,6 +124,7 @@ def fit(
     winners: dict[Candidate, list[int]] = {}
     reports = []
     counted = without_diverged(problem, plan)
+    noise = problem.noise(counted)
     for j in range(len(chosen)):
         rivals = [candidate for candidate in plan[j] if j in candidate.columns]
         errors = [candidate.error(j, y, counted[:, j]) if problem.scored else 0.0 for candidate in rivals]
@@ -131,8 +132,8 @@ def fit(
         winners.setdefault(best, []).append(j)
         if problem.scored:
             told = {rival.law.name: error for rival, error in zip(rivals, errors, strict=True)}
-            reports.append(problem.report(j, best, counted[:, j], told))
-    notes += problem.diverged(counted)
+            reports.append(problem.report(j, best, counted[:, j], told, noise))
+    notes += [*problem.diverged(counted), *told_weak(noise, chosen)]
     bad: list[str] = []
     parts = [candidate.part(own) for candidate, own in winners.items()]
     for candidate, part in zip(winners, parts, strict=True):
@@ -159,7 +160,7 @@ def fit(
         spread={name: _spread(y[counted[:, j], j]) for j, name in enumerate(chosen)},
         doubted_directions=problem.doubted,
         misfits=tuple(name for name in chosen if name in bad),
-        noise={name: sd for name, sd in swarm.noise.sd.items() if name in set(chosen)},
+        noise={name: sd for name, sd in noise.sd.items() if name in set(chosen)},
         rate=common_rate(swarm.rate),
         most_epochs=None if swarm.epochs is None else swarm.epochs.max(axis=0),
         run_rates=None if swarm.rate is None else np.stack([swarm.rate.min(axis=0), swarm.rate.max(axis=0)]),

@@ -14,12 +14,12 @@ from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
-from mixfast.laws._doubts import refuse_absurd, told_diverged, told_weak
+from mixfast.laws._doubts import refuse_absurd, told_diverged
 from mixfast.laws._fitted import aligned
 from mixfast.laws._left_out import Progress
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport, measure
-from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
+from mixfast.swarm import Identifiable, Noise, Swarm, doubts_of_directions
 
 Flags = NDArray[np.bool_]
 
@@ -69,7 +69,6 @@ class Problem:
         splits = swarm.folds(min(folds, testable), seed=seed) if folds > 0 and testable >= 2 else []
         notes = [
             *doubts_of_directions(doubted),
-            *told_weak(swarm.noise, chosen),
             *_caveats(swarm, chosen, y, seen, warned + 1),
         ]
         return cls(swarm, chosen, columns, seen, x, full, y, splits, testable, doubted, notes)
@@ -117,20 +116,27 @@ class Problem:
             return [rival.left_out(j)[0] for rival in rivals]
         return [rival.own(self.inputs(rival), j) for rival in rivals]
 
+    def noise(self, counted: Flags) -> Noise:
+        """Return the noise of the metrics, from the runs (R, J) that look diverged in none."""
+        kept = counted.all(axis=1)
+        return self.swarm.noise if kept.all() or not kept.any() else self.swarm.subset(kept).noise
+
     def diverged(self, counted: Flags) -> list[str]:
         """Write notes on the runs (R, J) that do not count."""
         return told_diverged(~counted, self.y, self.swarm.runs, self.metrics, self.scored)
 
-    def report(self, j: int, candidate: Candidate, counted: Flags, rivals: dict[str, float]) -> MetricReport:
+    def report(
+        self, j: int, candidate: Candidate, counted: Flags, rivals: dict[str, float], noise: Noise
+    ) -> MetricReport:
         """Report how well a candidate predicts metric j out of fold, over the runs that count."""
         guess, spread = candidate.left_out(j)
         more = self.swarm.direction[self.columns[j]] == "max"
         y = np.where(counted, self.y[:, j], np.nan)
         tests = [test for _, test in self.splits]
         name = candidate.law.name
-        noise = self.swarm.noise.sd.get(self.metrics[j])
+        floor = noise.sd.get(self.metrics[j])
         return measure(
-            self.metrics[j], name, y, guess, sd=spread, more_is_better=more, rivals=rivals, tests=tests, noise=noise
+            self.metrics[j], name, y, guess, sd=spread, more_is_better=more, rivals=rivals, tests=tests, noise=floor
         )
 
 

@@ -97,6 +97,19 @@ def test_weak_metrics_are_named_and_kept_unless_they_are_left_out(weak):
     assert not [note for note in strong.notes if "cannot rank" in note]
 
 
+def test_a_diverged_repeat_does_not_count_as_noise():
+    swarm = runs(repeats=4, metrics=("loss",))
+    values = swarm.values.copy()
+    values[-1] = 60.0
+    spoiled = Swarm(swarm.ratios, values, domains=swarm.domains, metric_names=swarm.metrics)
+    assert spoiled.noise.sd["loss"] > 10.0
+    for found in (fit(spoiled, "linear"), compare(spoiled, ("linear",))):
+        reports = found.reports if isinstance(found, Fit) else tuple(found.reports["linear"].values())
+        assert reports[0].noise == pytest.approx(swarm.subset(range(len(swarm) - 1)).noise.sd["loss"])
+        assert any("looks diverged" in note for note in found.notes)
+        assert not any("cannot rank" in note for note in found.notes)
+
+
 def test_laws_learn_the_noise_of_metrics_with_two_degrees_of_freedom():
     from mixfast.laws._problem import Problem
 
