@@ -213,3 +213,12 @@ def test_the_least_change_that_reaches_a_goal(p):
     assert found.change == pytest.approx(conic, abs=1e-6)
     with pytest.raises(InfeasibleError):
         reach(law, region, {"m0": f"<= {best - 0.01!r}"}, near=near)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_worst_of_many_metrics_with_steep_slopes_is_proved(seed):
+    rng = np.random.default_rng(seed)
+    law = Epochs.random(rng, 50, 40, p=0.25, rho=100.0 * np.exp(rng.normal(-1.0, 1.2, 50)))
+    found = propose(law, objective="worst", method="exact")
+    assert found.status == "optimal"
+    assert found.gap <= 1e-9 * max(1.0, abs(found.value))

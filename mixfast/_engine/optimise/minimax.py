@@ -90,7 +90,12 @@ def minimise_largest(
                     sample, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS, whole=True
                 )
                 w = found.w
-            return descend(w, weight, True)
+            ended = descend(w, weight, True)
+            if pieces.fragile or not limits.steep or ended[0].gap <= tol * max(1.0, abs(ended[0].value)):
+                return ended
+            # Quadratic models follow steep slopes at share 0 only slowly.
+            other = near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)
+            return ended if other is None or not other[0].gap < ended[0].gap else other
         except UnfinishedStep:
             pass
     enough = tol * max(1.0, pieces.total)
