@@ -14,7 +14,7 @@ from benchmarks.lab.corpora import DOMAINS, NATURAL, TARGETS
 from benchmarks.lab.evidence import Evidence
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
 from benchmarks.lab.life import live
-from benchmarks.lab.methods import choices
+from benchmarks.lab.methods import about_repetition, choices
 from benchmarks.lab.scales import SCALES
 from benchmarks.lab.stages import SEEDS, enlarged, finals, load, save, search
 from benchmarks.lab.swarm import matched, proxies
@@ -93,7 +93,7 @@ def main() -> None:
             *claims.features(evidence),
             *claims.shape(evidence),
             *claims.collapse(evidence),
-            *claims.transfer(evidence, load(chosen)),
+            *claims.transfer(evidence, [one for one in load(chosen) if not about_repetition(one.method)]),
             *claims.ranks(evidence),
             *claims.updates(folder / "life.csv"),
         ]

@@ -11,6 +11,7 @@ import numpy as np
 import mixfast
 from benchmarks.lab.corpora import DOMAINS, TARGETS
 from benchmarks.lab.laboratory import VALIDATION, Laboratory
+from mixfast import laws
 
 OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
 """Metrics of each objective; all have the same weight."""
@@ -76,6 +77,11 @@ class Evidence:
         window = recipe.shape.window
         tokens = {name: pools[name] * window for name in DOMAINS}
         return self.lab.store.swarm(runs, DOMAINS, tokens=tokens, budget=recipe.windows * window)
+
+    @cached_property
+    def wear(self) -> dict[str, float]:
+        """Repeats after which a token of each domain is worth 1/e of a new one, fitted to the matched proxies and all objectives' metrics."""
+        return laws.fit_wear(self.counted(True), metrics=(*VALIDATION, *TARGETS)).mapping
 
     def followed(self, objective: str, rounds: int) -> mixfast.Swarm:
         """Return the first runs of the swarm and those that `next_runs` chose in this number of rounds."""

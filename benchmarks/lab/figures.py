@@ -14,7 +14,7 @@ from benchmarks.lab.methods import OWN_CAPS
 from benchmarks.lab.store import Store
 
 # Safe for colour-blind readers; in grey the markers differ.
-_OURS, _THEIRS = "#0072b2", "#d55e00"
+_OURS, _THEIRS, _BOTH = "#0072b2", "#d55e00", "#009e73"
 
 
 def methods(rows: Sequence[Verdict], path: Path) -> None:
@@ -84,26 +84,30 @@ def features(rows: Sequence[Row], path: Path) -> None:
 
 
 def ranks(store: Store, path: Path) -> None:
-    """Draw the loss of final models against that of proxies of the same mixtures, with nothing repeated and with the natural amount of text."""
+    """Draw the loss of final models against that of proxies of the same mixtures: nothing repeated, only the final model repeats, both repeat."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     shown = (
-        ("fresh", "nothing repeated", "o", _OURS, _OURS),
-        ("large", "natural amount of text", "s", _THEIRS, "white"),
+        ("fresh", "", "nothing repeated", "o", _OURS, _OURS),
+        ("large", "", "only the final model repeats", "s", _THEIRS, "white"),
+        ("large", "matched-", "both repeat alike", "D", _BOTH, _BOTH),
     )
     with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
         figure = Figure(figsize=(12, 2.9), layout="constrained")
         for ax, (objective, metrics) in zip(figure.subplots(1, len(OBJECTIVES)), OBJECTIVES.items(), strict=True):
-            for kind, label, marker, colour, face in shown:
+            for kind, prefix, label, marker, colour, face in shown:
                 runs = store.runs(lambda row, kind=kind: row["kind"] == kind)
+                proxies = [prefix + run.removeprefix(f"{kind}-") for run in runs]
+                if any(run not in store for run in proxies):
+                    continue
                 small, large = (
                     [np.mean([store.metric(run, name) for name in metrics]) for run in names]
-                    for names in ([run.removeprefix(f"{kind}-") for run in runs], runs)
+                    for names in (proxies, runs)
                 )
                 ax.plot(small, large, marker, ms=4, color=colour, mfc=face, mew=0.9, label=label)
             ax.set(title=objective.removeprefix("target_"), xlabel="loss of the proxy")
             ax.spines[["top", "right"]].set_visible(False)
         figure.axes[0].set_ylabel("loss of the final model, nats per byte")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         figure.savefig(path, metadata={"Date": None})

@@ -76,14 +76,15 @@ def _within(epochs: float) -> Chooser:
     return choose
 
 
-def _worn(kl: float = 0.0) -> Chooser:
+def _worn(kl: float = 0.0, *, fitted: bool = False) -> Chooser:
     def choose(evidence: Evidence, objective: str, _region: mixfast.Region) -> tuple[Any, int]:
         table, region = (
             evidence.table(OBJECTIVES[objective], 1),
             evidence.lab.region(capped=True, max_epochs=PASSES),
         )
-        found = mixfast.solve(table, region, kl=kl, objective=evidence.per_byte(objective), wear=WEAR)
-        return found.mixture, len(DOMAINS)
+        wear = evidence.wear if fitted else WEAR
+        found = mixfast.solve(table, region, kl=kl, objective=evidence.per_byte(objective), wear=wear)
+        return found.mixture, len(DOMAINS) + (len(evidence.matched) if fitted else 0)
 
     return choose
 
@@ -128,6 +129,8 @@ METHODS: dict[str, Chooser] = {
     **{f"mixfast, tokens, {epochs} epochs": _within(epochs) for epochs in (2, 8)},
     "mixfast, tokens, wear": _worn(),
     "mixfast, tokens, wear, KL": _worn(KL),
+    "mixfast, tokens, fitted wear": _worn(fitted=True),
+    "mixfast, tokens, fitted wear, KL": _worn(KL, fitted=True),
     "temperature 2": epoch_rows.temperature,
     "UtiliMax": epoch_rows.utilimax,
     "mixfast, epochs, matched": epoch_rows.epochs(True),
@@ -146,7 +149,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, auto, matched, counted": epoch_rows.matched("auto", counted=True),
 }
 # These have their own caps instead of the common ones.
-OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs") or ", wear" in name)
+OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs") or "wear" in name)
 # Without caps: the methods of the papers, their counterparts here, and all rows that know repetition.
 UNCAPPED = (
     "natural",
@@ -172,6 +175,11 @@ FREE = (
     "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )
+
+
+def about_repetition(method: str) -> bool:
+    """Whether a row was added to ask about repetition; an earlier version of a law has "first version" in the names of its rows."""
+    return any(word in method for word in ("matched", "fitted wear", "temperature", "UtiliMax", "first version"))
 
 
 def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
