@@ -77,14 +77,15 @@ def main() -> None:
         print(judge.against(rows, OURS))
     if "questions" in options.stage:
         rows = judge.verdicts(load(chosen), lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
+        compared = questions.compared(rows)
         answers = [
             *questions.ranks(Evidence(lab)),
-            *questions.compared(rows),
+            *compared,
             *questions.target(rows),
             *questions.guards(load(chosen), lab.store),
         ]
         questions.save(answers, folder / "questions.csv")
-        print(questions.table(rows))
+        print(questions.table(rows), questions.differences(compared), sep="\n\n")
     if "life" in options.stage:
         print(live(lab, options.workers, folder / "life.csv"))
     if "claims" in options.stage:

@@ -219,6 +219,26 @@ def compared(rows: Sequence[Verdict]) -> list[Answer]:
     return found
 
 
+def differences(found: Sequence[Answer]) -> str:
+    """Return a Markdown table of the answers of `compared`, points of percent."""
+    columns = (*OBJECTIVES, ALL)
+    lines = [
+        "| difference | seeds | " + " | ".join(columns) + " | over all |",
+        "|---|---:|" + "---:|" * len(columns) + "---|",
+    ]
+    cases: dict[str, dict[str, Answer]] = {}
+    for one in found:
+        cases.setdefault(one.case, {})[one.objective] = one
+    for case, by_objective in cases.items():
+        if ALL in by_objective:
+            cells = [
+                f"{one.value:+.1f} ± {(one.high - one.low) / 2:.1f}" for one in (by_objective[name] for name in columns)
+            ]
+            whole = by_objective[ALL]
+            lines.append(f"| {case} | {whole.count} | " + " | ".join(cells) + f" | {whole.verdict} |")
+    return "\n".join(lines)
+
+
 def target(rows: Sequence[Verdict]) -> list[Answer]:
     """Compare the law in epochs without cap or KL with the best row of each objective."""
     changes, found = _changes(rows), []

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import mixfast
-from benchmarks.lab import questions, stages, swarm
+from benchmarks.lab import epoch_rows, judge, questions, stages, swarm
 from benchmarks.lab.corpora import DOMAINS
-from benchmarks.lab.evidence import OBJECTIVES
+from benchmarks.lab.evidence import OBJECTIVES, Evidence
 from benchmarks.lab.judge import Verdict
 from benchmarks.lab.laboratory import METRICS, VALIDATION, Laboratory
 from benchmarks.lab.methods import Choice
@@ -104,6 +104,34 @@ def test_a_guard_is_broken_by_one_domain(tmp_path: Path) -> None:
     (answer,) = questions.guards(chosen, store)
     assert (answer.value, answer.verdict) == (1, "broken")
     assert "+5.0 %" in answer.case
+
+
+def test_a_law_in_epochs_limits_repetition_without_caps(tmp_path: Path) -> None:
+    """On the recorded matched proxies; the log-linear law on unmatched ones read a domain 38.8 times."""
+    for name in ("runs", "ratios", "metrics"):
+        (tmp_path / f"{name}.csv").write_bytes((RESULTS / f"{name}.csv").read_bytes())
+    lab = Laboratory(SCALES["cpu"], tmp_path, tmp_path, tmp_path / "cache")
+    region, budget = lab.region(capped=False), sum(lab.supply[name] for name in DOMAINS)
+    mixture, proxies = epoch_rows.epochs(True)(Evidence(lab), "target_foldoc", region)
+    assert proxies == 64
+    assert 1.5 < max(mixture[name] * budget / lab.supply[name] for name in mixture) < 6
+    guarded, _ = epoch_rows.epochs(True, guard=True)(Evidence(lab), "target_foldoc", region)
+    # Guards on every domain keep the mixture near natural.
+    natural = mixfast.Mixture(DOMAINS, region.prior)
+    assert guarded.total_variation(natural) < 0.8 * mixture.total_variation(natural)
+
+
+def test_the_tables_of_the_readme_are_those_of_the_recorded_models(tmp_path: Path) -> None:
+    for name in ("runs", "ratios", "metrics"):
+        (tmp_path / f"{name}.csv").write_bytes((RESULTS / f"{name}.csv").read_bytes())
+    lab = Laboratory(SCALES["cpu"], tmp_path, tmp_path, tmp_path / "cache")
+    supply = lab.supply
+    rows = judge.verdicts(
+        stages.load(RESULTS / "choices.csv"), lab.store, supply, sum(supply[name] for name in DOMAINS)
+    )
+    text = (ROOT / "benchmarks/lab/README.md").read_text(encoding="utf-8")
+    for table in (questions.table(rows), questions.differences(questions.compared(rows))):
+        assert table in text, f"put the printed table of `--stage questions` into the README:\n{table}"
 
 
 def test_quoted_rank_correlations_are_the_recorded_ones() -> None:
