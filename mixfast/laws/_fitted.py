@@ -222,7 +222,8 @@ class Fit(Frozen):
         Parameters
         ----------
         ratios : (M, K) or (K,) array in the order of `domains`, Mixture, mapping of str to float, or Swarm
-            Shares; each row sums to 1 within 5e-3. Mixtures, mappings and swarms are aligned by name.
+            Shares; each row sums to 1 within 5e-3. Mixtures, mappings and swarms are aligned by name. Laws in epochs predict the run of
+            `rate`, also for a swarm whose own runs have other tokens or budgets: give those by `for_run`.
 
         Returns
         -------
@@ -247,18 +248,24 @@ class Fit(Frozen):
         AlignmentError
             If domains are missing or unknown.
         """
+        try:
+            held = np.asarray(list(tokens.values()) if isinstance(tokens, Mapping) else tokens, dtype=np.float64)
+            read = float(budget)
+        except (TypeError, ValueError) as problem:
+            raise ValueError(f"tokens and budget must be numbers of tokens: {problem}") from None
         if isinstance(tokens, Mapping):
-            one = np.array([list(tokens.values())], dtype=np.float64)
-            held = aligned("the tokens", tuple(tokens), one, self.domains)[0]
-        else:
-            held = np.asarray(tokens, dtype=np.float64)
-        if held.shape != (len(self.domains),) or not (held > 0.0).all():
+            held = aligned("the tokens", tuple(tokens), held[None, :], self.domains)[0]
+        if held.shape != (len(self.domains),):
             raise ValueError(
-                f"tokens must be {len(self.domains)} numbers above 0, one for each domain; got {shown(np.asarray(held).tolist())}"
+                f"tokens must be {len(self.domains)} numbers above 0, one for each domain; got {shown(held.tolist())}"
             )
-        if not 0.0 < budget < np.inf:
+        if wrong := [f"{self.domains[k]}={held[k]:g}" for k in np.flatnonzero(~(held > 0.0)).tolist()]:
+            raise ValueError(
+                f"tokens must be numbers above 0, math.inf for a domain that never repeats; got {listing(wrong)}"
+            )
+        if not 0.0 < read < np.inf:
             raise ValueError(f"budget is {shown(budget)}; expected the number of tokens that the run reads, above 0")
-        return replace(self, rate=budget / held)
+        return replace(self, rate=read / held)
 
     @property
     def uses_epochs(self) -> bool:
@@ -355,7 +362,14 @@ class Fit(Frozen):
         seen = np.where(np.array(lost, dtype=np.bool_), np.nan, measured)
         guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
         splits = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed)
-        rate = None if swarm.rate is None else aligned("the swarm", swarm.domains, swarm.rate, self.domains)
+        # Without tokens, the rate of the runs that were fitted; `rate` may be that of another run.
+        rate = common_rate(self.run_rates)
+        if swarm.rate is not None:
+            rate = aligned("the swarm", swarm.domains, swarm.rate, self.domains)
+        elif rate is None and self.uses_epochs:
+            raise ValueError(
+                "the laws are functions of epochs, the runs have different rates, and this swarm does not know its tokens: give them by with_tokens"
+            )
         with single_blas():
             for part in self.parts:
                 into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares, rate))

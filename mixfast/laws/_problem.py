@@ -39,6 +39,8 @@ class Problem:
     testable: int
     doubted: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    # Values (R, J) that do not count as noise are False; None if all count.
+    counted: Flags | None = None
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Problem:
         splits = swarm.folds(min(folds, testable), seed=seed) if folds > 0 and testable >= 2 else []
         notes = [
             *doubts_of_directions(doubted),
+            *([swarm.report.doubted_epochs] if swarm.report.doubted_epochs else []),
             *_caveats(swarm, chosen, y, seen, warned + 1),
         ]
         return cls(swarm, chosen, columns, seen, x, full, y, splits, testable, doubted, notes)
@@ -101,7 +104,7 @@ class Problem:
     def facts(self) -> Facts:
         """What laws may know of the metrics besides their values."""
         sign = np.array([-1.0 if self.swarm.direction[j] == "max" else 1.0 for j in self.columns])
-        found = self.swarm.noise
+        found = self.swarm.noise if self.counted is None else self.noise(self.counted)
         # One degree of freedom says too little: half of all pairs differ by less than 0.95 standard deviations.
         told = {name: sd for name, sd in found.sd.items() if found.dof[name] > 1}
         return Facts(sign, np.array([told.get(name, np.nan) for name in self.metrics]))

@@ -46,7 +46,7 @@ def without_diverged(problem: Problem, plan: Plan) -> Flags:
         restored = np.flatnonzero((found != suspected).any(axis=0)).tolist()
         _fit_without(problem, plan, found, original, restored)
         for candidate in dict.fromkeys(chain.from_iterable(plan[j] for j in doubted if found[:, j].any())):
-            limited = replace(problem, y=_limited(problem, candidate, ~found), splits=[])
+            limited = replace(problem, y=_limited(problem, candidate, ~found), splits=[], counted=~found)
             again = _fitted_again(limited, candidate, candidate.columns)
             if again is not None:
                 candidate.fitted = again.fitted
@@ -57,7 +57,7 @@ def _fit_without(
     problem: Problem, plan: Plan, lost: Flags, original: Mapping[int, Sequence[Candidate]], metrics: Sequence[int]
 ) -> None:
     """Replace the candidates of these metrics in the plan by ones that are fitted to these metrics alone, without the values that are lost."""
-    masked = replace(problem, y=np.where(lost, np.nan, problem.y))
+    masked = replace(problem, y=np.where(lost, np.nan, problem.y), counted=~lost)
     for j in metrics:
         plan[j][:] = original[j]
     for candidate in dict.fromkeys(chain.from_iterable(original[j] for j in metrics)):

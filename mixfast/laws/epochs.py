@@ -23,6 +23,8 @@ _HIGHEST = 300.0
 _LEAST_NOISE = 3.0
 # For p < 1 the slope at 0 epochs is infinite; slopes are those at this number of epochs, or above.
 _LEAST_EPOCHS = 1e-9
+# A domain without tokens has infinite epochs at any share. No run read it, so it has no effect; this number of epochs keeps that effect 0.
+_MOST_EPOCHS = 1e100
 
 
 class Epochs(Coefficients):
@@ -116,6 +118,10 @@ class Epochs(Coefficients):
     def _fit(self, x: Matrix, y: Matrix, sign: Vector, least: Vector, shapes: list[Shape] | None) -> Self:
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, domains = y.shape[1], x.shape[1]
+        if not x.max(initial=0.0) < _MOST_EPOCHS:
+            raise ValueError(
+                f"a run reads {x.max():.3g} epochs of a domain: check that the tokens and the budgets of the runs have one unit"
+            )
         law = copy.copy(self)
         law._facts, law.sign, law.least = None, sign, least
         for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "noise"):
@@ -182,12 +188,14 @@ class Epochs(Coefficients):
         return out
 
     def _columns(self, x: Matrix, j: int) -> Matrix:
-        return columns(x, float(self.rho[j]), float(self.p[j]), float(self.tau[j]), convex=self.convex)
+        return columns(
+            np.minimum(x, _MOST_EPOCHS), float(self.rho[j]), float(self.p[j]), float(self.tau[j]), convex=self.convex
+        )
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Return values (M, J) and gradients (M, J, K) with respect to the epochs; those at 0 epochs are taken at 1e-9, where they are finite."""
         x = np.asarray(x, dtype=np.float64)
-        excess, near = self._excess(x), np.maximum(x, _LEAST_EPOCHS)
+        excess, near = self._excess(x), np.clip(x, _LEAST_EPOCHS, _MOST_EPOCHS)
         gradients = np.empty((len(x), len(self.b0), x.shape[1]))
         for j in range(len(self.b0)):
             slope = -self.a[j] * gain(near, self.rho[j], self.p[j])[1]

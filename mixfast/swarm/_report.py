@@ -20,6 +20,8 @@ from mixfast.swarm._rank import Identifiable
 _RUNS_PER_NUMBER = 3
 # Smaller deviations of a sum from 1 are not reported: rounding to four decimals causes them, and changes a share of 20 % by 0.01 %.
 _REPORTED = 5e-4
+# More epochs than this suggest that tokens and budgets have different units; `Region.from_tokens` refuses such limits.
+_MOST_EPOCHS = 1000.0
 # Why a column is not used, in the order of the report.
 _REASONS = ("name", "text", "empty", "ignored")
 
@@ -123,6 +125,18 @@ class SwarmReport:
         """Columns of the files that are not used, for any reason."""
         return tuple(dict.fromkeys(name for names in self.unused.values() for name in names))
 
+    @property
+    def doubted_epochs(self) -> str:
+        """Why the tokens or the budgets look wrong; empty if they do not."""
+        most = {name: high for name, (_, high) in self.epochs.items() if high > _MOST_EPOCHS}
+        if not most:
+            return ""
+        spans = listing(f"{name} {most[name]:.3g}" for name in sorted(most, key=lambda name: -most[name]))
+        return (
+            f"more than {_MOST_EPOCHS:g} epochs: {spans}; check that {either('tokens and budget', '--run-tokens and --run-budget')} have one "
+            "unit: repetition has been measured below 100 epochs only"
+        )
+
     def __str__(self) -> str:
         reasons: dict[str, list[str]] = {}
         for run, reason in self.dropped:
@@ -174,6 +188,8 @@ class SwarmReport:
         order = sorted(self.epochs.items(), key=lambda item: -item[1][1])
         spans = (f"{name} {few:.3g}" + ("" if few == most else f" to {most:.3g}") for name, (few, most) in order)
         lines.append(f"epochs in the runs that sample a domain: {listing(spans)}")
+        if self.doubted_epochs:
+            lines.append(self.doubted_epochs)
         if self.never_repeated:
             lines.append(
                 f"never read more than once, cost of repetition unknown: {_counted(self.never_repeated, 'domain')}"

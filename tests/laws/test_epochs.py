@@ -283,3 +283,68 @@ def test_runs_of_different_rates_are_fitted_and_ask_which_run_is_predicted() -> 
     with pytest.raises(ValueError, match=r"different rates .* fit\.for_run\(tokens, budget\)"):
         fit.predict(mixed)
     assert fit.for_run(tokens[0], 1e9).predict(mixed).shape == (60, 2)
+
+
+def test_a_diverged_repeat_does_not_lower_the_floor() -> None:
+    ratios, rate, values = planted()
+    again = np.vstack([ratios, ratios[:6]]), rate, np.vstack([values, values[:6] + 0.01])
+    spoiled = again[2].copy()
+    spoiled[-1] += 30.0
+    clean = mixfast.fit(swarm_of(*again), "epochs", folds=3).law_of("x_loss")[0]
+    fit = mixfast.fit(swarm_of(again[0], rate, spoiled), "epochs", folds=3)
+    law = fit.law_of("x_loss")[0]
+    assert fit.diverged["x_loss"] == ("65",)
+    np.testing.assert_allclose(law.least, clean.least, rtol=0.2)
+    assert (law.floor > values.min(axis=0) - 5.0).all()
+
+
+def test_a_domain_without_tokens_has_no_effect() -> None:
+    ratios, rate, values = planted()
+    ratios[:, 3] = 0.0
+    ratios /= ratios.sum(axis=1, keepdims=True)
+    tokens = np.r_[1e9 / rate[:3], 0.0]
+    swarm = mixfast.Swarm(ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"], tokens=tokens, budget=1e9)
+    fit = mixfast.fit(swarm, "epochs", folds=0)
+    some = np.array([[0.2, 0.3, 0.2, 0.3]])
+    np.testing.assert_array_equal(fit.predict(some), fit.law_of("x_loss")[0].predict(some * np.r_[fit.rate[:3], 0.0]))
+    assert np.isfinite(fit.sd(some)).all()
+    assert np.isfinite(fit.slopes(some)[1]).all()
+    proposal = mixfast.propose(fit)
+    assert proposal.status == "optimal"
+    assert proposal.mixture["d"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "budget", "words"),
+    [
+        ({"a": 1e9, "b": 0.0, "c": 1e9, "d": 1e9}, 1e9, "numbers above 0.*got b=0"),
+        ({"a": 1e9, "b": np.nan, "c": 1e9, "d": 1e9}, 1e9, "numbers above 0.*got b=nan"),
+        ({"a": 1e9, "b": "x", "c": 1e9, "d": 1e9}, 1e9, "must be numbers of tokens"),
+        ([1e9] * 4, None, "must be numbers of tokens"),
+        ([1e9] * 4, "x", "must be numbers of tokens"),
+        ([1e9] * 4, np.inf, "expected the number of tokens"),
+    ],
+)
+def test_malformed_tokens_of_another_run_are_named(tokens: object, budget: object, words: str) -> None:
+    fit = mixfast.fit(swarm_of(*planted()), "epochs", folds=0)
+    with pytest.raises(ValueError, match=words):
+        fit.for_run(tokens, budget)
+
+
+def test_runs_are_predicted_out_of_fold_at_their_own_rate_after_for_run() -> None:
+    ratios, rate, values = planted()
+    swarm = swarm_of(ratios, rate, values)
+    fit = mixfast.fit(swarm, "epochs", folds=3)
+    bare = mixfast.Swarm(ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"])
+    other = fit.for_run(swarm.tokens[0], 7e9)
+    np.testing.assert_array_equal(other.out_of_fold(bare, folds=3)[1], fit.out_of_fold(swarm, folds=3)[1])
+
+
+def test_tokens_in_another_unit_than_the_budget_are_doubted() -> None:
+    ratios, rate, values = planted()
+    swarm = swarm_of(ratios, 1e9 * rate, values)
+    assert "more than 1000 epochs: " in str(swarm.report)
+    assert any("have one unit" in note for note in mixfast.fit(swarm, "linear").notes)
+    assert not swarm_of(ratios, rate, values).report.doubted_epochs
+    with pytest.raises(ValueError, match="have one unit"):
+        Epochs().fit(1e120 * ratios, values)
