@@ -32,6 +32,10 @@ def count(text: str) -> int:
             f"{shown(text)} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9"
         )
     value = value.scaleb(power)
+    if 0 < value < 1:
+        raise ValueError(
+            f"{shown(text)} is a share, expected a whole number of tokens, like 300, 2_000, 750K, 1.5T or 1e9"
+        )
     if value != value.to_integral_value() or value >= 2**63:
         raise ValueError(f"{shown(text)} is no whole number of tokens below 2**63")
     return int(value)

@@ -64,7 +64,8 @@ def add_law(parser: Group, option: str = "--law") -> None:
     parser.add_argument(
         option,
         choices=["auto", *LAWS],
-        help="law to fit; auto (default): for each metric, linear, log_linear or gp, whichever has the smallest out-of-fold error",
+        help="law to fit; auto (default): for each metric, linear, log_linear, gp or, with --run-tokens, epochs, whichever has the smallest out-of-fold "
+        "error",
     )
 
 

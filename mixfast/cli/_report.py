@@ -121,8 +121,9 @@ def add(commands: shared.Commands) -> None:
     goal = report.add_argument_group("objective")
     shared.add_objective(
         goal,
-        "worst|NAME[=WEIGHT]",
-        "groups of a table, or metrics of laws, to minimise (repeatable; * matches several; others get weight 0)",
+        "worst|standardised|NAME[=WEIGHT]",
+        "groups of a table, or metrics of laws, to minimise (repeatable; * matches several; others get weight 0). standardised: of laws, the "
+        "mean of all metrics, each divided by its standard deviation over the runs",
     )
     shared.add_kl_options(goal)
     shared.add_wear(goal)

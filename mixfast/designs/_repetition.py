@@ -11,8 +11,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either, setting
-from mixfast._text.names import domain_names, listing, shown
-from mixfast._text.numbers import tokens as in_tokens
+from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -199,17 +198,22 @@ def _of_wear(region: Region, epochs: Matrix, pools: Pools) -> list[str]:
 
     Domains that no run can read `_TELLING` times, even alone, are left out: no design can tell their wear, and it is small.
     """
-    unclear = []
-    for name in _repeated(region, pools):
-        own = epochs[:, region.domains.index(name)]
-        if pools.target[region.domains.index(name)] >= _TELLING and not wear_is_told(own):
-            unclear.append(f"{name} (at most {own.max():.2g} epochs, {int((own > _TWICE).sum())} runs repeat it)")
+    repeated = [region.domains.index(name) for name in _repeated(region, pools)]
+    unclear = [k for k in repeated if pools.target[k] >= _TELLING and not wear_is_told(epochs[:, k])]
     if not unclear:
         return []
+    named = listing(
+        f"{region.domains[k]} (at most {epochs[:, k].max():.2g} epochs, {counted(int((epochs[:, k] > _TWICE).sum()), 'run')})"
+        for k in unclear
+    )
+    remedy = (
+        "Add runs whose shares of these domains differ more."
+        if all(region.cap[k] >= 1.0 or region.cap[k] * pools.target[k] >= 2.0 * _TELLING for k in unclear)
+        else f"Add runs, or allow more epochs in the design than in the proposal ({setting('max_epochs', 16)})."
+    )
     return [
-        f"the runs cannot tell the wear of these domains from their value: {listing(unclear)}. That takes {REPEATED_RUNS} runs that read a domain "
-        f"more than once, with epochs as different as from 1 to {_TELLING:g}. Add runs, or allow more epochs in the design than in the proposal "
-        f"({setting('max_epochs', 16)})."
+        f"the runs cannot tell the wear of these domains from their value: {named}. A domain needs {REPEATED_RUNS} runs that read it "
+        f"more than once, and their epochs must differ as much as from 1 to {_TELLING:g}. {remedy}"
     ]
 
 
@@ -243,7 +247,7 @@ def _of_existing(region: Region, existing: Matrix, known: Matrix | None, pools: 
 def _of_sequences(region: Region, ratios: Matrix, pools: Pools) -> list[str]:
     """Name pools and shares that are smaller than one sequence."""
     found = []
-    unit = f"one sequence of {in_tokens(pools.sequence)} tokens" if pools.sequence > 1 else "one token"
+    unit = f"one sequence of {pools.sequence:,} tokens" if pools.sequence > 1 else "one token"
     short = (pools.exact > 0.0) & (pools.exact < pools.sequence)
     if short.any():
         named = listing(f"{region.domains[k]} ({pools.exact[k]:.3g} tokens)" for k in np.flatnonzero(short))

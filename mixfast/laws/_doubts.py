@@ -156,7 +156,7 @@ def no_better_than_the_mean(reports: Sequence[MetricReport]) -> list[str]:
         return []
     return [
         f"no law that was tried predicts {listing(found)} better than the mean of the runs does (r2 at most 0): "
-        "a proposal for them is not based on evidence"
+        "do not rely on a proposal for such a metric"
     ]
 
 

@@ -20,6 +20,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
+from mixfast._text.names import counted
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST
 from mixfast._text.outputs import WEAR, check_output
@@ -145,7 +146,7 @@ class FittedWear(Frozen):
             else f"; new tokens lose value too: a domain is worth its effective epochs to the power {self.power:g}"
         )
         lines = [
-            f"wear: repeats after which a token is worth 1/e of a new one, from {self.runs} runs and {len(self.metrics)} metrics{shape}",
+            f"wear: repeats after which a token is worth 1/e of a new one, from {self.runs} runs and {counted(len(self.metrics), 'metric')}{shape}",
             f"one number fitted to all domains: {self.pooled:.3g}, interval {_span(self.pooled_low, self.pooled_high)}",
         ]
         if not all(self.told.values()):
@@ -329,7 +330,11 @@ def _reasons(domains: tuple[str, ...], repeated: Any, most: Vector, high: Vector
     why: dict[str, str] = {}
     for k, name in enumerate(domains):
         if repeated[k] < _RUNS:
-            few = "no run reads it twice" if not repeated[k] else f"only {repeated[k]} runs read it twice"
+            few = (
+                "no run reads it twice"
+                if not repeated[k]
+                else f"only {repeated[k]} of the {_RUNS} needed runs read it twice"
+            )
             why[name] = f"{few} (most {most[k]:.1f} epochs)"
         elif not valued[k]:
             why[name] = "no metric gains from it"

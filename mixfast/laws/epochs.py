@@ -237,7 +237,7 @@ def _unrepeated(x: Matrix) -> list[Note]:
         ]
     return [
         Note(
-            "no run reads {once} more than once, so this law cannot tell what repeating them costs",
+            "no run reads {once} more than once, so this law cannot tell the cost of repetition there",
             inputs={"once": once},
         )
     ]

@@ -14,6 +14,8 @@ from mixfast.region import Region
 
 # Mixtures this close in total variation are the same; limits violated by less are kept.
 _SAME, _KEPT = 1e-9, 1e-9
+# Gains that are not larger are rounding.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,15 @@ def compare_controls(region: Region, law: Any, target: Target, value: float) -> 
     )
 
 
+def in_digits(gain: float) -> str:
+    """Return a gain for a sentence; differences of rounding are 0."""
+    return f"{gain if abs(gain) > _ROUNDING else 0.0:.4g}"
+
+
 def controls_in_words(found: tuple[Control, ...]) -> str:
     """Return the gains over the controls other than the prior, in one sentence; empty if there are none."""
     said = [
-        f"{one.name}: {one.gain:.4g}{' (outside the limits)' if one.violation else ''}"
+        f"{one.name}: {in_digits(one.gain)}{' (outside the limits)' if one.violation else ''}"
         for one in found
         if not one.is_prior
     ]

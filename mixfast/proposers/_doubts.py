@@ -25,7 +25,12 @@ _IMPLAUSIBLE = 10.0
 def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     """List the reasons to doubt the mixture: unknown epochs, laws that do not predict, shares above those of all runs."""
     found, region, w = [], task.region, mixture.weights
-    if not region.counted:
+    if not region.counted and getattr(task.law, "uses_epochs", False):
+        found.append(
+            "no token counts of the target run were given, so the laws in epochs predict a run that repeats each domain as the runs of the fit do. "
+            f"If their pools do not match the target run, give its tokens and budget ({either('Region.from_tokens', '--tokens and --budget')})."
+        )
+    elif not region.counted:
         found.append(
             "no token counts were given, so it is unknown how often this mixture repeats a domain. Proxy runs repeat little and cannot show the "
             f"cost of repetition, which can exceed the gain. Give tokens and a budget ({either('Region.from_tokens', '--tokens and --budget')})."
@@ -86,7 +91,8 @@ def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
     bad = [one.metric for one in used if one.runs and not one.r2 > 0.0]
     if bad:
         found.append(
-            f"laws in {' and '.join(where)} predict held-out runs no better than the mean does: {listing(bad)}."
+            f"laws in {' and '.join(where)} predict held-out runs no better than the mean does: {listing(bad)}. "
+            "Leave such metrics out of the objective and the guards."
         )
     far = [
         f"{one.metric} by {abs(changes[one.metric]) / one.sd:.3g} standard deviations of the runs"

@@ -13,6 +13,8 @@ from mixfast.region import Region
 
 # Epochs are beyond those of the runs if they exceed the largest number by this fraction, and rates differ if they do by this one.
 _BEYOND, _APART = 0.05, 0.25
+# Factors that differ by less than this fraction are printed once, for all domains; and the most domains named with their epochs.
+_SAME, _NAMED = 0.01, 5
 # Domains with a smaller share, or read less often than this, do not count.
 _SHARE, _ONCE = 1e-3, 0.1
 
@@ -28,7 +30,9 @@ def doubts_of_epochs(law: Any, region: Region, mixture: Mixture) -> list[str]:
     most = getattr(law, "most_epochs", None)
     if most is not None and (beyond := np.flatnonzero(counted & (epochs > (1.0 + _BEYOND) * most))).size:
         order = beyond[np.argsort(-epochs[beyond], kind="stable")]
-        named = listing(f"{names[k]} {epochs[k]:.3g} epochs, in the runs at most {most[k]:.3g}" for k in order)
+        named = listing(
+            (f"{names[k]} {epochs[k]:.3g} epochs (runs: at most {most[k]:.3g})" for k in order), limit=_NAMED
+        )
         found.append(f"the target run reads domains more often than any run did, where the law extrapolates: {named}.")
     if (runs := getattr(law, "run_rates", None)) is not None and getattr(law, "uses_epochs", False):
         often, rarely = rate / runs[1], rate / runs[0]
@@ -37,6 +41,8 @@ def doubts_of_epochs(law: Any, region: Region, mixture: Mixture) -> list[str]:
             times = np.where(often > 1.0, often, rarely)
             order = apart[np.argsort(-np.abs(np.log(times[apart])), kind="stable")]
             named = listing(f"{names[k]} {times[k]:.3g} times as often" for k in order)
+            if apart.size > 1 and np.ptp(times[apart]) <= _SAME * times[apart].max():
+                named = f"{listing(names[k] for k in order)} {times[order[0]]:.3g} times as often"
             found.append(
                 "the pools of the runs do not match the target run, so the law sees the same share at another number of epochs. The target "
                 f"run reads {named}. Train runs on pools that are smaller in the same proportion as their budgets."

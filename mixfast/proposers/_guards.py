@@ -147,13 +147,19 @@ def guards_of(
     return tuple(found)
 
 
+def _typed(name: str, amount: Amount) -> str:
+    """Return a goal as the command takes it."""
+    text = str(amount)
+    return f"{name}{text.replace(' ', '', 1)}" if text.startswith(("<", ">")) else f"{name}={text}"
+
+
 def goals_of(law: Any, target: Target, given: Mapping[str, Amount], at: Vector) -> tuple[Guard, ...]:
     """Return one goal for each metric that the mapping names or matches; parameters and errors as for `guards_of`."""
     known, found = _Metrics(law, target, at), []
     for j, (name, amount) in _chosen("goals", given, target.metrics, []).items():
         metric, sign = target.metrics[j], float(target.sign[j])
         right = "<=" if sign > 0.0 else ">="
-        what = either(f"goals[{shown(name)}] is {shown(amount)}", f"--reach {shown(f'{name}={amount}')}")
+        what = either(f"goals[{shown(name)}] is {shown(amount)}", f"--reach {shown(_typed(name, amount))}")
         room = _parsed(amount)
         if room is None or not math.isfinite(room.number) or (room.direction and room.number < 0.0):
             raise ValueError(

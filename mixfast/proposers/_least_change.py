@@ -14,6 +14,9 @@ from mixfast.proposers._controls import Control
 from mixfast.proposers._kept import GuardReport
 from mixfast.proposers._proposal import Proposal
 
+# A mixture that moves a smaller share of the tokens stays as it is.
+_STAYS = 1e-9
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LeastChange(Proposal):
@@ -106,9 +109,11 @@ class LeastChange(Proposal):
             proof = (
                 "The search found no mixture that reaches the goals; this one comes nearest to them. It proves nothing."
             )
+        kept = ["near already reaches every goal, so nothing changes."] if self.reached and self.moved < _STAYS else []
         return [
             f"Least change ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
             f"KL(mixture || near) = {self.change:.4g} nats; {self.moved:.1%} of the tokens move.",
+            *kept,
         ]
 
     def to_dict(self) -> dict[str, Any]:

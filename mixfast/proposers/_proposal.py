@@ -23,7 +23,7 @@ from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError, BackendError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
-from mixfast.proposers._controls import Control, compare_controls, controls_in_words
+from mixfast.proposers._controls import Control, compare_controls, controls_in_words, in_digits
 from mixfast.proposers._doubts import doubts
 from mixfast.proposers._exact import kept_to
 from mixfast.proposers._kept import GuardReport, doubts_of_guards, in_words
@@ -349,7 +349,7 @@ class Proposal(Frozen):
         sd = "" if gain.sd is None else f" +- {gain.sd:.2g} (one standard deviation, two new runs)"
         lines = [
             f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
-            f"Expected gain over the prior: {gain.value:.4g}{sd}.",
+            f"Expected gain over the prior: {in_digits(gain.value)}{sd}.",
         ]
         lines += [words] if (words := controls_in_words(self.controls)) else []
         units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)

@@ -133,7 +133,12 @@ def shares_of(given: Limit, domains: tuple[str, ...]) -> Vector:
 def whole(value: object, what: str, least: int) -> int:
     """Return a token count as int; floats such as 1e12 count as whole."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1:
-        raise RegionError(f"{what} must be a whole number of tokens, got {shown(value)}")
+        read = (
+            "; mixfast.readers.token_counts(path) reads files with counts such as 3.2B"
+            if isinstance(value, str)
+            else ""
+        )
+        raise RegionError(f"{what} must be a whole number of tokens, got {shown(value)}{read}")
     if not least <= value < 2**63:
         raise RegionError(f"{what} must be at least {least} and below 2**63, got {shown(value)}")
     return int(value)

@@ -20,6 +20,8 @@ Tokens = Mapping[str, Any] | ArrayLike | None
 Budget = ArrayLike | None
 # Most runs and domains shown in one message.
 _SHOWN = 3
+# Shares sum to 1 within this. A run that reads more tokens than the other number counts them, and not shares of a supply.
+_SUMS_TO_1, _SUMS_OF_TOKENS = 1e-6, 1e3
 
 
 def pools(
@@ -29,7 +31,13 @@ def pools(
     if tokens is None or budget is None:
         refuse_one_alone(tokens, budget)
         return None, None
-    return _available(tokens, ratios, domains, runs), _read(budget, runs)
+    available, read = _available(tokens, ratios, domains, runs), _read(budget, runs)
+    if bool((np.abs(available.sum(axis=1) - 1.0) <= _SUMS_TO_1).all()) and bool((read > _SUMS_OF_TOKENS).all()):
+        raise SwarmError(
+            f"the numbers of {either('tokens', '--run-tokens')} sum to 1 in every run, so they are shares; give the tokens of each domain that "
+            f"the runs could read, such as {either('Design.pools', 'the file of mixfast design --pools')}"
+        )
+    return available, read
 
 
 def refuse_one_alone(tokens: object, budget: object) -> None:

@@ -57,7 +57,7 @@ class Pools:
                 budgets = {**budgets, table.raw.where: table.cells(budget)}
             if not budgets:
                 raise SwarmError(
-                    f"{either(f'budget={shown(budget)}', f'--run-budget {budget}')} is neither a number of tokens nor a column of a table of the runs"
+                    f"{either(f'budget={shown(budget)}', f'--run-budget {budget}')} is neither a number of tokens{either('', ' (such as 5B)')} nor a column of a table of the runs"
                 )
             where, cells = next(iter(budgets.items()))
             budget = _numbers(cells, runs, f"{where}: column {shown(budget)}")

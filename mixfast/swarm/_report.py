@@ -24,6 +24,8 @@ _REPORTED = 5e-4
 _MOST_EPOCHS = 1000.0
 # Why a column is not used, in the order of the report.
 _REASONS = ("name", "text", "empty", "ignored")
+# The fraction of the largest number of epochs of a domain below which the smallest one is not printed.
+_HARDLY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,7 @@ class SwarmReport:
         low, high = map(tokens, self.budget)
         lines = [f"each run reads {low} tokens" if low == high else f"a run reads {low} to {high} tokens"]
         order = sorted(self.epochs.items(), key=lambda item: -item[1][1])
-        spans = (f"{name} {few:.3g}" + ("" if few == most else f" to {most:.3g}") for name, (few, most) in order)
-        lines.append(f"epochs in the runs that sample a domain: {listing(spans)}")
+        lines.append(f"epochs in the runs that sample a domain: {listing(_span(name, *span) for name, span in order)}")
         if self.doubted_epochs:
             lines.append(self.doubted_epochs)
         if self.never_repeated:
@@ -279,6 +280,13 @@ def report(
         fits=_fits(len(runs), len(domains), identifiable.rank, missing),
         **vars(history),
     )
+
+
+def _span(name: str, few: float, most: float) -> str:
+    """Return the epochs of a domain for the report."""
+    if few == most:
+        return f"{name} {few:.3g}"
+    return f"{name} up to {most:.3g}" if few < _HARDLY * most else f"{name} {few:.3g} to {most:.3g}"
 
 
 def _spans(epochs: Matrix, domains: tuple[str, ...]) -> dict[str, tuple[float, float]]:

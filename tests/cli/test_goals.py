@@ -136,7 +136,7 @@ def test_names_with_signs_in_them_are_found(run, name):
         (("--reach", "text_loss"), "--reach text_loss: expected a goal in quotes"),
         (("--reach", "text_loss<=", "--near", "today.yaml"), "expected a goal in quotes"),
         (("--reach", "text_loss<1", "--near", "today.yaml"), "expected a goal in quotes"),
-        (("--reach", "text_loss>=1", "--near", "today.yaml"), "less is better for text_loss: its goal begins with <="),
+        (("--reach", "text_loss>=1", "--near", "today.yaml"), "--reach 'text_loss>=1', but less is better for text_loss: its goal begins with <="),
         (("--reach", "quiz_acc<=1", "--near", "today.yaml"), "more is better for quiz_acc: its goal begins with >="),
         (("--reach", "text_loss=2 %", "--near", "today.yaml"), "say whether that is better or worse"),
         (("--reach", "txt=1", "--near", "today.yaml"), "--reach names an unknown metric: txt"),

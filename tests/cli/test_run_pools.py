@@ -70,7 +70,9 @@ def test_every_command_that_reads_runs_says_how_often_they_repeat(run):
         assert run(*words, *POOLS)[0] == 0
         status, _, err = run(*words, "--run-tokens", "tokens.yaml", "--run-budget", "nosuch")
         assert status == 2
-        assert "--run-budget nosuch is neither a number of tokens nor a column of a table of the runs" in err
+        assert (
+            "--run-budget nosuch is neither a number of tokens (such as 5B) nor a column of a table of the runs" in err
+        )
 
 
 def test_reuse_takes_the_pools_of_runs_with_other_domains(run, files):

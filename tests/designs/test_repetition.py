@@ -113,7 +113,11 @@ def test_wear_that_the_runs_cannot_tell_is_said_with_what_to_do():
     assert "code" not in doubt
     assert "max_epochs=16" in doubt
     assert doubt in short.summary()
+    assert "Add runs, or allow more epochs" in doubt
     assert design(region(max_epochs=16), 12, seed=0, proxy_budget=PROXY).doubts == ()
+    # More epochs than these change nothing.
+    (doubt,) = design(region(max_epochs=16), 4, seed=0, proxy_budget=PROXY).doubts
+    assert doubt.endswith("Add runs whose shares of these domains differ more.")
 
 
 def test_unplanned_pools_are_said_only_if_the_target_may_repeat():

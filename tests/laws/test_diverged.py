@@ -244,7 +244,7 @@ def test_a_named_law_that_is_worse_than_a_constant_out_of_fold_is_told():
     fitted = fit(swarm_of(curved(runs=200)[:40]), Wrong())
     assert fitted.reports[0].r2 < 0.0
     assert about(fitted.notes, "better than the mean") == [
-        "no law that was tried predicts m0 better than the mean of the runs does (r2 at most 0): a proposal for them is not based on evidence"
+        "no law that was tried predicts m0 better than the mean of the runs does (r2 at most 0): do not rely on a proposal for such a metric"
     ]
 
 

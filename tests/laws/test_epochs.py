@@ -231,7 +231,7 @@ def test_runs_that_repeat_nothing_cannot_tell_harm() -> None:
     assert "cannot tell what repetition costs" in law.notes[0]
     some = ratios * rate * [1.0, 1.0, 1e-3, 1.0]
     assert [note.named(["x"], NAMES) for note in Epochs().fit(some, values).notes] == [
-        "no run reads c more than once, so this law cannot tell what repeating them costs"
+        "no run reads c more than once, so this law cannot tell the cost of repetition there"
     ]
 
 

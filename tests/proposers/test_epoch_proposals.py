@@ -7,6 +7,7 @@ from epoch_laws import Epochs, runs, solve_cvxpy
 from mixfast import Region, fit
 from mixfast.errors import InfeasibleError
 from mixfast.proposers import advise_kl, bootstrap, propose, reach
+from mixfast.proposers._controls import in_digits
 
 REGIONS = {
     "free": {},
@@ -79,12 +80,32 @@ def test_doubts_name_the_domains_that_the_target_run_reads_more_often_than_the_r
     target = {name: round(1e9 / rate[name] / (16 if name == "d" else 1)) for name in swarm.domains}
     doubts = propose(law, Region.from_tokens(target, 10**9, max_epochs=1000, floor={"d": 0.5})).doubts
     beyond = next(doubt for doubt in doubts if "more often than any run did" in doubt)
-    assert "d 64 epochs, in the runs at most" in beyond
+    assert "d 64 epochs (runs: at most" in beyond
     assert "a " not in beyond.split(": ")[1]
     assert "The target run reads d 16 times as often." in next(doubt for doubt in doubts if "do not match" in doubt)
     matched = {name: round(1e9 / one) for name, one in rate.items()}
     doubts = propose(law, Region.from_tokens(matched, 10**9, max_epochs=1000)).doubts
     assert not [doubt for doubt in doubts if "epochs" in doubt and "no token counts" not in doubt]
+
+
+def test_without_the_tokens_of_the_target_the_doubt_says_which_run_is_predicted():
+    law = fit(runs(), "epochs", folds=0)
+    assert "predict a run that repeats each domain as the runs of the fit do" in propose(law).doubts[0]
+    assert "Proxy runs repeat little" not in propose(law).doubts[0]
+
+
+def test_pools_that_are_all_off_by_one_factor_are_said_once():
+    law = fit(runs(), "epochs", folds=0)
+    target = {name: round(1e9 / one / 8) for name, one in zip(law.domains, law.rate, strict=True)}
+    region = Region.from_tokens(target, 10**9, max_epochs=1000, floor=0.1)
+    said = next(doubt for doubt in propose(law, region).doubts if "do not match" in doubt)
+    assert said.count("times as often") == 1
+    assert " 8 times as often." in said
+
+
+def test_gains_of_rounding_are_printed_as_0():
+    assert in_digits(-7.9e-14) == "0"
+    assert in_digits(-0.25) == "-0.25"
 
 
 def test_exact_is_refused_for_laws_that_are_not_convex_and_says_which_are():

@@ -394,6 +394,8 @@ def test_goals_that_are_reached_already_change_nothing():
     found = reach(law, None, {"*": "0 better"}, near=EVEN)
     assert found.change == pytest.approx(0.0, abs=1e-12)
     assert found.mixture.weights == pytest.approx(np.full(5, 0.2))
+    assert "near already reaches every goal, so nothing changes." in found.summary()
+    assert "already" not in reach(law, None, {"text": "0.001 better"}, near=EVEN).summary()
 
 
 def test_a_goal_out_of_reach_comes_with_the_best_value_that_can_be_reached():
