@@ -140,7 +140,7 @@ def repeated(files):
     rng = np.random.default_rng(3)
     ratios = np.vstack([rng.dirichlet(np.ones(3), 14), [[0.2, 0.3, 0.5]] * 3])
     loss = 2.0 + ratios[:, 0] + 0.01 * rng.normal(size=17)
-    accuracy = np.concatenate([0.4 + 0.001 * rng.normal(size=14), [0.4, 0.5, 0.3]])
+    accuracy = np.concatenate([0.4 + 0.03 * rng.normal(size=14), [0.4, 0.45, 0.35]])
     swarm = Swarm(ratios, np.column_stack([loss, accuracy]), domains=DOMAINS, metric_names=["a_loss", "arc_accuracy"])
     swarm.to_csv(files / "repeated.csv", files / "reached.csv", force=True)
     return "repeated.csv", "reached.csv"
