@@ -17,9 +17,12 @@ import numpy as np
 import pytest
 
 from benchmarks import runs
+from benchmarks.limits import median_seconds
 from benchmarks.peers import Contender
 from benchmarks.suite import Wrong, contenders
-from mixfast import fit
+from mixfast import Swarm, fit
+from mixfast._engine.objectives.epoch_terms import gain, harm
+from mixfast.laws._epoch_search import Grid
 from mixfast.laws.boosted import Boosted
 from mixfast.laws.gaussian import GaussianProcess
 from mixfast.laws.log_linear import LogLinear
@@ -203,4 +206,49 @@ def test_predict(measure: Any, law: str) -> None:
     measure(
         Contender("mixfast", fitted.predict), candidates, group=f"predict {law}, {name}, 128 runs, 3 metrics",
         rows=len(candidates), domains=case.x.shape[1], per=len(candidates), unit="candidate",
+    )  # fmt: skip
+
+
+def in_epochs(runs_of: int, domains: int, metrics: int, diverged: int = 0) -> tuple[Swarm, np.ndarray]:
+    """Return a swarm with gains that saturate and harm from repetition, some of whose runs diverged in one metric, and the true metrics."""
+    rng = np.random.default_rng(0)
+    prior = rng.dirichlet(np.full(domains, 2.0))
+    x = rng.dirichlet(0.5 * domains * prior, runs_of)
+    rate = 10.0 ** rng.uniform(-0.5, 1.0, domains) / prior
+    truth = np.empty((runs_of, metrics))
+    for j in range(metrics):
+        a, h = rng.exponential(0.3, domains), rng.exponential(0.02, domains) * (rng.random(domains) < 0.3)
+        first = gain(x * rate, rng.uniform(0.2, 2.0), rng.uniform(0.5, 1.0))[0]
+        truth[:, j] = 2.0 + np.exp(-first @ a + harm(x * rate, rng.uniform(1.0, 2.0))[0] @ h)
+    y = truth + 0.02 * truth.std(axis=0) * rng.normal(size=truth.shape)
+    y[:diverged, 0] = 100.0
+    names = [f"domain {k}" for k in range(domains)]
+    return Swarm(
+        x, y, domains=names, metric_names=[f"metric {j}" for j in range(metrics)], runs=[str(i) for i in range(runs_of)],
+        tokens=dict(zip(names, 1e9 / rate, strict=True)), budget=1e9,
+    ), truth  # fmt: skip
+
+
+def products(swarm: Swarm) -> float:
+    """Return the seconds in which BLAS multiplies the columns of every shape that the law in epochs compares, gains and harms, once."""
+    epochs = swarm.epochs
+    assert epochs is not None
+    grid = Grid.of(epochs, convex=True)
+    shapes = [np.hstack([first, second]) for first in grid.gains for second in grid.harms]
+    return median_seconds(lambda: [x.T @ x for x in shapes])
+
+
+@pytest.mark.parametrize("diverged", [0, 2])
+def test_epochs(measure: Any, diverged: int) -> None:
+    """`fit` of the law in epochs with its cross-validation: 320 runs, 40 domains, 50 metrics; at most 2 s on two cores."""
+    swarm, truth = in_epochs(320, 40, 50, diverged)
+
+    def check(found: np.ndarray) -> dict[str, Any]:
+        return error_on(truth[diverged:])(found[diverged:])
+
+    more = f", {diverged} runs diverged in one metric" if diverged else ""
+    measure(
+        Contender("mixfast", lambda it: fit(it, "epochs").predict(it.ratios)), swarm,
+        group=f"fit epochs, made up, 320 runs, 50 metrics{more}", check=check, rows=320, domains=40,
+        quantity="fit and cross-validation", limits=lambda: {"products of the columns of every shape": products(swarm)},
     )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import each, thread_count
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
+from mixfast._engine.objectives.epoch_terms import gain_alone, harm, late_harm
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
@@ -73,7 +73,7 @@ class Grid:
         """Evaluate the grid of shapes. Without a run above 1 epoch there is no harm, and H is 0."""
         scale = typical(epochs)
         rho, p = (each_.ravel() for each_ in np.meshgrid(_RHO / scale, _P, indexing="ij"))
-        gains = np.array([gain(epochs, a, b)[0] for a, b in zip(rho, p, strict=True)])
+        gains = np.array([gain_alone(epochs, float(a), float(b)) for a, b in zip(rho, p, strict=True)])
         most = float(epochs.max(initial=0.0))
         if not most > 1.0:
             return cls(rho, p, gains, np.array([np.inf]), np.zeros((1, len(epochs), 0)))
@@ -91,7 +91,7 @@ def typical(epochs: Matrix) -> float:
 def columns(epochs: Matrix, rho: float, p: float, tau: float, *, convex: bool) -> Matrix:
     """Return the columns (R, 2K) of one shape: gains with a minus sign, then harms; harms are 0 if tau is infinite."""
     bad = np.zeros_like(epochs) if np.isinf(tau) else (harm if convex else late_harm)(epochs, tau)[0]
-    return np.hstack([-gain(epochs, rho, p)[0], bad])
+    return np.hstack([-gain_alone(epochs, rho, p), bad])
 
 
 def unit_of(loss: Vector) -> float:

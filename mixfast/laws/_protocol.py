@@ -128,6 +128,14 @@ class Refitted(Protocol):
 
 
 @runtime_checkable
+class Kept(Protocol):
+    """A fitted law with settings that the values of a few runs hardly change."""
+
+    def kept(self, columns: Sequence[int]) -> Self:
+        """Return the law with the settings of these of its metrics, to be fitted to the same runs with other values of a few."""
+
+
+@runtime_checkable
 class Packaged(Protocol):
     """A law that needs optional packages for its fit."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import chain
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
@@ -96,6 +98,7 @@ class Epochs(Coefficients):
     def __init__(self, *, convex: bool = True, seed: int = 0) -> None:
         self.convex, self.seed = bool(convex), int(seed)
         self._facts: Facts | None = None
+        self._shapes: list[Shape] | None = None
 
     def informed(self, facts: Facts) -> Self:
         """Return the same law for metrics with these directions and this noise."""
@@ -107,13 +110,26 @@ class Epochs(Coefficients):
         """Return a copy fitted to runs: epochs (R, K) and metrics (R, J), NaN where a run has no value."""
         facts = self._facts or Facts.unknown(y.shape[1])
         least = np.where(np.isfinite(facts.noise), _LEAST_NOISE * facts.noise, 0.0)
-        return self._fit(x, y, np.array(facts.sign, dtype=np.float64), least, None)
+        shapes = self._shapes if self._shapes is not None and len(self._shapes) == y.shape[1] else None
+        return self._fit(x, y, np.array(facts.sign, dtype=np.float64), least, shapes)
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
         """Return a copy fitted to some of the runs; the shapes, depth of the floor and ridge stay those of all runs."""
         own = list(columns)
-        shapes = [Shape(*(float(v[j]) for v in (self.rho, self.p, self.tau, self.depth, self.ridge))) for j in own]
-        return self._fit(x, y, self.sign[own], self.least[own], shapes)
+        return self._fit(x, y, self.sign[own], self.least[own], self._shapes_of(own))
+
+    def kept(self, columns: Sequence[int]) -> Self:
+        """Return a law to fit to these metrics with other values of a few runs; the shapes, depth of the floor and ridge stay.
+
+        They were chosen with values of diverged runs moved near a prediction, and by errors that count linearly if they are large.
+        """
+        law = copy.copy(self)
+        law._shapes = self._shapes_of(columns)
+        return law
+
+    def _shapes_of(self, columns: Sequence[int]) -> list[Shape]:
+        chosen = (self.rho, self.p, self.tau, self.depth, self.ridge)
+        return [Shape(*(float(values[j]) for values in chosen)) for j in columns]
 
     def _fit(self, x: Matrix, y: Matrix, sign: Vector, least: Vector, shapes: list[Shape] | None) -> Self:
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -123,31 +139,39 @@ class Epochs(Coefficients):
                 f"a run reads {x.max():.3g} epochs of a domain: check that the tokens and the budgets of the runs have one unit"
             )
         law = copy.copy(self)
-        law._facts, law.sign, law.least = None, sign, least
+        law._facts, law._shapes, law.sign, law.least = None, None, sign, least
         for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "noise"):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
         law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
-        notes = _unrepeated(x)
-        for rows, own in by_missing(y):
-            seen, losses = x[rows], y[np.ix_(rows, own)] * law.sign[own]
-            varied = np.ptp(losses, axis=0) > 1e-12 * np.abs(losses).max(axis=0)
-            for i in np.flatnonzero(varied).tolist():
-                losses[:, i] = tamed(seen, losses[:, i], convex=self.convex)
-            chosen: list[Shape] = []
-            if varied.any() and shapes is None:
-                chosen = choose(seen, losses[:, varied], least[own[varied]], convex=self.convex, seed=self.seed)
-            elif shapes is not None:
-                chosen = [shapes[j] for j in own[varied]]
-            for j, shape, loss in zip(own[varied].tolist(), chosen, losses[:, varied].T, strict=True):
-                law._fit_metric(j, seen, loss, shape, float(least[j]))
-            for j, loss in zip(own[~varied].tolist(), losses[:, ~varied].T, strict=True):
-                law._constant(j, float(loss[0]), len(loss))
-                notes.append(
-                    Note(f"{{metric}} has the same value in all {len(loss)} runs; its law is constant", metric=j)
-                )
-        law.notes = tuple(notes)
+        groups = list(by_missing(y))
+        told = each(lambda group: law._fit_group(x, y, *group, shapes), groups)
+        law.notes = tuple(chain(_unrepeated(x), *told))
         return law
+
+    def _fit_group(
+        self, x: Matrix, y: Matrix, rows: NDArray[np.bool_], own: NDArray[np.intp], shapes: list[Shape] | None
+    ) -> list[Note]:
+        """Fit the metrics that exactly these runs have. Return notes on them."""
+        seen, losses = x[rows], y[np.ix_(rows, own)] * self.sign[own]
+        varied = np.ptp(losses, axis=0) > 1e-12 * np.abs(losses).max(axis=0)
+        some = np.flatnonzero(varied).tolist()
+        if some:
+            near = each(lambda i: tamed(seen, losses[:, i], convex=self.convex), some)
+            losses[:, varied] = np.column_stack(near)
+            if shapes is None:
+                chosen = choose(seen, losses[:, varied], self.least[own[varied]], convex=self.convex, seed=self.seed)
+            else:
+                chosen = [shapes[j] for j in own[varied]]
+            each(
+                lambda at: self._fit_metric(int(own[at[0]]), seen, losses[:, at[0]], at[1]),
+                zip(some, chosen, strict=True),
+            )
+        notes = []
+        for j, loss in zip(own[~varied].tolist(), losses[:, ~varied].T, strict=True):
+            self._constant(j, float(loss[0]), len(loss))
+            notes.append(Note(f"{{metric}} has the same value in all {len(loss)} runs; its law is constant", metric=j))
+        return notes
 
     def _constant(self, j: int, loss: float, runs: int) -> None:
         """Describe a metric with one value: half of its size above the floor, and no effects."""
@@ -156,8 +180,8 @@ class Epochs(Coefficients):
         self.rho[j], self.p[j], self.tau[j], self.depth[j], self.ridge[j] = 1.0, 1.0, np.inf, 0.5, 0.0
         self.runs[j], self.noise[j] = runs, 0.0
 
-    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape, least: float) -> None:
-        many, floor = deficits(loss, shape.depth, least)
+    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape) -> None:
+        many, floor = deficits(loss, shape.depth, float(self.least[j]))
         deficit, domains = many[0], x.shape[1]
         seen = columns(x, shape.rho, shape.p, shape.tau, convex=self.convex)
         b0, b, penalty = fit_coefficients(seen, deficit, shape.ridge)
@@ -220,7 +244,7 @@ class Epochs(Coefficients):
     def from_state(cls, state: dict[str, object]) -> Self:
         """Rebuild the law from what `state` returned."""
         law = super().from_state(state)
-        law._facts = None
+        law._facts, law._shapes = None, None
         return law
 
 

@@ -274,3 +274,33 @@ def test_progress_is_told():
     fit(swarm_of(curved()), ["linear", "gp"], folds=3, progress=told.append)
     assert told[0] == "linear"
     assert "gp, fold 3 of 3" in told
+
+
+class Counted(Squares):
+    """Ordinary least squares that counts its fits."""
+
+    fits = 0
+
+    def fit(self, x, y):
+        Counted.fits += 1
+        return super().fit(x, y)
+
+
+class Late:
+    """A regressor that knows the far value of one run, but only if it was fitted without far values."""
+
+    def fit(self, x, y):
+        self.knows, self.mean = y.max() < 5.0, y.mean()
+        return self
+
+    def predict(self, x):
+        return np.where(self.knows & (x[:, 0] == swarm_of(curved()).ratios[7, 0]), 11.3, self.mean)
+
+
+def test_no_law_is_fitted_again_once_another_explains_the_far_values():
+    found = {}
+    for laws in ([Counted()], [Late(), Counted()]):
+        Counted.fits = 0
+        fitted = fit(swarm_of(with_values(curved(), {7: 11.3})), laws)
+        found[len(laws)] = Counted.fits, fitted.diverged
+    assert found == {1: (6 + 6 + 1, {"m0": ("r7",)}), 2: (6, {})}
