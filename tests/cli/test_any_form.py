@@ -256,7 +256,7 @@ TAKE_COUNTS = {
 # Commands whose options are added by the function that adds those of `reuse revise`.
 SAME = ("reuse add", "reuse remove", "reuse partition")
 # And those whose options are added by the function that adds those of `fit`.
-SAME_RUNS = ("compare", "next", "report", "reuse propose", "reuse fit")
+SAME_RUNS = ("compare", "wear", "next", "report", "reuse propose", "reuse fit")
 
 
 def test_the_table_has_every_option_that_takes_a_mixture_or_counts():
