@@ -359,7 +359,7 @@ def test_pools_are_written_and_read_back_as_the_tokens_of_the_runs(run, folder):
     assert "wrote pools.yaml: tokens of each domain's pool, for --run-tokens" in out
     assert "pools for proxy runs of 1,000,000 tokens: 1,200,000 tokens together" in out
     assert len(err.splitlines()) == len(expected.doubts) > 0
-    assert "(--max-epochs 16)" in err
+    assert "Add runs whose shares of these domains differ more." in err
     ratios = Design.from_csv(folder / "matched.csv").ratios
     trained = Swarm(ratios, losses(DOMAINS, ratios), domains=DOMAINS, metric_names=["web_loss", "code_loss"])
     trained.to_csv(folder / "matched_ratios.csv", folder / "matched_metrics.csv")
