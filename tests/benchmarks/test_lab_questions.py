@@ -121,7 +121,18 @@ def test_a_law_in_epochs_limits_repetition_without_caps(tmp_path: Path) -> None:
     assert guarded.total_variation(natural) < 0.8 * mixture.total_variation(natural)
 
 
-def test_the_tables_of_the_readme_are_those_of_the_recorded_models(tmp_path: Path) -> None:
+# Labels in laboratory.md, with the rows that they stand for.
+LABELS = {
+    '`fit(swarm, "epochs")` on 64 matched proxies': questions.EPOCHS,
+    "the same on 32 of them": "mixfast, epochs, 32 matched",
+    "the same on 64, `propose(kl=0.05)`": f"{questions.EPOCHS}, KL",
+    "the same on 64, `guard` of 2 % on each domain": f"{questions.EPOCHS}, guard",
+    "the same on 64 proxies that repeat nothing": "mixfast, epochs, unmatched",
+    "`solve` on token tables, `wear` fitted for each domain": "mixfast, tokens, fitted wear",
+}
+
+
+def test_quoted_tables_are_those_of_the_recorded_models(tmp_path: Path) -> None:
     for name in ("runs", "ratios", "metrics"):
         (tmp_path / f"{name}.csv").write_bytes((RESULTS / f"{name}.csv").read_bytes())
     lab = Laboratory(SCALES["cpu"], tmp_path, tmp_path, tmp_path / "cache")
@@ -130,8 +141,16 @@ def test_the_tables_of_the_readme_are_those_of_the_recorded_models(tmp_path: Pat
         stages.load(RESULTS / "choices.csv"), lab.store, supply, sum(supply[name] for name in DOMAINS)
     )
     text = (ROOT / "benchmarks/lab/README.md").read_text(encoding="utf-8")
-    for table in (questions.table(rows), questions.differences(questions.compared(rows))):
+    page = (ROOT / "docs/explanation/laboratory.md").read_text(encoding="utf-8")
+    whole = questions.table(rows)
+    for table in (whole, questions.differences(questions.compared(rows))):
         assert table in text, f"put the printed table of `--stage questions` into the README:\n{table}"
+    for label, method in LABELS.items():
+        quoted = next(line for line in page.splitlines() if line.startswith(f"| {label} |")).strip("| ").split(" | ")
+        printed = (
+            next(line for line in whole.splitlines() if line.startswith(f"| {method} | no |")).strip("| ").split(" | ")
+        )
+        assert (quoted[2], quoted[3]) == (printed[3], printed[-1]), label
 
 
 def test_quoted_rank_correlations_are_the_recorded_ones() -> None:
@@ -141,11 +160,15 @@ def test_quoted_rank_correlations_are_the_recorded_ones() -> None:
     cases = {"proxies that repeat nothing": "unmatched", "repetition-matched proxies": "matched"}
     for law in ("epochs", "log-linear"):
         cases |= {f"{law}, {proxies}": f"{law}, other 32 {proxies}" for proxies in ("matched", "unmatched")}
+    page = (ROOT / "docs/explanation/laboratory.md").read_text(encoding="utf-8")
     for label, case in cases.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
         quoted = [float(cell) for cell in re.findall(r"\.\d\d", line)]
         recorded = [float(row["value"]) for row in found if row["case"] == case]
         assert quoted == pytest.approx(recorded, abs=0.0051), label
+        for line in page.splitlines():
+            if line.startswith(f"| {label} |"):
+                assert [float(cell) for cell in re.findall(r"0\.\d\d", line)] == quoted
     assert {row["verdict"] for row in found if row["case"] == "matched minus unmatched"} == {"yes"}
 
 
