@@ -103,6 +103,14 @@ def test_pools_that_are_all_off_by_one_factor_are_said_once():
     assert " 8 times as often." in said
 
 
+def test_a_kl_term_is_advised_for_laws_of_shares_and_not_for_laws_in_epochs():
+    def said(law):
+        return [doubt for doubt in propose(fit(runs(), law, folds=0)).doubts if "every law of shares" in doubt]
+
+    assert len(said("log_linear")) == 1
+    assert said("epochs") == []
+
+
 def test_gains_of_rounding_are_printed_as_0():
     assert in_digits(-7.9e-14) == "0"
     assert in_digits(-0.25) == "-0.25"
