@@ -23,7 +23,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLE = Path(__file__).resolve().parents[2] / "mixfast" / "data"
 # One of six entries of ours that were fixed before any final model was trained; since the first results, the others are compared with it.
 OURS = "mixfast, tokens"
-STAGES = ("proxies", "matched", "next", "choose", "finals", "judge", "questions", "life", "claims")
+STAGES = ("proxies", "matched", "next", "matched-next", "choose", "finals", "judge", "questions", "life", "claims")
 
 
 def main() -> None:
@@ -59,7 +59,9 @@ def main() -> None:
     if "matched" in options.stage:
         lab.train(matched(lab.store), options.workers)
     if "next" in options.stage:
-        search(lab, options.workers)
+        search(lab, options.workers, matched=False)
+    if "matched-next" in options.stage:
+        search(lab, options.workers, matched=True)
     chosen = RESULTS / options.scale / "choices.csv"
     if "choose" in options.stage:
         save(choices(Evidence(lab), load(chosen) if chosen.exists() else ()), chosen)

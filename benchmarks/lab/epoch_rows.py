@@ -8,7 +8,7 @@ import numpy as np
 
 import mixfast
 from benchmarks.lab.corpora import DOMAINS
-from benchmarks.lab.evidence import OBJECTIVES, Chooser, Evidence
+from benchmarks.lab.evidence import OBJECTIVES, ROUNDS, Chooser, Evidence
 from benchmarks.lab.laboratory import VALIDATION
 from mixfast import baselines
 from mixfast.laws.epochs import Epochs
@@ -58,6 +58,13 @@ def matched(law: str, *, counted: bool = False, **options: Any) -> Chooser:
         return mixfast.propose(fitted, evidence.lab.timed(region) if counted else region, **options).mixture, len(swarm)
 
     return choose
+
+
+def next_runs(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    """Return the proposal of a law in epochs after the rounds of matched proxies that were chosen with it."""
+    swarm = evidence.followed_matched(objective, ROUNDS).select(OBJECTIVES[objective])
+    fitted = mixfast.fit(swarm, Epochs(), folds=0)
+    return mixfast.propose(fitted, evidence.lab.timed(region)).mixture, len(swarm)
 
 
 def temperature(evidence: Evidence, _objective: str, region: mixfast.Region) -> tuple[Any, int]:

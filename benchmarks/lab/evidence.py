@@ -17,6 +17,8 @@ OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
 """Metrics of each objective; all have the same weight."""
 FIRST, BATCH, ROUNDS = 16, 8, 2
 """For the iterated search: runs of the first design, runs per round, and rounds."""
+MATCHED_FIRST, MATCHED_BATCH = 32, 16
+"""The same for the search with matched proxies, so that it has as many proxies for each objective as the whole swarm."""
 
 
 class Evidence:
@@ -70,13 +72,13 @@ class Evidence:
         """The same mixtures, dense and sparse alternately, as proxies that repeat each domain as often as a final model."""
         return self.lab.store.swarm([f"matched-{run}" for run in self.swarm.runs], DOMAINS)
 
-    def counted(self, matched: bool, count: int | None = None) -> mixfast.Swarm:
-        """Return the proxies, or the first ones, as a swarm that knows the tokens of its pools and the budget of a run."""
-        recipe, runs = self.lab.scale.proxy, (self.matched if matched else self.swarm).runs[:count]
+    def counted(self, matched: bool, count: int | None = None, more: Sequence[str] = ()) -> mixfast.Swarm:
+        """Return the proxies, or the first ones, and `more` runs, as a swarm that knows the tokens of its pools and the budget of a run."""
+        recipe, runs = self.lab.scale.proxy, [*(self.matched if matched else self.swarm).runs[:count], *more]
         pools = self.lab.pools("matched" if matched else "proxy")
         window = recipe.shape.window
         tokens = {name: pools[name] * window for name in DOMAINS}
-        return self.lab.store.swarm(runs, DOMAINS, tokens=tokens, budget=recipe.windows * window)
+        return self.lab.store.swarm(runs, DOMAINS, chosen=more, tokens=tokens, budget=recipe.windows * window)
 
     @cached_property
     def wear(self) -> dict[str, float]:
@@ -88,6 +90,11 @@ class Evidence:
         count = rounds * BATCH
         more = self.lab.store.runs(lambda row: row["kind"] == f"next-{objective}")[:count]
         return self.lab.store.swarm([*self.swarm.runs[:FIRST], *more], DOMAINS, chosen=more)
+
+    def followed_matched(self, objective: str, rounds: int) -> mixfast.Swarm:
+        """Return the first matched proxies and those that `next_runs` chose with the law in epochs in this number of rounds."""
+        more = self.lab.store.runs(lambda row: row["kind"] == f"matched-next-{objective}")[: rounds * MATCHED_BATCH]
+        return self.counted(True, MATCHED_FIRST, more)
 
 
 Chooser = Callable[[Evidence, str, mixfast.Region], tuple[Any, int]]

@@ -143,6 +143,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, epochs, matched, searched, KL": epoch_rows.epochs(True, convex=False, kl=KL),
     "mixfast, epochs, unmatched, KL": epoch_rows.epochs(False, kl=KL),
     "mixfast, epochs, matched, guard": epoch_rows.epochs(True, guard=True),
+    "mixfast, epochs, matched, next runs": epoch_rows.next_runs,
     "Olmix, matched": epoch_rows.matched("log_linear", kl=KL * math.log(2)),
     "RegMix, matched": epoch_rows.matched("lightgbm", method="regmix"),
     "mixfast, auto, matched, KL": epoch_rows.matched("auto", kl=KL),
@@ -172,6 +173,7 @@ FREE = (
     "mixfast, epochs, matched, searched, KL",
     "mixfast, epochs, unmatched, KL",
     "mixfast, epochs, matched, guard",
+    "mixfast, epochs, matched, next runs",
     "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )

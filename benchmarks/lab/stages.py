@@ -11,7 +11,7 @@ import numpy as np
 
 import mixfast
 from benchmarks.lab.corpora import DOMAINS
-from benchmarks.lab.evidence import BATCH, OBJECTIVES, ROUNDS, Evidence
+from benchmarks.lab.evidence import BATCH, MATCHED_BATCH, OBJECTIVES, ROUNDS, Evidence
 from benchmarks.lab.laboratory import Laboratory
 from benchmarks.lab.methods import Choice
 from benchmarks.lab.store import Job
@@ -22,27 +22,38 @@ LARGE, ENLARGED = {"large": "final", "fresh": "fresh"}, 16
 """Kinds of final models at mixtures of the swarm, with their recipes, and how many of them for each design."""
 
 
-def next_round(evidence: Evidence, number: int) -> list[Job]:
-    """Return the proxies of one round, for all objectives."""
-    jobs = []
-    region = evidence.lab.region(capped=True)
+def next_round(evidence: Evidence, number: int, *, matched: bool) -> list[Job]:
+    """Return the proxies of one round, for all objectives; matched proxies are chosen with the law in epochs, without caps."""
+    jobs, batch = [], MATCHED_BATCH if matched else BATCH
+    region = evidence.lab.region(capped=not matched)
+    if matched:
+        region = evidence.lab.timed(region)
     for objective, metrics in OBJECTIVES.items():
-        swarm = evidence.followed(objective, number).select(metrics)
-        wanted = designs.next_runs(swarm, mixfast.fit(swarm), region, BATCH, seed=number)
-        for i, ratios in enumerate(wanted.design.ratios, number * BATCH):
-            kind = f"next-{objective}"
-            jobs.append(Job(f"{kind}-{i:02d}", kind, "proxy", mixfast.Mixture(DOMAINS, ratios), 0))
+        swarm = (evidence.followed_matched if matched else evidence.followed)(objective, number).select(metrics)
+        law = mixfast.fit(swarm, "epochs", folds=0) if matched else mixfast.fit(swarm)
+        wanted = designs.next_runs(swarm, law, region, batch, seed=number)
+        kind, recipe = next_kind(objective, matched=matched), "matched" if matched else "proxy"
+        jobs += [
+            Job(f"{kind}-{i:02d}", kind, recipe, mixfast.Mixture(DOMAINS, ratios), 0)
+            for i, ratios in enumerate(wanted.design.ratios, number * batch)
+        ]
     return jobs
 
 
-def search(lab: Laboratory, workers: int) -> None:
+def next_kind(objective: str, *, matched: bool) -> str:
+    """Return the kind of the proxies that were chosen for an objective."""
+    return f"matched-next-{objective}" if matched else f"next-{objective}"
+
+
+def search(lab: Laboratory, workers: int, *, matched: bool) -> None:
     """Train the rounds; each is chosen from the results of the rounds before."""
+    batch = MATCHED_BATCH if matched else BATCH
     for number in range(ROUNDS):
-        kinds = [f"next-{objective}" for objective in OBJECTIVES]
+        kinds = [next_kind(objective, matched=matched) for objective in OBJECTIVES]
         if any(
-            len(lab.store.runs(lambda row, kind=kind: row["kind"] == kind)) < (number + 1) * BATCH for kind in kinds
+            len(lab.store.runs(lambda row, kind=kind: row["kind"] == kind)) < (number + 1) * batch for kind in kinds
         ):
-            lab.train(next_round(Evidence(lab), number), workers)
+            lab.train(next_round(Evidence(lab), number, matched=matched), workers)
 
 
 def final_run(mixture: mixfast.Mixture, seed: int) -> str:
@@ -54,9 +65,12 @@ def final_run(mixture: mixfast.Mixture, seed: int) -> str:
 def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
     """Return the final models of all choices, all models of one seed first: an interrupted training is complete for some seeds.
 
-    Within a seed the laws in epochs without caps come first, because most questions are about them.
+    Within a seed the laws in epochs without caps come first, because most questions are about them. Rows of an earlier version of a
+    method keep the seeds that they have.
     """
-    chosen = sorted(found, key=lambda one: (one.capped, "epochs" not in one.method))
+    chosen = sorted(
+        (one for one in found if "version" not in one.method), key=lambda one: (one.capped, "epochs" not in one.method)
+    )
     return [Job(final_run(one.mixture, seed), "final", "final", one.mixture, seed) for seed in seeds for one in chosen]
 
 

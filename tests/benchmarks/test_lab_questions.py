@@ -121,6 +121,21 @@ def test_a_law_in_epochs_limits_repetition_without_caps(tmp_path: Path) -> None:
     assert guarded.total_variation(natural) < 0.8 * mixture.total_variation(natural)
 
 
+def test_matched_proxies_are_searched_round_by_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("runs", "ratios", "metrics"):
+        (tmp_path / f"{name}.csv").write_bytes((RESULTS / f"{name}.csv").read_bytes())
+    evidence = Evidence(Laboratory(SCALES["cpu"], tmp_path, tmp_path, tmp_path / "cache"))
+    monkeypatch.setattr(stages, "OBJECTIVES", {"target_foldoc": OBJECTIVES["target_foldoc"]})
+    first = evidence.followed_matched("target_foldoc", 0)
+    assert (len(first), int(first.chosen.sum()), first.epochs is None) == (32, 0, False)
+    jobs = stages.next_round(evidence, 0, matched=True)
+    assert {(job.kind, job.recipe) for job in jobs} == {("matched-next-target_foldoc", "matched")}
+    assert [job.run for job in jobs] == [f"matched-next-target_foldoc-{i:02d}" for i in range(16)]
+    # None was trained before, and nothing limits their shares.
+    known = {tuple(row.round(9)) for row in first.ratios}
+    assert not known & {tuple(job.mixture.align(DOMAINS).weights.round(9)) for job in jobs}
+
+
 # Labels in laboratory.md, with the rows that they stand for.
 LABELS = {
     '`fit(swarm, "epochs")` on 64 matched proxies': questions.EPOCHS,
