@@ -84,6 +84,22 @@ def run_ids(cells: Iterable[object], where: str = "runs") -> tuple[str, ...]:
     return found
 
 
+def positions(index: ArrayLike, runs: int) -> NDArray[np.int64]:
+    """Return positions of runs, at least one, from positions or from a mask (R,); positions below 0 count from the end."""
+    found = np.asarray(index)
+    if found.dtype == np.bool_ and found.shape == (runs,):
+        found = np.flatnonzero(found)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
+        raise SwarmError(
+            f"subset takes positions of runs, at least one, or a mask of {runs} truth values, "
+            f"got an array of {found.dtype} of shape {found.shape}"
+        )
+    rows = found.astype(np.int64)
+    if (rows < -runs).any() or (rows >= runs).any():
+        raise SwarmError(f"positions must be below {runs}, the number of runs, got {listing(found.tolist())}")
+    return rows % runs
+
+
 def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | None) -> tuple[Matrix, Matrix]:
     """Return mixtures (R, K) with rows that sum to 1, and how far each sum was from 1, (R,)."""
     ratios = _numbers("ratios", given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from mixfast._text.names import counted, listing
 from mixfast._text.numbers import tokens
 from mixfast._text.visible import in_lines
 from mixfast.swarm._folds import same_mixture
+from mixfast.swarm._history import History
 from mixfast.swarm._metric_names import in_doubt
 from mixfast.swarm._rank import Identifiable
 
@@ -26,20 +27,6 @@ _MOST_EPOCHS = 1000.0
 _REASONS = ("name", "text", "empty", "ignored")
 # The fraction of the largest number of epochs of a domain below which the smallest one is not printed.
 _HARDLY = 1e-3
-
-
-@dataclass(frozen=True)
-class History:
-    """What was left out or changed when tables were turned into a Swarm."""
-
-    dropped: tuple[tuple[str, str], ...] = ()
-    unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    read: tuple[str, ...] = ()
-    renormalised: tuple[str, ...] = ()
-    deviation: float = 0.0
-    guessed_directions: tuple[str, ...] = ()
-    guessed_units: tuple[str, ...] = ()
-    assumed_directions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

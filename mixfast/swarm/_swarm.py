@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.frames import data_frame
-from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted, domain_names, listing, places, shown
+from mixfast._text.frozen import Frozen, locked
+from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.notebook import html_columns, html_table
 from mixfast._text.numbers import percent
 from mixfast.errors import AlignmentError, BackendError, about_files
-from mixfast.swarm import _checks, _files, _folds, _join, _pools, _write
+from mixfast.swarm import _checks, _files, _folds, _join, _measured, _pools, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
+from mixfast.swarm._history import History
 from mixfast.swarm._names import align_names, find_name, match_names
 from mixfast.swarm._noise import Noise, noise
 from mixfast.swarm._pools import Budget, Tokens
 from mixfast.swarm._pools_in import BudgetColumn, Pools, TokensTable
 from mixfast.swarm._rank import Identifiable, identifiable
-from mixfast.swarm._report import History, SwarmReport, report
+from mixfast.swarm._report import SwarmReport, report
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -391,12 +392,14 @@ class Swarm(Frozen):
     @cached_property
     def rate(self) -> NDArray[np.float64] | None:
         """Epochs (R, K) for each unit of share, ``budget / tokens``; infinite for a domain without tokens. None if the tokens are not known."""
-        return _frozen(_pools.rate(self.tokens, self.budget))
+        found: NDArray[np.float64] | None = locked(_pools.rate(self.tokens, self.budget))
+        return found
 
     @cached_property
     def epochs(self) -> NDArray[np.float64] | None:
         """How often each run reads the tokens of each domain (R, K), ``ratios * rate``; 0 where the share is 0. None if the tokens are not known."""
-        return _frozen(_pools.epochs(self.ratios, self.tokens, self.budget))
+        found: NDArray[np.float64] | None = locked(_pools.epochs(self.ratios, self.tokens, self.budget))
+        return found
 
     @cached_property
     def noise(self) -> Noise:
@@ -460,25 +463,9 @@ class Swarm(Frozen):
         SwarmError
             If the index is empty, out of range, or names a run twice.
         """
-        found = np.asarray(index)
-        if found.dtype == np.bool_ and found.shape == (len(self),):
-            found = np.flatnonzero(found)
-        if found.ndim != 1 or found.dtype.kind not in "iu" or found.size == 0:
-            raise SwarmError(
-                f"subset takes positions of runs, at least one, or a mask of {len(self)} truth values, "
-                f"got an array of {found.dtype} of shape {found.shape}"
-            )
-        rows = found.astype(np.int64)
-        if (rows < -len(self)).any() or (rows >= len(self)).any():
-            raise SwarmError(f"positions must be below {len(self)}, the number of runs, got {listing(found.tolist())}")
-        rows = rows % len(self)
+        rows = _checks.positions(index, len(self))
         runs = tuple(self.runs[row] for row in rows.tolist())
         _checks.refuse_repeated(runs, "the runs of a subset", "; weigh or resample arrays, not the swarm")
-        changed = set(self._history.renormalised) & set(runs)
-        history = replace(
-            self._history, dropped=(), renormalised=tuple(run for run in runs if run in changed),
-            deviation=self._history.deviation if changed else 0.0,
-        )  # fmt: skip
         return self._with(
             ratios=self.ratios[rows],
             values=self.values[rows],
@@ -486,7 +473,7 @@ class Swarm(Frozen):
             chosen=self.chosen[rows],
             tokens=None if self.tokens is None else self.tokens[rows],
             budget=None if self.budget is None else self.budget[rows],
-            _history=history,
+            _history=self._history.of_runs(runs),
         )
 
     def without(self, *runs: str) -> Swarm:
@@ -515,26 +502,8 @@ class Swarm(Frozen):
         SwarmError
             If a metric is named twice, or none is.
         """
-        given = [metrics] if isinstance(metrics, str) else list(metrics)
-        at = places(self.metrics)
-        meant = [[name] if name in at else match_names(self.metrics, [name], "metric") for name in given]
-        names = _checks.unique_names([name for several in meant for name in several], "metric")
-        columns = [at[name] for name in names]
-        known = self._history
-        told, units, assumed = map(set, (known.guessed_directions, known.guessed_units, known.assumed_directions))
-        history = replace(
-            known,
-            guessed_directions=tuple(name for name in names if name in told),
-            guessed_units=tuple(name for name in names if name in units),
-            assumed_directions=tuple(name for name in names if name in assumed),
-        )
-        return self._with(
-            metrics=names,
-            values=self.values[:, columns],
-            direction=tuple(self.direction[column] for column in columns),
-            unit=tuple(self.unit[column] for column in columns),
-            _history=history,
-        )
+        found = _measured.select(self._metric_columns, metrics)
+        return self._with(**found._asdict(), _history=self._history.of_metrics(found.metrics))
 
     def combine(self, metrics: Mapping[str, Mapping[str, float]]) -> Swarm:
         """Return the same runs with weighted sums of the metrics instead of the metrics.
@@ -560,27 +529,8 @@ class Swarm(Frozen):
         >>> swarm.combine({"qa": {"arc": 0.5, "piqa": 0.5}}).values.tolist()
         [[2.0], [4.0]]
         """
-        names = _checks.unique_names(metrics, "metric")
-        values, directions, units = np.zeros((len(self), len(names))), [], []
-        at = places(self.metrics)
-        for column, (name, parts) in enumerate(metrics.items()):
-            if unknown := [part for part in parts if part not in at]:
-                raise AlignmentError(
-                    f"{shown(name)} is a sum with {listing(unknown)}, and there is no such metric; the metrics are: {listing(self.metrics)}"
-                )
-            columns = [at[part] for part in parts]
-            ways = {self.direction[one] for one in columns}
-            if len(ways) != 1:
-                raise SwarmError(
-                    f"{shown(name)} adds metrics for which more is better and metrics for which less is better: {listing(parts)}; combine them separately"
-                )
-            values[:, column] = self.values[:, columns] @ np.array(list(parts.values()), dtype=np.float64)
-            directions.append(ways.pop())
-            units.append(" and ".join(dict.fromkeys(self.unit[one] for one in columns)))
-        history = replace(self._history, guessed_directions=(), guessed_units=(), assumed_directions=())
-        return self._with(
-            metrics=names, values=values, direction=tuple(directions), unit=tuple(units), _history=history
-        )
+        found = _measured.combine(self._metric_columns, metrics)
+        return self._with(**found._asdict(), _history=self._history.without_guesses())
 
     def better(self, *, more: str | Iterable[str] = (), less: str | Iterable[str] = ()) -> Swarm:
         """Return the same swarm with the direction of these metrics set.
@@ -608,28 +558,8 @@ class Swarm(Frozen):
         >>> swarm.direction, swarm.better(more="mm*").direction
         (('min', 'min'), ('max', 'min'))
         """
-        up, down = (
-            match_names(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
-            for names in (more, less)
-        )
-        changed, lowered = {*up, *down}, set(down)
-        if both := [name for name in up if name in lowered]:
-            raise SwarmError(f"{listing(both)} is in both more and less; name it in one of them")
-        way = (
-            dict(zip(self.metrics, self.direction, strict=True)) | dict.fromkeys(up, "max") | dict.fromkeys(down, "min")
-        )
-        history = replace(
-            self._history,
-            guessed_directions=tuple(name for name in self._history.guessed_directions if name not in changed),
-            assumed_directions=tuple(name for name in self._history.assumed_directions if name not in changed),
-        )
-        raised = set(up)
-        # The default unit is that of losses; a metric for which more is better is a score.
-        unit = (
-            "score" if name in raised and given == "nats" else given
-            for name, given in zip(self.metrics, self.unit, strict=True)
-        )
-        return self._with(direction=tuple(way[name] for name in self.metrics), unit=tuple(unit), _history=history)
+        found, named = _measured.better(self._metric_columns, more, less)
+        return self._with(**found._asdict(), _history=self._history.with_known_directions(named))
 
     def folds(self, n: int = 5, seed: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Split the runs for cross-validation; the same seed gives the same split.
@@ -734,7 +664,6 @@ class Swarm(Frozen):
             )
         more = other.align(self.domains).select(self.metrics)
         tokens, budget = _pools.joined((self.tokens, self.budget), (more.tokens, more.budget))
-        known = self._history
         both = Swarm(
             np.concatenate([self.ratios, more.ratios]),
             np.concatenate([self.values, more.values]),
@@ -747,11 +676,7 @@ class Swarm(Frozen):
             tokens=tokens,
             budget=budget,
         )
-        history = replace(
-            both._history, dropped=known.dropped + more._history.dropped, guessed_directions=known.guessed_directions,
-            assumed_directions=known.assumed_directions,
-        )  # fmt: skip
-        return both._with(_history=history)
+        return both._with(_history=both._history.joining(self._history, more._history))
 
     # Inside.
 
@@ -765,6 +690,10 @@ class Swarm(Frozen):
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, unused=joined.unused, read=joined.read))
         return swarm
+
+    @property
+    def _metric_columns(self) -> _measured.Measured:
+        return _measured.Measured(self.metrics, self.values, self.direction, self.unit)
 
     def _with(self, **changes: object) -> Swarm:
         """Return this swarm with some fields changed; they are not checked."""
@@ -783,10 +712,3 @@ class Swarm(Frozen):
                 value = np.ascontiguousarray(value)
                 value.setflags(write=False)
             object.__setattr__(self, name, value)
-
-
-def _frozen(found: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    """Return an array read-only, or None."""
-    if found is not None:
-        found.setflags(write=False)
-    return found
