@@ -139,25 +139,27 @@ def largest(task: Task, pieces: WeightedMetrics, *, kl: Kl) -> tuple[Minimum, Ve
 
 
 def kept_to(task: Task) -> float:
-    """Return the violation of a guard that counts as rounding."""
+    """Return the violation of a guard that counts as rounding, in units of `Task.scales`."""
     return max(10.0 * task.tol, _BROKEN)
 
 
 def _limited(task: Task, pieces: WeightedMetrics, most: Vector) -> Limited:
     """Minimise the largest function with no metric above `most` (J,)."""
+    scales = task.scales
     answer = minimise_limited(
-        pieces,
-        most,
+        WeightedMetrics(pieces.form.scaled(1.0 / scales), pieces.weight * scales, pieces.offset),
+        most / scales,
         task.reach.limits,
         kl=task.kl,
         start=task.inner(),
         tol=task.tol,
         max_iter=_MAX_ITER,
+        unit=task.unit,
         doubted=lambda: refuse_conflict(task, pieces.form, most),
     )
     if answer.broken > kept_to(task):
         refuse_conflict(task, pieces.form, most)
-    return answer
+    return answer._replace(multipliers=answer.multipliers / scales)
 
 
 def refuse_conflict(task: Task, form: Convex, most: Vector) -> None:
@@ -172,14 +174,14 @@ def refuse_conflict(task: Task, form: Convex, most: Vector) -> None:
     """
     limited, none = np.flatnonzero(np.isfinite(most)), Kl(0.0, task.reach.prior)
     size = task.sizes[limited]
-    rows = np.eye(most.size)[limited] / size[:, None]
-    nearest, weight = largest(task, WeightedMetrics(form, rows, -most[limited] / size), kl=none)
-    if nearest.value - nearest.gap <= 0.0 or nearest.value * size.max() <= kept_to(task):
+    scaled, rows = form.scaled(1.0 / task.sizes), np.eye(most.size)[limited]
+    nearest, weight = largest(task, WeightedMetrics(scaled, rows, -most[limited] / size), kl=none)
+    if nearest.value - nearest.gap <= 0.0 or nearest.value <= kept_to(task):
         return
     # Metrics whose weight in the proof is tiny are not in the way.
     proof = {int(limited[i]): float(weight[i]) for i in np.argsort(-weight, kind="stable") if weight[i] > _IN_THE_WAY}
     alone = {}
     for j in proof:
-        found, _ = largest(task, WeightedMetrics(form, np.eye(most.size)[[j]], np.zeros(1)), kl=none)
-        alone[j] = found.value - found.gap
-    raise unattainable(task, proof, alone, form.metrics(nearest.w) - most, nearest.value)
+        found, _ = largest(task, WeightedMetrics(scaled, np.eye(most.size)[[j]], np.zeros(1)), kl=none)
+        alone[j] = (found.value - found.gap) * task.sizes[j]
+    raise unattainable(task, proof, alone, form.metrics(nearest.w) - most, nearest.value * size.max())

@@ -223,7 +223,9 @@ class Proposal(Frozen):
                 predicted[guard.metric],
                 self.limited.get(guard.metric, 0.0) if exact else None,
                 free=max(_FREE, _GAPS * (self.gap or 0.0)) if guard.kind != "tolerance" else _FREE,
-                rounding=max(kept_to(self._task), _SEARCHED * abs(guard.limit) * (not exact)),
+                rounding=max(
+                    kept_to(self._task) * self._task.scales[guard.index], _SEARCHED * abs(guard.limit) * (not exact)
+                ),
                 saved=self._saved,
             )
             for guard in self._task.guards

@@ -69,7 +69,7 @@ def unattainable(
     excess : (J,)
         By how much each signed metric exceeds its limit at the mixture that comes nearest.
     least : float
-        The largest of these excesses, in units of `Task.sizes`.
+        The largest of these excesses that cannot be avoided; for tolerances in the unit of the metrics.
     """
     guards = {guard.index: guard for guard in task.guards}
     chosen = [guards[j] for j in proof]

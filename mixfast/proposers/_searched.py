@@ -77,7 +77,7 @@ class _Criterion:
             out = out + task.kappa * task.target.spread(values, np.asarray(task.law.sd(points), dtype=np.float64))
         out = out + task.kl.values(self._inside(points))
         if task.most is not None:
-            out = out + _BROKEN * np.maximum(self._excess(values, task.most), 0.0).max(axis=1)
+            out = out + _BROKEN * task.unit * np.maximum(self._excess(values, task.most), 0.0).max(axis=1)
         return np.where(np.isfinite(out), out, np.inf)
 
     def slope(self, points: Matrix) -> Matrix:
@@ -88,7 +88,7 @@ class _Criterion:
         if task.most is not None:
             excess, every = self._excess(values, task.most), np.arange(len(values))
             top = excess.argmax(axis=1)
-            steep = _BROKEN * (excess[every, top] > 0.0) * (task.target.sign / task.sizes)[top]
+            steep = _BROKEN * task.unit * (excess[every, top] > 0.0) * (task.target.sign / task.sizes)[top]
             out = out + steep[:, None] * gradients[every, top]
         if task.weight > 0.0:
             out = np.array(out)

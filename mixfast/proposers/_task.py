@@ -18,6 +18,9 @@ from mixfast.mixture import Mixture
 from mixfast.proposers._guards import Guard
 from mixfast.region import Reach, Region, reach
 
+# The smallest unit of a metric, as a fraction of its value: metrics that hardly vary are not known to more digits.
+_ROUNDED = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -81,14 +84,38 @@ class Task:
         return most
 
     @cached_property
-    def sizes(self) -> Vector:
-        """What violations of guards (J,) are divided by to compare them: 1 for a tolerance, else the metric's standard deviation over the runs."""
+    def scales(self) -> Vector:
+        """The unit (J,) in which the value of each metric with a guard is compared; a power of 2, so that dividing by it rounds nothing.
+
+        It is near the standard deviation over the runs, or near the value at the reference if that is not known.
+        """
         out = np.ones(self.target.weight.size)
         spread = getattr(self.law, "spread", None) or {}
         for guard in self.guards:
-            if guard.kind != "tolerance" and 0.0 < spread.get(guard.metric, 0.0) < math.inf:
-                out[guard.index] = spread[guard.metric]
+            values = max(abs(guard.reference), abs(guard.limit))
+            varies = spread.get(guard.metric, math.nan)
+            out[guard.index] = _power_of_2(max(varies, _ROUNDED * values) if 0.0 < varies < math.inf else values)
         return out
+
+    @cached_property
+    def unit(self) -> float:
+        """What the objective varies by over the runs, or its value at the prior if that is not known: a power of 2; 1 without an objective."""
+        spread, target = getattr(self.law, "spread", None) or {}, self.target
+        sizes = np.array([spread.get(target.metrics[j], math.nan) for j in target.used])
+        if not np.isfinite(sizes).all():
+            return _power_of_2(abs(float(target.score(self.law.predict(self.region.prior[None]))[0])))
+        if target.worst:
+            factors = 1.0 if target.factor is None else target.factor[target.used]
+            return _power_of_2(float((sizes * factors).max(initial=0.0)))
+        return _power_of_2(float(target.weight[target.used] @ sizes))
+
+    @cached_property
+    def sizes(self) -> Vector:
+        """What violations of guards (J,) are divided by to compare them: one number for tolerances, else the scale of each metric."""
+        if any(guard.kind == "tolerance" for guard in self.guards):
+            indices = [guard.index for guard in self.guards]
+            return np.full(self.target.weight.size, self.scales[indices].max())
+        return self.scales
 
     @property
     def counted(self) -> Target:
@@ -111,3 +138,8 @@ def shares_of(what: str, given: Mapping[str, float], domains: tuple[str, ...]) -
     if set(given) != set(domains):
         raise AlignmentError.between(what, given, "the law", domains)
     return Mixture(domains, [float(given[name]) for name in domains]).weights
+
+
+def _power_of_2(size: float) -> float:
+    """Return the power of 2 nearest to a size in logarithm; 1 for a size of 0 or one that is not finite."""
+    return 2.0 ** round(math.log2(size)) if 0.0 < size < math.inf else 1.0

@@ -61,6 +61,18 @@ class Linear:
         return x @ self.b.T, np.broadcast_to(self.b, (len(x), *self.b.shape))
 
 
+class InOtherUnits(Convex):
+    """The same law with each metric times a number, as losses in bits for a corpus or accuracies in parts per million."""
+
+    def __init__(self, seed, by):
+        super().__init__(seed)
+        by = np.asarray(by)
+        self.a, self.gamma = self.a + np.log(by[:3, None]), self.gamma + np.log(by[:3])
+        self.b = self.b * by[3:, None]
+        for sizes in (self.spread, self.noise):
+            sizes.update({name: size * float(times) for (name, size), times in zip(sizes.items(), by, strict=True)})
+
+
 class Searched:
     """The same law without its convex form."""
 
@@ -159,6 +171,22 @@ def test_a_name_goes_before_patterns_and_the_longer_pattern_before_the_shorter()
     assert {one.metric: one.given for one in found.guards} == {"code_py": "0.25", "code_rs": "0.5", "acc": "0.125"}
     everything = propose(law, objective="worst", guard={"*": 1}, kl=1.0)
     assert len(everything.guards) == 4
+
+
+@pytest.mark.parametrize("of", [lambda law: law, Searched], ids=["exact", "searched"])
+@pytest.mark.parametrize("objective", ["code_rs", "code_py"])
+def test_the_unit_of_a_metric_changes_neither_the_mixture_nor_how_well_guards_hold(objective, of):
+    by = (1e-7, 1e6, 1e-3, 1e5)
+    law, other = Convex(3), InOtherUnits(3, by)
+    region, guard = random_region(law, 3), {"code_*": "1 %", "text": "0.1 sd", "acc": "1 sd"}
+    want, got = (propose(of(one), region, objective=objective, guard=guard) for one in (law, other))
+    assert got.status == ("optimal" if got.method == "exact" else "searched")
+    assert got.mixture.total_variation(want.mixture) < (1e-6 if got.method == "exact" else 0.02)
+    for one, old in zip(got.guards, want.guards, strict=True):
+        size = law.spread[one.metric] * by[METRICS.index(one.metric)]
+        assert not one.violated
+        assert one.slack > -1e-6 * size
+        assert one.binds == old.binds
 
 
 def test_the_worst_metric_under_guards_equals_the_conic_solver():

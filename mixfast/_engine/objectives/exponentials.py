@@ -138,6 +138,10 @@ class Convex:
         """Return the metrics plus numbers (J,)."""
         return replace(self, constant=self.constant + by)
 
+    def scaled(self, by: Vector) -> Convex:
+        """Return the metrics times numbers (J,) above 0."""
+        return replace(self, on=self.on * by, linear=self.linear * by[:, None], constant=self.constant * by)
+
     def combined(self, weight: Vector) -> Exponentials:
         """Return ``sum_j weight_j f_j`` for weights (J,) >= 0."""
         rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))

@@ -207,6 +207,7 @@ def minimise_limited(
     start: Vector,
     tol: float,
     max_iter: int,
+    unit: float = 1.0,
     doubted: Callable[[], None] = lambda: None,
 ) -> Limited:
     """Minimise the largest of several weighted sums of metrics under ``f_j <= most_j``.
@@ -219,6 +220,8 @@ def minimise_limited(
         Upper limits; infinite for no limit.
     limits, kl, start, tol, max_iter
         As for `minimise_largest`.
+    unit : float
+        By how much the functions vary, if the metrics vary by about 1.
     doubted : callable, optional
         Called once if a large penalty leaves a violation; it may raise an exception if no mixture satisfies all limits.
 
@@ -231,7 +234,15 @@ def minimise_limited(
     chosen = limited if target.rows == 1 else np.zeros(most.size, dtype=bool)
     while True:
         answer = _under(
-            target, np.where(chosen, most, math.inf), limits, doubted, kl=kl, start=start, tol=tol, max_iter=max_iter
+            target,
+            np.where(chosen, most, math.inf),
+            limits,
+            unit,
+            doubted,
+            kl=kl,
+            start=start,
+            tol=tol,
+            max_iter=max_iter,
         )
         excess = np.where(limited, target.form.metrics(answer.found.w) - most, -math.inf)
         new = ~chosen & (excess > max(10.0 * tol, _KEPT))
@@ -244,6 +255,7 @@ def _under(
     target: WeightedMetrics,
     most: Vector,
     limits: Limits,
+    unit: float,
     doubted: Callable[[], None],
     *,
     kl: Kl,
@@ -255,7 +267,7 @@ def _under(
     limits = limits.above_zero(target.form.steep)
 
     def solve(penalty: float, w: Vector) -> Limited:
-        return _penalised(target, most, penalty, limits, kl=kl, start=w, tol=tol, max_iter=max_iter)
+        return _penalised(target, most, penalty * unit, limits, kl=kl, start=w, tol=tol, max_iter=max_iter)
 
     penalty, answer = _PENALTY, solve(_PENALTY, start)
     # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
@@ -264,7 +276,7 @@ def _under(
             doubted()
         penalty *= _GROWTH
         answer = solve(penalty, answer.found.w)
-    needed = _ENOUGH * float(answer.multipliers.sum())
+    needed = _ENOUGH * float(answer.multipliers.sum()) / unit
     if answer.found.gap > tol * max(1.0, abs(answer.found.value)) and 0.0 < needed < penalty:
         # A penalty far above the multipliers makes rounds slow.
         again = solve(needed, answer.found.w)
