@@ -22,9 +22,10 @@ in them come from the library. `show_versions` prints versions and facts for iss
 
 Order to read the files in: `_main` builds the parser and turns errors into one line and a status; `_streams` replaces the
 streams during a command, and `_console` prints on them. `_progress` shows progress on stderr. `_options` holds options that
-several commands share; `_inputs` parses their values: numbers with suffixes, NAME=NUMBER, group limits, files of counts, and
-the region that they define. `_outputs` checks the files to write, `_documents` prints JSON. `_solve` is the model of a command:
-options first, then the steps. `_answer` is its result; `_solve_report` and `_advice` describe it. `_completion` writes the
+several commands share, `_types` the types of their values, and `_refusals` the error for refused input. `_inputs` turns values
+into the region and the objective, `_reading` reads the files that options name. `_runs` (proxy runs), `_experts` (tables),
+`_trials` (mixtures to train) and `_goals` (targets and guards) each hold the options of one kind of input and what they give.
+`_outputs` checks the files to write, `_documents` prints JSON. `_solve` is the model of a command: options first, then the steps. `_answer` is its result; `_solve_report` and `_advice` describe it. `_completion` writes the
 scripts that complete command lines in a shell. The other commands are independent of each other.
 """
 

@@ -12,12 +12,13 @@ from mixfast._text.names import counted, listing
 from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
-from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._console import manner, say, show
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, refuse_without
 
 if TYPE_CHECKING:
     from mixfast.readers import Collected
@@ -138,7 +139,7 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--step",
         metavar="N",
-        type=shared.whole(0),
+        type=types.whole(0),
         help="training step whose values are taken; default: the last step of each run and metric",
     )
 
@@ -161,7 +162,7 @@ def _collect(args: argparse.Namespace) -> int:
             domains=args.domains,
         )
     if args.mixture_file is not None:
-        found = found.with_mixtures(args.mixture_file, paths=inputs.domain_paths(args.mixture_paths))
+        found = found.with_mixtures(args.mixture_file, paths=reading.domain_paths(args.mixture_paths))
     checked = None if args.check is None else _compared(args, found)
     if args.ratios is not None and not found.mixtures:
         raise InputError(
@@ -187,8 +188,8 @@ def _check(args: argparse.Namespace) -> None:
         first = places.setdefault(os.path.realpath(path), option)
         if first != option:
             raise InputError(f"{first} and {option} name the same file, {path}: two outputs need two files")
-    shared.refuse_without(args, "--mixture-file", "--ratios", "the mixtures are written to the file of --ratios")
-    shared.refuse_without(args, "--mixture-paths", "--mixture-file", "it names the domains of files that have paths")
+    refuse_without(args, "--mixture-file", "--ratios", "the mixtures are written to the file of --ratios")
+    refuse_without(args, "--mixture-paths", "--mixture-file", "it names the domains of files that have paths")
 
 
 def _compared(args: argparse.Namespace, found: Collected) -> SwarmReport:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mixfast._text.optional import needed
 from mixfast.cli._console import put
-from mixfast.cli._inputs import InputError
 from mixfast.cli._parser import Parser
+from mixfast.cli._refusals import InputError
 
 SHELLS = ("bash", "zsh", "fish")
 # What an argument or an option takes, by its name in the help.

@@ -20,7 +20,8 @@ from mixfast.cli._answer import Answer
 from mixfast.cli._console import say, show
 from mixfast.cli._documents import answer as print_answer
 from mixfast.cli._info import info_report, table_found
-from mixfast.cli._inputs import InputError, numbers
+from mixfast.cli._reading import numbers
+from mixfast.cli._refusals import InputError, refuse_without
 from mixfast.cli._solve_report import held_out_report, solve_found, solve_report
 from mixfast.cli._streams import nobody_reads
 from mixfast.region import Region
@@ -90,7 +91,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    shared.refuse_without(args, "--force", "--copy-to", "it changes the files that are written")
+    refuse_without(args, "--force", "--copy-to", "it changes the files that are written")
     if args.copy_to is not None:
         folder = Path(args.copy_to)
         folder.mkdir(parents=True, exist_ok=True)

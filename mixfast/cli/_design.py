@@ -15,9 +15,12 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, warn
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError
+from mixfast.cli._trials import add_design_output, add_pools, deliver_design, planned_pools
 from mixfast.region import Region
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def _minimum(given: str) -> float | tuple[float, float]:
 
 
 def _prior_shares(path: str) -> dict[str, float]:
-    found = inputs.by_domain(path, inputs.share_or_count)
+    found = reading.by_domain(path, reading.share_or_count)
     # Sources that the file does not name keep their natural shares, so token counts must be converted to shares.
     whole = total(found.values()) if max(found.values()) > 1.0 else 1.0
     return {name: value / whole for name, value in found.items()}
@@ -78,7 +81,7 @@ def _prior_shares(path: str) -> dict[str, float]:
 
 def _shares(path: str) -> dict[str, float]:
     """Read shares that do not sum to 1: those within sources, or of some sources alone. No loader's file has such."""
-    return inputs.numbers(path, number)
+    return reading.numbers(path, number)
 
 
 # Options that define the allowed mixtures, as an Olmix configuration does.
@@ -110,14 +113,14 @@ _SETTINGS = tuple(
             "smaller shares become 0; with two numbers, the first is for sources without topics, the second for topics within their source",
         ),
         ("--usage", "TIMES", number, "usage", None, "largest share, as a multiple of the prior share"),
-        ("--multiplier", "N", shared.whole(1), "multiplier", "multiplier", "candidates sampled for each run"),
+        ("--multiplier", "N", types.whole(1), "multiplier", "multiplier", "candidates sampled for each run"),
         ("--source-prior", "FILE", _prior_shares, None, "source_prior", f"prior shares of sources: {shared.MIXTURES}"),
         ("--topic-prior", "FILE", _shares, None, "topic_prior", "yaml or json file with the prior shares of topics within their source"),
         ("--source-share", "FILE", _shares, None, "source_share", "yaml or json file with fixed shares of sources"),
         ("--topic-share", "FILE", _shares, None, "topic_share", "yaml or json file with fixed shares of topics within their source"),
         ("--nonzero", "NAME", str, None, "nonzero", "source or topic that every mixture must contain (repeatable)"),
         ("--nonzero-in", "mixtures|draws", str, None, "nonzero_in", "where --nonzero is checked; draws: before small shares become 0, as in its code"),
-        ("--proxy-tokens", "N", shared.budget, None, "proxy_tokens", "tokens of a proxy run, which then repeats no token"),
+        ("--proxy-tokens", "N", types.budget, None, "proxy_tokens", "tokens of a proxy run, which then repeats no token"),
         ("--proxy-epochs", "E", number, None, "max_epochs", "with --proxy-tokens: largest number of passes over a domain in a proxy run"),
         ("--apart", "DISTANCE", number, None, "apart", "smallest Euclidean distance between candidates"),
         ("--existing-apart", "DISTANCE", number, None, "existing_apart", "with --extend: smallest distance to its runs"),
@@ -131,7 +134,7 @@ def add(commands: shared.Commands) -> None:
     design.add_argument(
         "--runs",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="number of mixtures; default: the number advised for a log-linear law",
     )
     design.add_argument(
@@ -157,10 +160,10 @@ def add(commands: shared.Commands) -> None:
         metavar="FILE",
         help="read domains, limits, sampler, runs and seed from an Olmix generate YAML; options override sampler, runs and seed",
     )
-    shared.add_design_output(design)
+    add_design_output(design)
     # None means that --seed was not given; then the file of --olmix-config may set it.
     design.set_defaults(seed=None)
-    shared.add_pools(design)
+    add_pools(design)
     shared.add_limits(design)
     shared.add_prior(design)
     sampler = design.add_argument_group("settings of regmix and olmix", "The defaults are those of their code.")
@@ -169,7 +172,7 @@ def add(commands: shared.Commands) -> None:
         sampler.add_argument(
             setting.option,
             metavar=setting.metavar,
-            type=shared.checked(setting.parse),
+            type=types.checked(setting.parse),
             action="append" if setting.olmix == "nonzero" else "store",
             help=whose + setting.help,
         )
@@ -182,11 +185,11 @@ def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
     outputs.check(args, out=RUNS, pools=COUNTS)
-    pools = shared.planned_pools(args)
+    pools = planned_pools(args)
     existing = None if args.extend is None else Design.from_csv(args.extend)
     config = _config(args)
     region = _region(args, existing) if config is None else config.region
-    frozen = None if args.frozen is None else inputs.groups(args.frozen)
+    frozen = None if args.frozen is None else reading.groups(args.frozen)
     method = _method(args, config)
     runs = config.runs if config is not None and args.runs is None else args.runs
     seed = args.seed if args.seed is not None else 0 if config is None else config.seed
@@ -215,7 +218,7 @@ def _design(args: argparse.Namespace) -> int:
             f"only {found.different} of these mixtures are different, because the limits allow no more: loosen them, or train each "
             "mixture once"
         )
-    outputs.deliver_design(args, found, lines + _rare(found, region))
+    deliver_design(args, found, lines + _rare(found, region))
     documents.answer(args, documents.design_found(found), wrote=[args.out, args.pools])
     return 0
 
@@ -301,9 +304,9 @@ def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     if args.domains is not None:
         domains, owner = tuple(split_names(args.domains)), "--domains"
     elif args.tokens is not None:
-        domains, owner = tuple(inputs.tokens(args, told=False)), args.tokens
+        domains, owner = tuple(reading.tokens(args, told=False)), args.tokens
     elif args.prior not in (None, "uniform"):
-        domains, owner = tuple(inputs.prior_shares(args, told=False)), args.prior
+        domains, owner = tuple(reading.prior_shares(args, told=False)), args.prior
     elif existing is not None:
         domains, owner = existing.domains, args.extend
     else:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.outputs import loader_file
 from mixfast.cli import _documents as documents
-from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, say
-from mixfast.cli._inputs import InputError
+from mixfast.cli._refusals import InputError, refuse_without
 
 if TYPE_CHECKING:
     from mixfast.mixture import Mixture
@@ -49,7 +50,7 @@ def add(commands: shared.Commands) -> None:
     )
     what.add_argument("--tokens", metavar="FILE", help=f"tokens of each domain: {shared.COUNTS}")
     what.add_argument("--documents", metavar="FILE", help=f"documents (rows) of each domain: {shared.COUNTS}")
-    what.add_argument("--budget", metavar="N", type=shared.budget, help="tokens of the whole training run")
+    what.add_argument("--budget", metavar="N", type=types.budget, help="tokens of the whole training run")
     what.add_argument(
         "--unit",
         metavar="documents|sequences",
@@ -58,13 +59,13 @@ def add(commands: shared.Commands) -> None:
     what.add_argument(
         "--block-size",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="sequences of a mixture block of levanter (default 2048)",
     )
     what.add_argument(
         "--batch-size",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="sequences of a global batch; converts the steps of a schedule",
     )
     shared.add_domain_paths(what)
@@ -97,10 +98,10 @@ def _export(args: argparse.Namespace) -> int:
     }
     if unused := tuple(name for name in given if name not in takes):
         raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it does not use {_flags(unused)}")
-    shared.refuse_without(args, "--force", "--out", "it changes the file that is written")
+    refuse_without(args, "--force", "--out", "it changes the file that is written")
     for name in ("tokens", "documents"):
         if name in given:
-            given[name] = inputs.tokens(args, name)
+            given[name] = reading.tokens(args, name)
     if "paths" in given:
         given["paths"] = _paths(given["paths"])
     written = exporters.export(_mixture(args), args.to, **given)
@@ -126,7 +127,7 @@ def _paths(given: str) -> Any:
         raise InputError(
             f"--paths {given}: no such file of name: path exists, and a pattern must contain {{domain}}, as in /data/{{domain}}"
         )
-    return inputs.document(given, "name: path")
+    return reading.document(given, "name: path")
 
 
 def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
@@ -141,6 +142,6 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
             raise InputError(
                 f"--mixture-paths has no effect: {args.mixture} is a schedule, which already names its domains"
             )
-        return inputs.schedule(args.mixture)
-    inputs.check_paths(args)
-    return inputs.mixture(args.mixture, args.mixture_paths)
+        return reading.schedule(args.mixture)
+    reading.check_paths(args)
+    return reading.mixture(args.mixture, args.mixture_paths)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing, unquoted
 from mixfast.cli import _inputs as inputs
-from mixfast.cli._inputs import InputError
+from mixfast.cli import _reading as reading
 from mixfast.cli._options import MIXTURES, Group
+from mixfast.cli._refusals import InputError
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -79,7 +80,7 @@ def options(args: argparse.Namespace, law: Fit) -> dict[str, Any]:
     """Return the arguments of `propose` that the options define."""
     out: dict[str, Any] = {"scale": args.scale, "guard": _guard(args, law)}
     if args.reference is not None:
-        out["reference"] = inputs.shares(args, "reference", law.domains, args.law)
+        out["reference"] = reading.shares(args, "reference", law.domains, args.law)
     return out
 
 
@@ -91,7 +92,7 @@ def reached(args: argparse.Namespace, law: Fit, region: Region | None) -> LeastC
         law,
         region,
         _chosen("--reach", [_goal(text, law.metrics) for text in args.reach], law.metrics),
-        near=None if args.near is None else inputs.shares(args, "near", law.domains, args.law),
+        near=None if args.near is None else reading.shares(args, "near", law.domains, args.law),
         guard=_guard(args, law),
         method=args.method or "auto",
         seed=args.seed or 0,

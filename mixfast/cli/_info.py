@@ -17,12 +17,13 @@ from mixfast._text.numbers import percent
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote, visible
 from mixfast.cli import _documents as documents
-from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
 from mixfast.cli._console import show
-from mixfast.cli._inputs import InputError
+from mixfast.cli._experts import add_table_options, load_table, refuse_task
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError
 from mixfast.cli._table_facts import group_sizes, sequence_count, table_facts
 from mixfast.cli._versions import versions_report
 from mixfast.solver import MOST_LINES, lone_losses
@@ -45,14 +46,14 @@ def add(commands: shared.Commands) -> None:
     info = shared.add_command(commands, "info", _info, "describe a file, or print versions", _EXAMPLES)
     words = f"a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), laws, {shared.MIXTURES}; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
-    shared.add_table_options(info)
+    add_table_options(info)
     shared.add_domain_paths(info)
 
 
 def _info(args: argparse.Namespace) -> int:
     if args.table is None:
-        shared.refuse_task(args)
-        inputs.check_paths(args, [])
+        refuse_task(args)
+        reading.check_paths(args, [])
         show(versions_report())
         documents.answer(args, {"kind": "versions", **versions()})
         return 0
@@ -63,12 +64,12 @@ def _info(args: argparse.Namespace) -> int:
         "fit": _law,
         **dict.fromkeys(("json", "text", "yaml"), mixture),
     }
-    inputs.check_paths(args, [args.table] if others.get(kind) is mixture else [])
+    reading.check_paths(args, [args.table] if others.get(kind) is mixture else [])
     if kind in others:
-        shared.refuse_task(args)
+        refuse_task(args)
         report, found = others[kind](args.table)
     else:
-        table = shared.load_table(args, args.table)
+        table = load_table(args, args.table)
         with progress("computing the losses of the experts"):
             losses = lone_losses(table)
         report, found = info_report(args.table, table, losses), table_found(table, losses)
@@ -123,7 +124,7 @@ def _law(path: str) -> Found:
 
 
 def _mixture(path: str, paths: str | None) -> Found:
-    mixture = inputs.mixture(path, paths)
+    mixture = reading.mixture(path, paths)
     order = sorted(mixture, key=lambda name: -mixture[name])
     table = text_table(["domain", "share"], [[name, percent(mixture[name])] for name in order[:MOST_LINES]])
     more = f"\n... and {len(order) - MOST_LINES:,} domains with a smaller share" if len(order) > MOST_LINES else ""

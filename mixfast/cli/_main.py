@@ -31,8 +31,9 @@ from mixfast.cli import (
 )
 from mixfast.cli._completion import SHELLS, PrintCompletion
 from mixfast.cli._console import Manner, detail, speaking, tell, warn
-from mixfast.cli._options import add_general, refuse_together
+from mixfast.cli._options import add_general
 from mixfast.cli._parser import REFUSED, Parser
+from mixfast.cli._refusals import refuse_together
 from mixfast.cli._streams import OUTPUT_LOST, OutputError, lost, watched
 from mixfast.cli._together import is_shared, together
 from mixfast.errors import MixfastError, MixfastWarning

@@ -12,9 +12,12 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, warn
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, check_seed
+from mixfast.cli._runs import add_columns, add_drop_weak, add_runs, drop_weak, read_runs
+from mixfast.cli._trials import add_design_output, add_pools, deliver_design, planned_pools
 from mixfast.region import Region
 
 if TYPE_CHECKING:
@@ -34,14 +37,14 @@ def add(commands: shared.Commands) -> None:
     following = shared.add_command(
         commands, "next", _next, "choose the proxy runs to train next, given those that are trained", _EXAMPLES
     )
-    shared.add_runs(following)
+    add_runs(following)
     following.add_argument(
         "fitted", metavar="LAW", nargs="?", help="laws that `mixfast fit --out` wrote; default: fit them now"
     )
-    following.add_argument("--runs", metavar="N", type=shared.whole(1), required=True, help="number of runs to choose")
+    following.add_argument("--runs", metavar="N", type=types.whole(1), required=True, help="number of runs to choose")
     shared.add_law(following)
-    shared.add_columns(following)
-    shared.add_drop_weak(following)
+    add_columns(following)
+    add_drop_weak(following)
     following.add_argument(
         "--way",
         choices=["auto", "information", "improvement", "thompson"],
@@ -53,8 +56,8 @@ def add(commands: shared.Commands) -> None:
     following.add_argument(
         "--among", metavar="POOL", help="csv file of mixtures to choose from; default: sampled within the limits"
     )
-    shared.add_design_output(following)
-    shared.add_pools(following)
+    add_design_output(following)
+    add_pools(following)
     shared.add_limits(following)
     shared.add_prior(following)
 
@@ -65,7 +68,7 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.swarm import doubts_of_directions
 
     outputs.check(args, out=RUNS, pools=COUNTS)
-    pools = shared.planned_pools(args)
+    pools = planned_pools(args)
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} already holds laws: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):
@@ -75,10 +78,10 @@ def _next(args: argparse.Namespace) -> int:
     if args.fitted is not None and args.drop_weak:
         raise InputError(f"--drop-weak is for laws that are fitted now: {args.fitted} already holds its metrics")
     draws = args.fitted is None or args.among is None or args.way == "thompson"
-    shared.check_seed(
+    check_seed(
         args, draws, f"{args.fitted} holds fitted laws, --among holds the candidates, and only --way thompson is random"
     )
-    swarm = shared.drop_weak(args, shared.read_runs(args, args.ratios, args.metrics))
+    swarm = drop_weak(args, read_runs(args, args.ratios, args.metrics))
     among = None if args.among is None else Design.from_csv(args.among)
     if args.fitted is not None:
         law, told = Fit.load(args.fitted), args.fitted
@@ -106,7 +109,7 @@ def _next(args: argparse.Namespace) -> int:
         *text_table(["run", "buys", "predicted", "+-"], rows).splitlines(),
         f"buys: {found.bought}, each given those before it",
     ]
-    outputs.deliver_design(args, found.design, lines)
+    deliver_design(args, found.design, lines)
     documents.answer(args, _found(found, law), wrote=[args.out, args.pools])
     return 0
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixfast._text.atomic import check_writable
 from mixfast._text.outputs import MIXTURE, Output, check_output
 from mixfast._text.visible import is_visible, quote
-from mixfast.cli._console import beside, put, say, warn
-from mixfast.cli._inputs import InputError
+from mixfast.cli._console import put
+from mixfast.cli._refusals import InputError
 
 if TYPE_CHECKING:
-    from mixfast.designs import Design
     from mixfast.laws import Fit
     from mixfast.mixture import Mixture
 
@@ -93,41 +90,3 @@ def mixture_text(mixture: Mixture, path: str) -> str:
     """Return the text of a mixture file without shares of 0, which most loaders refuse."""
     kept, _ = mixture.drop_zeros()
     return kept.to_json() if path.lower().endswith(".json") else kept.to_yaml()
-
-
-def design_text(design: Design) -> str:
-    """Return the text of a csv file of mixtures to train."""
-    text = io.StringIO(newline="")
-    design.to_csv(text)
-    return text.getvalue()
-
-
-def _pools_in_words(design: Design) -> str:
-    """Say how much of each domain a proxy run may read."""
-    pools = design.pools or {}
-    epochs = design.epochs
-    most = 0.0 if epochs is None else float(epochs.max())
-    return (
-        f"pools for proxy runs of {design.budget:,} tokens: {sum(pools.values()):,} tokens together; a run reads a pool at most {most:.3g} times, as the "
-        "target run would"
-    )
-
-
-def deliver_design(args: argparse.Namespace, design: Design, lines: Sequence[str]) -> None:
-    """Write the mixtures to ``--out``, the pools to ``--pools``, and print the lines; without ``--out``, print the mixtures, and the lines on stderr."""
-    if design.pools is None:
-        lines = [*lines, *design.doubts]
-    for doubt in () if design.pools is None else design.doubts:
-        warn(doubt)
-    if design.pools is not None and design.budget is not None:
-        lines = [*lines, _pools_in_words(design)]
-    if args.pools is not None:
-        design.save_pools(args.pools, force=args.force)
-        lines = [*lines, f"wrote {Path(args.pools)}: tokens of each domain's pool, for --run-tokens"]
-    if args.out is not None:
-        design.to_csv(args.out, force=args.force)
-        say(*lines, f"wrote {Path(args.out)}: train a proxy on each row")
-    elif not args.json:
-        text = design_text(design)
-        beside(*lines)
-        print_file(text)

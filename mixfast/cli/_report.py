@@ -13,9 +13,13 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._console import say, warn
-from mixfast.cli._inputs import InputError
+from mixfast.cli._experts import add_table_options, load_table
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, check_seed, is_given, no_effect, note_seed, refuse_together
+from mixfast.cli._runs import add_columns, add_drop_weak, check_folds, drop_weak, read_runs
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 from mixfast.tables import ExpertTable
@@ -104,16 +108,16 @@ def add(commands: shared.Commands) -> None:
     more.add_argument("--ledger", metavar="FILE", help="ledger of `mixfast reuse`, for the history of the mixture")
     more.add_argument("--schedule", metavar="FILE", help="schedule of a loader, written by MixtureSchedule.to_json")
     table = report.add_argument_group("tables")
-    shared.add_table_options(table)
+    add_table_options(table)
     shared.add_held_out(table)
     runs = report.add_argument_group("runs")
     shared.add_law(runs, "--law-kind")
-    shared.add_columns(runs)
-    shared.add_drop_weak(runs)
+    add_columns(runs)
+    add_drop_weak(runs)
     runs.add_argument(
         "--folds",
         metavar="N",
-        type=shared.folds,
+        type=types.folds,
         default=5,
         help="number of cross-validation folds (default 5); 0: none",
     )
@@ -196,21 +200,21 @@ def _check(args: argparse.Namespace) -> None:
         "runs" if args.metrics is not None else "table" if args.input is not None else "law" if args.law else "mixture"
     )
     for kinds, (options, why) in _ONLY_FOR.items():
-        given = [option for option in options if shared.is_given(args, option)]
+        given = [option for option in options if is_given(args, option)]
         if given and kind not in kinds:
-            raise InputError(f"{shared.no_effect(given)} here: {why}")
+            raise InputError(f"{no_effect(given)} here: {why}")
     if kind == "table":
         draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
-        shared.check_seed(args, draws, "nothing is random without intervals and without --held-out")
+        check_seed(args, draws, "nothing is random without intervals and without --held-out")
     if args.law is not None:
         for option in ("--law-kind", "--more-is-better", "--less-is-better"):
-            shared.refuse_together(args, option, "--law")
+            refuse_together(args, option, "--law")
 
 
 def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> None:
     """Read the mixture, the ledger and the schedule."""
     if args.mixture is not None:
-        mixture = inputs.mixture(args.mixture, args.mixture_paths)
+        mixture = reading.mixture(args.mixture, args.mixture_paths)
         parts.append(mixture)
         files[args.mixture] = f"{len(mixture)} domains"
     if args.ledger is not None:
@@ -220,7 +224,7 @@ def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str,
         parts.append(ledger)
         files[args.ledger] = f"{len(ledger.entries)} updates"
     if args.schedule is not None:
-        schedule = inputs.schedule(args.schedule)
+        schedule = reading.schedule(args.schedule)
         parts.append(schedule)
         files[args.schedule] = f"{len(schedule.changes) - 1} changes"
 
@@ -229,7 +233,7 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
     """Solve the table, with intervals and held-out losses; return the status."""
     from mixfast import solver
 
-    table = shared.load_table(args, args.input)
+    table = load_table(args, args.input)
     if isinstance(table, ExpertTable):
         files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
@@ -262,8 +266,8 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
 
     swarm = None
     if args.metrics is not None:
-        swarm = shared.drop_weak(args, shared.read_runs(args, args.input, args.metrics))
-        shared.check_folds(args, swarm)
+        swarm = drop_weak(args, read_runs(args, args.input, args.metrics))
+        check_folds(args, swarm)
         files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
         files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
     if args.law is not None:
@@ -283,7 +287,7 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
         parts += [problem, law, swarm]
         return "none"
     if swarm is None:
-        shared.note_seed(args, found.method)
+        note_seed(args, found.method)
     parts += [found, law, swarm]
     if args.replicates is not None and swarm is not None and not args.no_intervals:
         parts.append(_intervals(args, swarm, law, where, options))

@@ -17,10 +17,13 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
 from mixfast.cli import _reuse_plan as plans
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, say, show
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, note_seed, refuse_without
+from mixfast.cli._runs import add_columns, add_runs, read_runs
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mixture import Mixture
 
@@ -109,15 +112,15 @@ def _add_start(start: argparse.ArgumentParser) -> None:
 
 
 def _add_propose(propose: argparse.ArgumentParser) -> None:
-    shared.add_runs(propose)
+    add_runs(propose)
     _add_old(propose, "runs of earlier updates, which are used if later changes leave them valid (repeatable)")
     shared.add_law(propose)
-    shared.add_columns(propose)
+    add_columns(propose)
     shared.add_metric_objective(propose, "the objective of the plan")
     propose.add_argument(
         "--kl",
         metavar="NATS",
-        type=shared.not_negative,
+        type=types.not_negative,
         help="weight of the KL divergence to the prior; default: that of the plan",
     )
     propose.add_argument(
@@ -125,7 +128,7 @@ def _add_propose(propose: argparse.ArgumentParser) -> None:
         default="auto",
         help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
     )
-    propose.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed (default 0)")
+    propose.add_argument("--seed", metavar="N", type=types.seed, default=0, help="random seed (default 0)")
     propose.add_argument(
         "--out",
         metavar="FILE",
@@ -145,12 +148,12 @@ def _add_old(step: argparse.ArgumentParser, help: str) -> None:
 
 
 def _add_fit(step: argparse.ArgumentParser) -> None:
-    shared.add_runs(step)
+    add_runs(step)
     _add_old(step, "runs of other updates (repeatable)")
     words = "law to fit; default: log_linear or linear, whichever has the smaller errors"
     step.add_argument("--law", choices=_REUSABLE, help=words)
-    shared.add_columns(step)
-    step.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed of the folds (default 0)")
+    add_columns(step)
+    step.add_argument("--seed", metavar="N", type=types.seed, default=0, help="random seed of the folds (default 0)")
     step.add_argument("--law-out", metavar="FILE", required=True, help="file to write the laws to: .json or .npz")
     shared.add_force(step)
 
@@ -162,9 +165,9 @@ def _start(args: argparse.Namespace) -> int:
         raise InputError(
             f"{args.state} already exists: a ledger is started once, and continued by add, remove, partition and revise"
         )
-    inputs.check_paths(args)
-    mixture = inputs.mixture(args.mixture, args.mixture_paths)
-    tokens = None if args.tokens is None else inputs.tokens(args)
+    reading.check_paths(args)
+    mixture = reading.mixture(args.mixture, args.mixture_paths)
+    tokens = None if args.tokens is None else reading.tokens(args)
     shares = mixture.as_dict()
     if tokens is not None:
         if any(name not in tokens for name in shares):
@@ -222,7 +225,7 @@ def _propose(args: argparse.Namespace) -> int:
         raise InputError("--law-out needs --old: the new runs alone do not vary the frozen domains")
     for option in ("--run-tokens", "--run-budget"):
         why = "without old runs, laws are fitted over the frozen block as one domain, which has no pool of its own"
-        shared.refuse_without(args, option, "--old", why)
+        refuse_without(args, option, "--old", why)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -231,7 +234,7 @@ def _propose(args: argparse.Namespace) -> int:
             f"a plan: mixfast reuse fit {quote(args.state)} RATIOS METRICS --law-out law.json"
         )
     plan = resume(ledger)
-    trained = shared.read_runs(args, args.ratios, args.metrics, others=True)
+    trained = read_runs(args, args.ratios, args.metrics, others=True)
     try:
         new = plan.collapse_swarm(trained)
     except AlignmentError as problem:
@@ -256,7 +259,7 @@ def _propose(args: argparse.Namespace) -> int:
     objective = inputs.objective(args.objective or list(pending.objective), law.metrics, "metric")
     with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
-    shared.note_seed(args, found.method)
+    note_seed(args, found.method)
     mixture = plan.expand(found.mixture)
     show(f"{found.summary()}\n\nThe whole mixture")
     show(_shares(mixture, plan.part.full.epochs(mixture)))
@@ -293,7 +296,7 @@ def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, pl
     from mixfast.reuse import ReuseError, carry
 
     ratios, metrics = files
-    old = shared.read_runs(args, ratios, metrics, others=True)
+    old = read_runs(args, ratios, metrics, others=True)
     try:
         whole = carry(old, ledger, plan, keep_gone=True).swarm
     except MixfastError as problem:

@@ -18,9 +18,12 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, say, show, warn
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, is_given, refuse_without
+from mixfast.cli._trials import design_text
 from mixfast.region import Region
 
 if TYPE_CHECKING:
@@ -68,9 +71,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--replace", action="store_true", help="discard the open plan of the ledger")
     out = parser.add_argument_group("output")
     out.add_argument(
-        "--runs", metavar="N", type=shared.whole(1), help="number of proxy runs to train; default: the number advised"
+        "--runs", metavar="N", type=types.whole(1), help="number of proxy runs to train; default: the number advised"
     )
-    out.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed of the runs (default 0)")
+    out.add_argument("--seed", metavar="N", type=types.seed, default=0, help="random seed of the runs (default 0)")
     out.add_argument(
         "--swarm-out", metavar="FILE", help="csv file to write the mixtures to train to; the ledger records the plan"
     )
@@ -88,7 +91,7 @@ def update(args: argparse.Namespace) -> int:
     from mixfast.designs import rarely_sampled
     from mixfast.reuse import Ledger
 
-    shared.refuse_without(
+    refuse_without(
         args, "--collapsed-out", "--swarm-out", "it writes the same runs with the frozen block as one domain"
     )
     check_distinct([args.state, args.swarm_out, args.collapsed_out, args.out])
@@ -127,9 +130,9 @@ def update(args: argparse.Namespace) -> int:
         _answer(args, plan, design, [])
         return 0
     planned = ledger.begin(plan, why=why, objective=args.objective or (), kl=args.kl)
-    files = {args.swarm_out: outputs.design_text(_expanded(plan, design))}
+    files = {args.swarm_out: design_text(_expanded(plan, design))}
     if args.collapsed_out is not None:
-        files[args.collapsed_out] = outputs.design_text(design)
+        files[args.collapsed_out] = design_text(design)
     write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
     say(f"wrote {', '.join(files)}: {len(design)} runs{fewer}", after(args.state, args.swarm_out))
@@ -166,7 +169,7 @@ def check_distinct(files: Iterable[str | None]) -> None:
 
 
 def _check_unused(args: argparse.Namespace, *options: str) -> None:
-    given = [option for option in options if shared.is_given(args, option)]
+    given = [option for option in options if is_given(args, option)]
     if given:
         needs = "needs no runs: its mixture goes to --out" if "--out" not in given else "needs runs: --swarm-out"
         raise InputError(f"leave out {listing(given)}: this update {needs}")
@@ -194,7 +197,7 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     objective = None if law is None else inputs.objective(args.objective, law.metrics, "metric")
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
-    shared.refuse_without(args, "--like", "--law", "it is used for the prediction of --law")
+    refuse_without(args, "--like", "--law", "it is used for the prediction of --law")
     with progress("planning"):
         if args.partial or reopen:
             plan = partial(ledger.mixture, changes, region, reopen=reopen or None, **given)
@@ -236,7 +239,7 @@ def _like(given: list[str] | None) -> dict[str, str]:
 def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
     """Return the limits over the new domains; counts, budget and epochs that are not given come from the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
-    given = {} if args.tokens is None else inputs.tokens(args, told=False)
+    given = {} if args.tokens is None else reading.tokens(args, told=False)
     budget = ledger.budget if args.budget is None else args.budget
     if budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
         which = f"the budget in {args.state}, {budget}," if args.budget is None else f"--budget {budget}"

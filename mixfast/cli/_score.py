@@ -14,9 +14,10 @@ from mixfast._text.progress import working
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
 from mixfast.cli import _options as shared
+from mixfast.cli import _types as types
 from mixfast.cli._console import manner, note, say, tell
-from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import ProgressLine
+from mixfast.cli._refusals import InputError
 from mixfast.tables import ExpertTable, ShardedTable
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ def add(commands: shared.Commands) -> None:
     what.add_argument(
         "--window",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="tokens of context; default: the most that all experts allow, at most 2048",
     )
     what.add_argument(
         "--stride",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="tokens between the starts of windows; default: half the window",
     )
     what.add_argument(
@@ -118,7 +119,7 @@ def add(commands: shared.Commands) -> None:
     work.add_argument(
         "--batch-tokens",
         metavar="N",
-        type=shared.whole(1),
+        type=types.whole(1),
         help="tokens of a batch, halved if memory runs out; default: 4096 on a CPU, 32768 on a GPU",
     )
 

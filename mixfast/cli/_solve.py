@@ -10,10 +10,13 @@ from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli import _types as types
 from mixfast.cli._answer import Answer
 from mixfast.cli._console import detail, say, show
-from mixfast.cli._inputs import InputError
+from mixfast.cli._experts import add_table, load_table
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, check_seed, is_given, no_effect, refuse_without
 from mixfast.cli._solve_report import held_out_report, solve_found, solve_report
 
 _EXAMPLES = """\
@@ -40,7 +43,7 @@ def add(commands: shared.Commands) -> None:
     solve = shared.add_command(
         commands, "solve", _solve, "find the best mixture for a table of experts, with a certificate", _EXAMPLES
     )
-    shared.add_table(solve)
+    add_table(solve)
     shared.add_limits(solve)
     goal = solve.add_argument_group("objective")
     shared.add_objective(
@@ -55,7 +58,7 @@ def add(commands: shared.Commands) -> None:
     work.add_argument(
         "--tol",
         metavar="NATS",
-        type=shared.positive,
+        type=types.positive,
         default=1e-8,
         help="Frank-Wolfe gap at which the solve stops (default 1e-8)",
     )
@@ -88,19 +91,17 @@ def _solve(args: argparse.Namespace) -> int:
     # Everything that can be refused without solving is refused first.
     outputs.check(args, out=MIXTURE)
     shared.check_measures(args)
-    shared.refuse_without(args, "--keep-zeros", "--out", "it changes the file that is written")
-    shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
+    refuse_without(args, "--keep-zeros", "--out", "it changes the file that is written")
+    refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
     if args.method in solver.PAPER_LOOPS:
         _refuse_measures(args)
     draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
-    shared.check_seed(args, draws, "nothing is random without intervals and without --held-out")
+    check_seed(args, draws, "nothing is random without intervals and without --held-out")
     if args.kl:
         _refuse_with_loop(args)
     if args.start is not None and args.method in solver.PAPER_LOOPS:
-        raise InputError(
-            f"{shared.no_effect(['--start'])} with --method {args.method}: its loop starts from equal shares"
-        )
-    table = shared.load_table(args, args.table)
+        raise InputError(f"{no_effect(['--start'])} with --method {args.method}: its loop starts from equal shares")
+    table = load_table(args, args.table)
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names, "group")
     if where is not None or objective == "worst":
@@ -108,7 +109,7 @@ def _solve(args: argparse.Namespace) -> int:
     wear = inputs.wear(args.wear, table.domains)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": wear, "threads": args.threads}
     with progress("solving"):
-        start = inputs.start(args, table.domains)
+        start = reading.start(args, table.domains)
         solution = solver.solve(table, where, method=args.method, start=start, **options)
     _detail(solution)
     answer = _measured(solution, args)
@@ -149,13 +150,9 @@ def _refuse_with_loop(args: argparse.Namespace) -> None:
 def _refuse_measures(args: argparse.Namespace) -> None:
     """Refuse options of intervals and ranges, which exist around an optimum only."""
     options = ("--replicates", "--no-intervals", "--eps", "--no-ranges")
-    if given := [option for option in options if shared.is_given(args, option)]:
-        raise InputError(
-            f"{shared.no_effect(given)} with --method {args.method}: intervals and ranges start from an optimum"
-        )
-    shared.check_seed(
-        args, args.held_out is not None, f"nothing is random in --method {args.method} without --held-out"
-    )
+    if given := [option for option in options if is_given(args, option)]:
+        raise InputError(f"{no_effect(given)} with --method {args.method}: intervals and ranges start from an optimum")
+    check_seed(args, args.held_out is not None, f"nothing is random in --method {args.method} without --held-out")
 
 
 def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:

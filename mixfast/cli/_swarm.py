@@ -15,10 +15,22 @@ from mixfast.cli import _goals as goals
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _types as types
 from mixfast.cli._console import note, say, show
-from mixfast.cli._inputs import InputError
 from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError, note_seed
+from mixfast.cli._runs import (
+    add_columns,
+    add_drop_weak,
+    add_runs,
+    check_folds,
+    directed,
+    drop_weak,
+    read_runs,
+    run_pools,
+    without,
+)
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -67,7 +79,7 @@ def add(commands: shared.Commands) -> None:
         "--method",
         help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
     )
-    propose.add_argument("--seed", metavar="N", type=shared.seed, help="random seed (default 0)")
+    propose.add_argument("--seed", metavar="N", type=types.seed, help="random seed (default 0)")
     propose.add_argument(
         "--out", metavar="FILE", help="file to write the mixture to: .yaml or .json; domains with share 0 are left out"
     )
@@ -75,20 +87,20 @@ def add(commands: shared.Commands) -> None:
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
-    shared.add_runs(parser, "?")
+    add_runs(parser, "?")
     parser.add_argument(
         "--olmix-config", metavar="FILE", help="read files, law, seed and metrics from an Olmix fit YAML"
     )
-    shared.add_columns(parser)
-    shared.add_drop_weak(parser)
+    add_columns(parser)
+    add_drop_weak(parser)
     parser.add_argument(
         "--folds",
         metavar="N",
-        type=shared.folds,
+        type=types.folds,
         default=5,
         help="number of cross-validation folds (default 5); 0: none",
     )
-    parser.add_argument("--seed", metavar="N", type=shared.seed, help="random seed of the folds (default 0)")
+    parser.add_argument("--seed", metavar="N", type=types.seed, help="random seed of the folds (default 0)")
 
 
 def _config(args: argparse.Namespace) -> OlmixConfig | None:
@@ -112,9 +124,9 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
         with progress(f"reading {config.ratios}"):
             swarm, notes = config.swarm(ignore=args.ignore or ())
-            swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
-            swarm = shared.without(args, swarm)
-            if pools := shared.run_pools(args):
+            swarm = directed(args, swarm if args.metric is None else swarm.select(args.metric))
+            swarm = without(args, swarm)
+            if pools := run_pools(args):
                 swarm = swarm.with_tokens(**pools)
         for text in notes:
             note(text)
@@ -123,10 +135,10 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
             "two csv files are needed, RATIOS and METRICS of the runs; or one file with both, and --domains for the columns of shares"
         )
     else:
-        swarm = shared.read_runs(args, args.ratios, args.metrics)
-    swarm = shared.drop_weak(args, swarm)
+        swarm = read_runs(args, args.ratios, args.metrics)
+    swarm = drop_weak(args, swarm)
     show(swarm.report)
-    shared.check_folds(args, swarm)
+    check_folds(args, swarm)
     return swarm
 
 
@@ -240,7 +252,7 @@ def _propose(args: argparse.Namespace) -> int:
         more = goals.options(args, law)
         with progress("searching"):
             found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config), **more)
-    shared.note_seed(args, found.method)
+    note_seed(args, found.method)
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out, force=args.force)
     show(found.summary())

@@ -17,9 +17,11 @@ from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli import _types as types
 from mixfast.cli._console import detail, note, say
-from mixfast.cli._inputs import InputError
+from mixfast.cli._experts import add_table_options
 from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError
 
 if TYPE_CHECKING:
     from mixfast.tables import Converted
@@ -49,7 +51,7 @@ def add(commands: shared.Commands) -> None:
 
     pack = _add_step(steps, "pack", _pack, "write a table as one file, or in another number of parts")
     _add_input(pack, f"table in any form: {_INPUT}, or a folder of the MixMin code")
-    shared.add_table_options(pack)
+    add_table_options(pack)
     _add_output(pack, "file to write (.npz, .npy or .parquet), or a folder with --parts")
     _add_parts(pack, "write a folder of this many parts")
     _add_dtype(pack)
@@ -105,7 +107,7 @@ def _add_output(step: argparse.ArgumentParser, help: str) -> None:
 
 
 def _add_parts(step: argparse.ArgumentParser, help: str) -> None:
-    step.add_argument("--parts", metavar="N", type=shared.whole(1), help=help)
+    step.add_argument("--parts", metavar="N", type=types.whole(1), help=help)
     _add_format(step)
 
 

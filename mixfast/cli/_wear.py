@@ -11,6 +11,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._console import say, show
 from mixfast.cli._progress import progress
+from mixfast.cli._runs import add_columns, add_runs, read_runs
 
 _EXAMPLES = """\
 examples:
@@ -28,8 +29,8 @@ def add(commands: shared.Commands) -> None:
         "fit how fast repeated tokens of each domain wear out, to runs that repeat them",
         _EXAMPLES,
     )
-    shared.add_runs(wear)
-    shared.add_columns(wear)
+    add_runs(wear)
+    add_columns(wear)
     wear.add_argument(
         "--out", metavar="FILE", help="yaml file to write a number for each domain to, for `mixfast solve --wear FILE`"
     )
@@ -40,7 +41,7 @@ def _wear(args: argparse.Namespace) -> int:
     from mixfast.laws import fit_wear
 
     outputs.check(args, out=WEAR)
-    swarm = shared.read_runs(args, args.ratios, args.metrics)
+    swarm = read_runs(args, args.ratios, args.metrics)
     show(swarm.report)
     with progress("fitting the wear of repeated tokens"):
         found = fit_wear(swarm)

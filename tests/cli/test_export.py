@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mixfast import Mixture, MixtureSchedule, exporters
-from mixfast.cli import _inputs
+from mixfast.cli import _reading
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ c: ./d:e
 
 def test_paths_files_are_read_as_yaml_reads_them(tmp_path):
     (tmp_path / "paths.yaml").write_text(PATHS)
-    found = _inputs.document(str(tmp_path / "paths.yaml"), "name: path")
+    found = _reading.document(str(tmp_path / "paths.yaml"), "name: path")
     assert found == yaml.safe_load(PATHS)
     assert found["it's"] == ["x y", "/z:0"]
 

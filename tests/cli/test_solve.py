@@ -19,6 +19,7 @@ from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _progress
+from mixfast.cli import _reading as reading
 from mixfast.cli._demo import DATA
 from mixfast.cli._main import build_parser
 
@@ -276,7 +277,7 @@ def test_demo_copies_its_files(run, folder):
     table = ExpertTable.load(folder / "sample" / "demo.npz")
     assert table.shape == (38400, 14)
     assert (folder / "sample" / "demo.npz").stat().st_size <= 1_000_000
-    counts = inputs.numbers(str(folder / "sample" / "demo_tokens.yaml"), count)
+    counts = reading.numbers(str(folder / "sample" / "demo_tokens.yaml"), count)
     assert set(counts) == set(table.domains)
 
 
@@ -304,10 +305,10 @@ def test_the_demo_sample_agrees_with_the_laboratory(folder):
 
 def test_the_models_of_the_demo_were_trained_on_what_it_finds():
     table = ExpertTable.load(DATA / "demo.npz")
-    region = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=4)
+    region = Region.from_tokens(reading.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=4)
     found = solve(table, region).mixture
     rows = list(csv.DictReader((DATA / "demo_models.csv").open(encoding="utf-8")))
-    loose = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=32)
+    loose = Region.from_tokens(reading.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=32)
     worn = solve(table, loose, wear=15.4, kl=0.05).mixture
     trained = [(row, found if row["mixture"] == "mixfast" else worn) for row in rows if "mixfast" in row["mixture"]]
     assert [row["seed"] for row, _ in trained] == sorted("0123401234")
@@ -684,7 +685,7 @@ def test_numbers_read_mixture_files(tmp_path):
     Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.yaml")
     Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.json")
     for name in ("m.yaml", "m.json"):
-        assert inputs.numbers(str(tmp_path / name), number) == {"a": 0.25, "b: c": 0.75}
+        assert reading.numbers(str(tmp_path / name), number) == {"a": 0.25, "b: c": 0.75}
 
 
 # Options with patterns, names with special characters, and options without effect.

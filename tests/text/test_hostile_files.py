@@ -12,7 +12,7 @@ import pytest
 from mixfast import ExpertTable, Mixture, MixtureSchedule, Swarm, readers
 from mixfast._text.kinds import described, kind_of
 from mixfast._text.names import did_you_mean, misspelt
-from mixfast.cli import _inputs
+from mixfast.cli import _reading
 from mixfast.designs import Design
 from mixfast.errors import MixfastError
 from mixfast.laws import Fit
@@ -29,8 +29,8 @@ READERS = {
     "Swarm": lambda path: Swarm.from_csv(path, path),
     "Design": Design.from_csv,
     "schedule": lambda path: MixtureSchedule.from_json(path.read_text("utf-8", "replace")),
-    "numbers": lambda path: _inputs.numbers(str(path), float),
-    "groups": lambda path: _inputs.groups(str(path)),
+    "numbers": lambda path: _reading.numbers(str(path), float),
+    "groups": lambda path: _reading.groups(str(path)),
     "olmix_config": readers.olmix_config,
     "olmix_generate": readers.olmix_generate,
 }

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from mixfast import ExpertTable, Mixture, MixtureSchedule, Swarm, readers
-from mixfast.cli import _inputs
+from mixfast.cli import _reading
 from mixfast.designs import Design
 from mixfast.laws import Fit
 from mixfast.reuse import Ledger
@@ -40,8 +40,8 @@ READERS = {
     "Swarm": lambda path: Swarm.from_csv(path, path),
     "Design": Design.from_csv,
     "schedule": lambda path: MixtureSchedule.from_json(path.read_text()),
-    "numbers": lambda path: _inputs.numbers(str(path), float),
-    "groups": lambda path: _inputs.groups(str(path)),
+    "numbers": lambda path: _reading.numbers(str(path), float),
+    "groups": lambda path: _reading.groups(str(path)),
     "olmix_config": readers.olmix_config,
 }
 
