@@ -20,7 +20,8 @@ Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regress
 
 `fit_wear` fits how fast repeated tokens of each domain wear out (`_wear.py`); its answer is for ``solve(wear=...)``.
 
-Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`), `_fit.py`
+Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`) with
+`_part.py` (one of its laws), `_mixtures_in.py` (the mixtures it accepts) and `_target_run.py` (the run it predicts), `_fit.py`
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` and `_robust.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
 over metrics), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.progress import advance
-from mixfast.laws._fitted import Part
 from mixfast.laws._left_out import SETTLED_RUNS, Index, Progress, predict_left_out, settled
+from mixfast.laws._part import Part
 from mixfast.laws._protocol import Facts, Informed, Law, Note
 from mixfast.laws._range import CannotDescribe
 from mixfast.laws._report import rmse

@@ -19,12 +19,13 @@ from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
 from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits, told_weak
-from mixfast.laws._fitted import Fit, common_rate
+from mixfast.laws._fitted import Fit
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
 from mixfast.laws._robust import without_diverged
+from mixfast.laws._target_run import common_rate
 from mixfast.swarm import Swarm
 
 # The law of one metric, and the ways to name the laws of all metrics.

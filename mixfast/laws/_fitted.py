@@ -13,37 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
-from mixfast._text.audience import either
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
-from mixfast._text.names import counted, domain_names, listing, shown
+from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.notebook import html_table
-from mixfast._text.numbers import decimals
 from mixfast._text.visible import visible
 from mixfast.errors import BackendError, MixfastError
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
-from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth, epochs_of, uses_epochs
+from mixfast.laws._mixtures_in import Mixtures, aligned, shares_in
+from mixfast.laws._part import Part
+from mixfast.laws._protocol import Correlated, FeatureMap, Law, Smooth, uses_epochs
 from mixfast.laws._report import MetricReport
-from mixfast.mixture import SUM_TOLERANCE, sum_to_one
-from mixfast.swarm import Swarm, align_names, find_name
-
-Mixtures = ArrayLike | Mapping[str, float] | Runs | Shares
-
-
-@dataclass(frozen=True)
-class Part:
-    """One fitted law, the columns of its predictions that are used, and the positions of these metrics in the fit."""
-
-    law: Law
-    own: tuple[int, ...]
-    columns: tuple[int, ...]
-
-    @cached_property
-    def smooth(self) -> Smooth | None:
-        """Return the law if it knows its gradients, else None. Cached, because a search asks thousands of times."""
-        return self.law if isinstance(self.law, Smooth) else None
+from mixfast.laws._target_run import common_rate, rate_of
+from mixfast.swarm import Swarm, find_name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,7 +120,7 @@ class Fit(Frozen):
                 name,
                 laws[name],
                 *([_report.known(self.noise.get(name))] if self.noise else []),
-                *([] if not reports else _told(reports.get(name))),
+                *([] if not reports else _report.cells(reports.get(name))),
             )
             for name in self.metrics
         ]
@@ -248,24 +232,7 @@ class Fit(Frozen):
         AlignmentError
             If domains are missing or unknown.
         """
-        try:
-            held = np.asarray(list(tokens.values()) if isinstance(tokens, Mapping) else tokens, dtype=np.float64)
-            read = float(budget)
-        except (TypeError, ValueError) as problem:
-            raise ValueError(f"tokens and budget must be numbers of tokens: {problem}") from None
-        if isinstance(tokens, Mapping):
-            held = aligned("the tokens", tuple(tokens), held[None, :], self.domains)[0]
-        if held.shape != (len(self.domains),):
-            raise ValueError(
-                f"tokens must be {len(self.domains)} numbers above 0, one for each domain; got {shown(held.tolist())}"
-            )
-        if wrong := [f"{self.domains[k]}={held[k]:g}" for k in np.flatnonzero(~(held > 0.0)).tolist()]:
-            raise ValueError(
-                f"tokens must be numbers above 0, math.inf for a domain that never repeats; got {listing(wrong)}"
-            )
-        if not 0.0 < read < np.inf:
-            raise ValueError(f"budget is {shown(budget)}; expected the number of tokens that the run reads, above 0")
-        return replace(self, rate=read / held)
+        return replace(self, rate=rate_of(tokens, budget, self.domains))
 
     @property
     def uses_epochs(self) -> bool:
@@ -288,23 +255,12 @@ class Fit(Frozen):
 
     def slopes(self, ratios: Mixtures) -> tuple[Matrix, NDArray[np.float64]]:
         """Return metrics (M, J) and gradients (M, J, K) in nats per unit of share, ignoring that shares must sum to 1."""
-        w = self._shares(ratios)
+        w = shares_in(ratios, self.domains)
         values = np.empty((len(w), len(self.metrics)))
         gradients = np.empty((len(w), len(self.metrics), len(self.domains)))
         for part in self.parts:
-            if part.smooth is None:
-                raise ValueError(f"the law {part.law.name} has no gradient")
-            value, gradient = part.smooth.slopes(self._inputs(part.law, w))
-            value, gradient = value[:, part.own], gradient[:, part.own]
-            chain = gradient[:, :, : w.shape[1]]
-            if uses_epochs(part.law):
-                # A domain without tokens has an infinite rate, and no effect.
-                chain = np.where(chain == 0.0, 0.0, chain * np.where(chain == 0.0, 1.0, self._known_rate))
-            if gradient.shape[2] > w.shape[1] and self._smooth_features is not None:
-                chain = chain + np.einsum(
-                    "mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self._smooth_features.slopes(w)[1]
-                )
-            values[:, part.columns], gradients[:, part.columns] = value, chain
+            found = part.slopes(w, self.features, self._smooth_features, self.rate)
+            values[:, part.columns], gradients[:, part.columns] = found
         return values, gradients
 
     def joint(self, ratios: Mixtures, metrics: Sequence[str]) -> list[Joint] | None:
@@ -320,7 +276,7 @@ class Fit(Frozen):
         list of Joint, one for each metric. None if one of the laws knows no covariances between mixtures: trees, foreign regressors,
         and a Gaussian process with tasks above 0.
         """
-        w = self._shares(ratios)
+        w = shares_in(ratios, self.domains)
         owner = [self.law_of(metric) for metric in metrics]
         out: dict[int, Joint] = {}
         with single_blas():
@@ -330,7 +286,7 @@ class Fit(Frozen):
                     continue
                 if not isinstance(part.law, Correlated):
                     return None
-                found = part.law.joint(self._inputs(part.law, w), [owner[i][1] for i in places])
+                found = part.law.joint(part.inputs(w, self.features, self.rate), [owner[i][1] for i in places])
                 if found is None:
                     return None
                 out.update(zip(places, found, strict=True))
@@ -372,7 +328,7 @@ class Fit(Frozen):
             )
         with single_blas():
             for part in self.parts:
-                into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares, rate))
+                into, x = list(part.columns), np.ascontiguousarray(part.inputs(shares, self.features, rate))
                 guess[:, into], spread[:, into] = predict_left_out(
                     part.law, x, seen[:, into], splits, own=list(part.own)
                 )
@@ -450,80 +406,14 @@ class Fit(Frozen):
             # Trees were checked when they were read, and evaluating them needs a compiler.
             asked = (part.law.sd,) if part.law.name == "lightgbm" else (part.law.predict, part.law.sd)
             for ask in asked:
-                if ask(self._inputs(part.law, w, np.ones_like(w)))[:, part.own].shape != (1, len(part.columns)):
+                if ask(part.inputs(w, self.features, np.ones_like(w)))[:, part.own].shape != (1, len(part.columns)):
                     raise ValueError("a law predicts a different number of metrics than the file says")
 
     def _gather(self, ratios: Mixtures, ask: Callable[[Law, Matrix], Matrix]) -> Matrix:
         """Evaluate the law of each metric at mixtures by `ask`; return (M, J)."""
-        w = self._shares(ratios)
+        w = shares_in(ratios, self.domains)
         out = np.empty((len(w), len(self.metrics)))
         with single_blas():
             for part in self.parts:
-                out[:, part.columns] = ask(part.law, self._inputs(part.law, w))[:, part.own]
+                out[:, part.columns] = ask(part.law, part.inputs(w, self.features, self.rate))[:, part.own]
         return out
-
-    def _inputs(self, law: Law, w: Matrix, rate: Matrix | None = None) -> Matrix:
-        """Return mixtures (M, K), followed by their features if the law uses them; or their epochs, for a law in epochs."""
-        if uses_epochs(law):
-            return epochs_of(w, self._known_rate if rate is None else rate)
-        if self.features is None or not law.uses_features:
-            return w
-        return np.hstack([w, self.features.at(w)])
-
-    @property
-    def _known_rate(self) -> Vector:
-        """The rate; `ValueError` if it is unknown."""
-        if self.rate is None:
-            raise ValueError(
-                "the laws are functions of epochs, and the runs have different rates (budget / tokens available): "
-                + either(
-                    "say which run is predicted: fit.for_run(tokens, budget)",
-                    "say which run is predicted: --tokens FILE --budget TOKENS",
-                )
-            )
-        return self.rate
-
-    def _shares(self, ratios: Mixtures) -> Matrix:
-        """Check mixtures in any accepted form and return them (M, K) in the order of `domains`."""
-        # Arrays first: searches pass arrays, and checking protocols costs more than evaluating a small law.
-        if isinstance(ratios, np.ndarray):
-            pass
-        elif isinstance(ratios, Runs):
-            ratios = aligned("the swarm", ratios.domains, ratios.ratios, self.domains)
-        elif isinstance(ratios, Shares):
-            ratios = aligned("the mixture", ratios.domains, np.atleast_2d(ratios.weights), self.domains)
-        elif isinstance(ratios, Mapping):
-            one = np.array([list(ratios.values())], dtype=np.float64)
-            ratios = aligned("the mixture", tuple(ratios), one, self.domains)
-        w = np.ascontiguousarray(np.atleast_2d(np.asarray(ratios, dtype=np.float64)))
-        if w.ndim != 2 or w.shape[1] != len(self.domains):
-            raise ValueError(
-                f"mixtures must be (M, {len(self.domains)}), one column for each domain; got {np.shape(ratios)}"
-            )
-        if not np.isfinite(w).all() or (w.size and w.min() < -1e-12):
-            raise ValueError("shares must be finite and not negative")
-        wrong = np.flatnonzero(~sum_to_one(w.sum(axis=1)))
-        if wrong.size:
-            raise ValueError(
-                f"shares must sum to 1 within {SUM_TOLERANCE}; rows {listing(wrong)} sum to {listing(w.sum(axis=1)[wrong].round(4))}"
-            )
-        return w
-
-
-def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[str]) -> Matrix:
-    """Reorder the columns of values (R, K), which are named by `names`, to the order of `domains`."""
-    if tuple(names) == tuple(domains):
-        return values
-    return np.ascontiguousarray(values[:, align_names(names, domains, what, "the fit")])
-
-
-def _told(report: MetricReport | None) -> list[str]:
-    """Return the cells of a report; dashes for a metric without one."""
-    return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", decimals(report.r2, 3)]
-
-
-def common_rate(rates: Matrix | None) -> Vector | None:
-    """Return the rate (K,) that all runs (R, K) share, up to rounding; None if they differ or are unknown."""
-    if rates is None or not np.allclose(rates, rates[0], rtol=1e-9, atol=0.0):
-        return None
-    return np.array(rates[0])

@@ -15,8 +15,8 @@ from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._doubts import refuse_absurd, told_diverged
-from mixfast.laws._fitted import aligned
 from mixfast.laws._left_out import Progress
+from mixfast.laws._mixtures_in import aligned
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport, measure
 from mixfast.swarm import Identifiable, Noise, Swarm, doubts_of_directions

@@ -165,6 +165,11 @@ def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
     return text_table(header, rows, left=(0, 1))
 
 
+def cells(report: MetricReport | None) -> list[str]:
+    """Return error, rank correlation and r2 of a report as cells of a table; dashes for a metric without a report."""
+    return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", decimals(report.r2, 3)]
+
+
 def known(value: float | None) -> str:
     """Return a number with four digits, or a dash if it is not known."""
     return "-" if value is None else f"{value:.4g}"
