@@ -1,4 +1,4 @@
-"""What a proposal must keep and reach, as options of the command propose: targets, scales, guards and goals."""
+"""What a proposal must keep and reach, as options of the commands propose and report: targets, scales, guards and goals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mixfast._text.names import listing, unquoted
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _reading as reading
 from mixfast.cli._options import MIXTURES, Group
-from mixfast.cli._refusals import InputError
+from mixfast.cli._refusals import InputError, is_given
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _SCALES = ("spread", "noise", "reference")
 # Options that say what to minimise, which --reach does by itself.
-_OBJECTIVE = ("objective", "target", "scale", "kl", "reference", "olmix_config")
+_OBJECTIVE = ("--objective", "--target", "--scale", "--kl", "--reference", "--olmix-config")
 
 
 def add(group: Group) -> None:
-    """Add the options to the parser of propose."""
+    """Add the options to the parser of a command that proposes."""
     group.add_argument(
         "--target",
         metavar="METRIC[=WEIGHT]",
@@ -58,12 +58,16 @@ def add(group: Group) -> None:
     group.add_argument(
         "--near", metavar="FILE", help=f"mixture to stay near with --reach: {MIXTURES}; default: the prior"
     )
+    group.add_argument(
+        "--method",
+        help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
     """Refuse combinations of options of which one would have no effect."""
     if args.reach is not None:
-        given = [f"--{name.replace('_', '-')}" for name in _OBJECTIVE if getattr(args, name) is not None]
+        given = [option for option in _OBJECTIVE if is_given(args, option)]
         if given:
             raise InputError(
                 f"--reach finds the least change that reaches the goals, so {listing(given)} would have no effect: leave out one of them"
@@ -76,23 +80,29 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--reference has no effect without --guard or --scale, which compare with it")
 
 
-def options(args: argparse.Namespace, law: Fit) -> dict[str, Any]:
-    """Return the arguments of `propose` that the options define."""
+def objective(args: argparse.Namespace, law: Fit) -> dict[str, float] | str | None:
+    """Return the objective that ``--objective`` or ``--target`` defines."""
+    option = "--objective" if args.target is None else "--target"
+    return inputs.objective(args.objective or args.target, law.metrics, "metric", option)
+
+
+def options(args: argparse.Namespace, law: Fit, owner: str) -> dict[str, Any]:
+    """Return the other arguments of `propose` that the options define; `owner` is the file of the law."""
     out: dict[str, Any] = {"scale": args.scale, "guard": _guard(args, law)}
     if args.reference is not None:
-        out["reference"] = reading.shares(args, "reference", law.domains, args.law)
+        out["reference"] = reading.shares(args, "reference", law.domains, owner)
     return out
 
 
-def reached(args: argparse.Namespace, law: Fit, region: Region | None) -> LeastChange:
-    """Return the least change that reaches the goals of ``--reach``."""
+def reached(args: argparse.Namespace, law: Fit, region: Region | None, owner: str) -> LeastChange:
+    """Return the least change that reaches the goals of ``--reach``; `owner` is the file of the law."""
     from mixfast.proposers import reach
 
     return reach(
         law,
         region,
         _chosen("--reach", [_goal(text, law.metrics) for text in args.reach], law.metrics),
-        near=None if args.near is None else reading.shares(args, "near", law.domains, args.law),
+        near=None if args.near is None else reading.shares(args, "near", law.domains, owner),
         guard=_guard(args, law),
         method=args.method or "auto",
         seed=args.seed or 0,

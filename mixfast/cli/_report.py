@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import is_stream
 from mixfast._text.outputs import PAGE
 from mixfast.cli import _documents as documents
+from mixfast.cli import _goals as goals
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -26,7 +27,7 @@ from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
-    from mixfast.proposers import ShareIntervals
+    from mixfast.proposers import Proposal, ShareIntervals
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
@@ -35,6 +36,7 @@ examples:
   mixfast report table.npz --tokens counts.yaml --budget 1T --held-out 0.2 --out report.html
   mixfast report ratios.csv metrics.csv --tokens counts.yaml --budget 1T --kl 0.05 --out report.html
   mixfast report ratios.csv metrics.csv --law law.json --objective pile_cc --replicates 30 --out report.html
+  mixfast report ratios.csv metrics.csv --law-kind epochs --target pile_cc --guard '*=1 sd' --reference today.yaml --out report.html
   mixfast report --ledger life.yaml --tokens counts.yaml --budget 1T --out report.html
   mixfast report table.npz --mixture today.yaml --schedule schedule.json --out report.html
 
@@ -73,6 +75,10 @@ _ONLY_FOR = {
     ("table", "runs"): (
         ("--replicates", "--no-intervals"),
         "this needs a table to solve again, or runs to refit laws to: give a TABLE, or RATIOS METRICS",
+    ),
+    ("runs", "law"): (
+        ("--target", "--scale", "--guard", "--reference", "--reach", "--near", "--method"),
+        "this needs a mixture that is proposed by laws: give RATIOS METRICS or --law",
     ),
     ("table", "runs", "law"): (
         ("--objective", "--kl", "--seed", "--eps", "--no-ranges"),
@@ -129,6 +135,7 @@ def add(commands: shared.Commands) -> None:
         "groups of a table, or metrics of laws, to minimise (repeatable; * matches several; others get weight 0). standardised: of laws, the "
         "mean of all metrics, each divided by its standard deviation over the runs",
     )
+    goals.add(goal)
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = report.add_argument_group("work")
@@ -153,7 +160,7 @@ def _report(args: argparse.Namespace) -> int:
         status = _of_table(args, parts, files)
     else:
         parts.append(_region_of_mixture(args, parts))
-    for path in (args.tokens, args.prior):
+    for path in (args.tokens, args.prior, args.reference, args.near):
         if path is not None and Path(path).exists():
             files[path] = ""
     with progress("making the page"):
@@ -187,6 +194,7 @@ def _check(args: argparse.Namespace) -> None:
     if not any((args.input, args.law, args.mixture, args.ledger, args.schedule)):
         raise InputError("nothing to report: give a TABLE, RATIOS METRICS, --law, --mixture, --ledger or --schedule")
     read = [args.input, args.metrics, args.law, args.mixture, args.ledger, args.schedule, args.tokens, args.prior]
+    read += [args.reference, args.near]
     if Path(args.out).resolve() in [Path(path).resolve() for path in read if path is not None]:
         raise InputError(f"--out {args.out} is one of the files that are read")
     if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
@@ -203,6 +211,8 @@ def _check(args: argparse.Namespace) -> None:
         given = [option for option in options if is_given(args, option)]
         if given and kind not in kinds:
             raise InputError(f"{no_effect(given)} here: {why}")
+    goals.check(args)
+    refuse_together(args, "--replicates", "--reach")
     if kind == "table":
         draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
         check_seed(args, draws, "nothing is random without intervals and without --held-out")
@@ -278,10 +288,15 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
     where = inputs.region(args, law.domains, args.law or args.input)
     if where is not None:
         law = in_run_of(law, where)
-    options = {"objective": inputs.objective(args.objective, law.metrics, "metric"), "kl": args.kl}
+    owner = args.law or args.input
+    options: dict[str, Any] = {"objective": goals.objective(args, law), "kl": args.kl, "method": args.method or "auto"}
+    options |= goals.options(args, law, owner)
     try:
         with progress("searching"):
-            found = propose(law, where, seed=args.seed, **options)
+            if args.reach is None:
+                found: Proposal = propose(law, where, seed=args.seed, **options)
+            else:
+                found = goals.reached(args, law, where, owner)
     except ProposalError as problem:
         # The page still shows how well the laws predict.
         parts += [problem, law, swarm]

@@ -75,10 +75,6 @@ def add(commands: shared.Commands) -> None:
     propose.add_argument(
         "--olmix-config", metavar="FILE", help="read prior, limits, objective, KL and method from an Olmix fit YAML"
     )
-    propose.add_argument(
-        "--method",
-        help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
-    )
     propose.add_argument("--seed", metavar="N", type=types.seed, help="random seed (default 0)")
     propose.add_argument(
         "--out", metavar="FILE", help="file to write the mixture to: .yaml or .json; domains with share 0 are left out"
@@ -246,10 +242,10 @@ def _propose(args: argparse.Namespace) -> int:
     region = _region(args, config, law, method)
     if args.reach is not None:
         with progress("searching"):
-            found: Proposal = goals.reached(args, law, region)
+            found: Proposal = goals.reached(args, law, region, args.law)
     else:
         objective, kl = _goal(args, config, law)
-        more = goals.options(args, law)
+        more = goals.options(args, law, args.law)
         with progress("searching"):
             found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config), **more)
     note_seed(args, found.method)
@@ -280,8 +276,7 @@ def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
 
 def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tuple[Any, float]:
     """Return the objective and the weight of the KL term."""
-    option = "--objective" if args.target is None else "--target"
-    objective = inputs.objective(args.objective or args.target, law.metrics, "metric", option)
+    objective = goals.objective(args, law)
     if config is None:
         return objective, args.kl or 0.0
     weights = config.objective(law.metrics) if objective is None else None

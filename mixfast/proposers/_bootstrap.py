@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from mixfast._text.numbers import percent
 from mixfast._text.progress import tracked
 from mixfast._text.table import text_table
 from mixfast._text.visible import visible
-from mixfast.errors import BackendError
+from mixfast.errors import BackendError, InfeasibleError
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose
 from mixfast.region import Region
@@ -39,6 +39,8 @@ class ShareIntervals:
     shares : ndarray (draws, K)
         The proposed shares of each draw.
     level : float
+    refused : int
+        Draws that have no proposal, because under their laws no mixture keeps the guards.
     """
 
     proposal: Proposal
@@ -46,6 +48,7 @@ class ShareIntervals:
     high: dict[str, float]
     shares: Matrix
     level: float
+    refused: int = 0
 
     def __repr__(self) -> str:
         return f"ShareIntervals({len(self.shares)} draws, level {self.level:g}; {self.proposal!r})"
@@ -93,7 +96,20 @@ class ShareIntervals:
 
     @property
     def doubt(self) -> str:
-        """The shares that lie outside the interval of the draws, in one sentence; empty if there are none."""
+        """Shares outside the interval of the draws, and draws without a proposal, in a sentence each; empty if there are none."""
+        return " ".join(words for words in (self._refused, self._outside) if words)
+
+    @property
+    def _refused(self) -> str:
+        if not self.refused:
+            return ""
+        return (
+            f"laws fitted to {self.refused} of {self.refused + len(self.shares)} halves of the runs find no mixture that keeps the guards; the "
+            "intervals are those of the others."
+        )
+
+    @property
+    def _outside(self) -> str:
         names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
         low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
         w = self.proposal.mixture.weights
@@ -141,10 +157,16 @@ def bootstrap(
     -------
     ShareIntervals
 
+    Raises
+    ------
+    InfeasibleError
+        Under the laws of all draws but one, or of all, no mixture keeps the guards.
+
     Notes
     -----
     The mean over a random half of the runs differs from the mean over all runs with the same variance that the mean over all runs has.
     So halves can replace bootstrap resamples. No run occurs twice in a half; a repeated run would invalidate the cross-validation inside many laws.
+    Guards have the same amount in every draw, in the unit of the metric.
 
     References
     ----------
@@ -156,12 +178,22 @@ def bootstrap(
     if count < 4:
         raise ValueError(f"the swarm has {count} runs, expected at least 4")
     whole = propose(fit(swarm, law), region, **options)
+    options = _in_units(whole, options)
     rng = np.random.default_rng(seed)
-    shares = []
+    shares, refusals = [], []
     for _ in tracked(range(draws), "refitting halves of the runs", draws, "refit"):
         half = np.sort(rng.permutation(count)[: (count + 1) // 2])
-        one = propose(fit(swarm.subset(half), law), region, **options)
+        try:
+            one = propose(fit(swarm.subset(half), law), region, **options)
+        except InfeasibleError as problem:
+            refusals.append(problem)
+            continue
         shares.append(one.mixture.align(whole.mixture.domains).weights)
+    if len(shares) < 2:
+        raise InfeasibleError(
+            f"laws fitted to {len(refusals)} of {draws} halves of the runs find no mixture that keeps the guards, so there are no intervals; in one "
+            f"of them: {refusals[0]}"
+        ) from refusals[0]
     table = np.array(shares)
     low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
     # A law fitted to half of the runs is smoother, which can shift a share in the same direction in all draws.
@@ -173,4 +205,15 @@ def bootstrap(
         dict(zip(names, high.tolist(), strict=True)),
         table,
         level,
+        len(refusals),
     )
+
+
+def _in_units(whole: Proposal, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with guards and scales as numbers, as they are for all runs: a half may repeat no mixture, and then knows no noise."""
+    out = dict(options)
+    if out.get("guard"):
+        out["guard"] = {one.metric: abs(one.limit - one.reference) for one in whole.guards}
+    if out.get("scale") and not whole.worst:
+        out |= {"objective": {name: weight for name, weight in whole.objective.items() if weight}, "scale": None}
+    return out

@@ -13,6 +13,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
+from mixfast._text.audience import either
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
@@ -298,7 +299,10 @@ class Proposal(Frozen):
             return ranges_seen(points, scores <= self.value + eps, w, names, wanted)
         if outcome.smooth is None:
             raise ValueError(
-                "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no guard or tolerance"
+                either(
+                    "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no guard or tolerance",
+                    "ranges need a weighted sum of metrics: give --objective NAME=WEIGHT or --target instead of worst, and no --guard and --reach",
+                )
             )
         return ranges_solved(self._task, outcome.smooth, w, self.value, eps=eps, wanted=wanted)
 

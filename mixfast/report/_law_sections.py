@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._text.audience import either
 from mixfast._text.numbers import decimals
-from mixfast.proposers import ASTRONOMIC, Proposal
+from mixfast.proposers import ASTRONOMIC, GuardReport, LeastChange, Proposal, cost_of_guards
 from mixfast.report import _axes as draw
 from mixfast.report import _head as head
 from mixfast.report import _html as html
@@ -199,6 +199,54 @@ def controls(parts: Parts) -> str | Why:
     caption = "In parentheses, and for the objective: gain of this mixture over the control; + is better, - is worse."
     caption += f" Outside the limits: {', '.join(outside)}." if outside else ""
     return body + html.table(["metric", "this mixture", *(one.name for one in found)], rows, caption=caption)
+
+
+def guards(parts: Parts) -> str | Why:
+    """Show the limits of metrics: which guards and goals bind, and what they cost."""
+    proposal = None if parts.answer is None else parts.answer.source
+    if not isinstance(proposal, Proposal):
+        return Why("Only a proposal from laws has limits of metrics.")
+    found = proposal.guards
+    if not found:
+        how = either("mixfast.propose(law, region, guard={'*': '1 sd'})", "--guard '*=1 sd'")
+        return Why(f"No metric has a guard, which says how much worse it may get: {how}.")
+    cost = cost_of_guards(proposal)
+    body = ""
+    if cost is not None:
+        unit = parts.answer.unit if parts.answer is not None else "the objective's unit"
+        body = html.paragraph(
+            f"All guards together cost {cost:.4g} {unit}: without them, the minimised objective is {proposal.value - cost:.6g}."
+        )
+    unit = "nats" if isinstance(proposal, LeastChange) else "objective"
+    rows = [
+        [one.metric, one.kind, one.given, number(one.limit), number(one.reference), number(one.predicted), _room(one),
+         "violated" if one.violated else "binds" if one.binds else "holds", number(one.price, 3), number(one.price_per_sd, 3)]
+        for one in sorted(found, key=lambda one: (not one.violated, not one.binds, -(one.price or 0.0)))
+    ]  # fmt: skip
+    caption = (
+        f"Price: {unit} saved for each unit of the metric by which the limit is relaxed, and for one seed standard deviation; it holds for small "
+        "changes. Reference: the prediction at the mixture that guards compare with. To spare: negative if the limit is violated."
+        + (" A search gives no prices." if proposal.gap is None else "")
+    )
+    header = [
+        "metric",
+        "kind",
+        "allowed",
+        "limit",
+        "reference",
+        "predicted",
+        "to spare",
+        "state",
+        "price",
+        "price per sd",
+    ]
+    return body + _without_constants(header, rows, [1, 2, 7], caption)
+
+
+def _room(guard: GuardReport) -> str:
+    """Return how far a metric is from its limit; rounding is 0."""
+    rounding = abs(guard.slack) <= 1e-9 * max(1.0, abs(guard.limit))
+    return number(0.0 if rounding else guard.slack, 3)
 
 
 def _objective(target: Target) -> str:

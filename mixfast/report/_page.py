@@ -125,6 +125,7 @@ def page(
         ("shares", "Shares", _sections.shares(have, figures)),
         ("near-optimal", "Near-optimal set", _sections.near_optimal(have, figures, eps)),
         ("prices", "Shadow prices", _sections.prices(have, figures)),
+        ("guards", "Limits of metrics", _law_sections.guards(have)),
         ("convergence", "Convergence and gap", _sections.convergence(have, figures)),
         ("held-out", "Held-out losses", _sections.held_out(have, figures)),
         ("controls", "Cheap controls", _law_sections.controls(have)),

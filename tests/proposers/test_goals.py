@@ -7,7 +7,7 @@ import pytest
 
 from mixfast import Region, Swarm, fit
 from mixfast.errors import AlignmentError, InfeasibleError
-from mixfast.proposers import LeastChange, advise_kl, propose, reach
+from mixfast.proposers import LeastChange, advise_kl, bootstrap, cost_of_guards, propose, reach
 
 METRICS, DOMAINS = ("code_py", "code_rs", "text", "acc"), ("web", "code", "books", "maths", "news")
 EVEN = dict.fromkeys(DOMAINS, 0.2)
@@ -163,6 +163,48 @@ def test_a_guard_says_what_it_costs():
         assert f"the guard of {one.metric}" in tight.summary()
     assert tight.limited == {one.metric: one.price for one in bound}
     assert [one["metric"] for one in tight.to_dict()["guards"]] == ["code_py", "code_rs", "acc"]
+
+
+def test_the_cost_of_guards_is_what_the_objective_would_gain_without_them():
+    law, region = Convex(3), random_region(Convex(3), 3)
+    options = {"objective": "text", "kl": 0.01}
+    guarded, free = (propose(law, region, guard=guard, **options) for guard in ({"*": 0}, None))
+    assert cost_of_guards(guarded) == pytest.approx(guarded.value - free.value, abs=1e-9)
+    assert cost_of_guards(guarded) > 1e-4
+    assert cost_of_guards(free) is None
+    # A search proves nothing, and without goals the least change is none.
+    assert cost_of_guards(propose(law, region, guard={"*": 0}, method="search", **options)) is None
+    assert cost_of_guards(reach(law, region, {"text": "0.001 better"})) is None
+
+
+class Halves:
+    """Twelve runs, as `bootstrap` takes them."""
+
+    runs = tuple(map(str, range(12)))
+
+    def subset(self, index):
+        return self
+
+
+def test_guards_keep_their_amount_in_every_half_of_the_runs_and_halves_without_an_answer_are_counted():
+    law = Convex(3)
+    options = {"fit": lambda runs, fitted: next(fits), "draws": 4, "objective": "text", "scale": "noise", "kl": 0.01}
+    # The halves know no noise; the goals of one of them conflict.
+    halves = [Convex(3, noise=False) for _ in range(3)]
+    region = Region(DOMAINS, floor={"books": 0.3})
+    impossible = Convex(3, noise=False)
+    impossible.a[:2] = [0.0, 0.0, 5.0, 0.0, 0.0]
+    guard = {"code_*": "1 sd", "acc": "9 sd"}
+    fits = iter([law, *halves, impossible])
+    found = bootstrap(Halves(), law, region, guard=guard, **options)
+    assert found.refused == 1
+    assert found.shares.shape == (3, 5)
+    # The same law gives the same mixture, although "sd" means nothing to it.
+    np.testing.assert_allclose(found.shares, np.tile(found.proposal.mixture.weights, (3, 1)), atol=1e-6)
+    assert found.doubt.startswith("laws fitted to 1 of 4 halves of the runs find no mixture that keeps the guards")
+    fits = iter([law, halves[0], *[impossible] * 3])
+    with pytest.raises(InfeasibleError, match="laws fitted to 3 of 4 halves of the runs find no mixture"):
+        bootstrap(Halves(), law, region, guard=guard, **options)
 
 
 def test_a_name_goes_before_patterns_and_the_longer_pattern_before_the_shorter():

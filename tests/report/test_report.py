@@ -24,6 +24,7 @@ SECTIONS = (
     "shares",
     "near-optimal",
     "prices",
+    "guards",
     "convergence",
     "held-out",
     "controls",
@@ -595,6 +596,45 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
     page(*runs, "--law-kind", "linear")
 
 
+def test_the_page_of_a_guarded_proposal_shows_which_guards_bind_and_what_they_cost(sample, run, no_matplotlib):
+    names = ("--metric", "target_faq_perl", "--metric", "val_help_de", "--metric", "val_dict_gcide")
+    assert run("fit", "demo_ratios.csv", "demo_metrics.csv", *names, "--law", "log_linear", "--out", "law.json")[0] == 0
+    goals = ("--target", "target_faq_perl", "--guard", "*=2 %", "--kl", "0.05", "--scale", "spread")
+    status, out, err = run("report", "--law", "law.json", *goals, "--method", "exact", "--out", "p.html", "--json")
+    assert status == 0, err
+    assert "Limits of metrics" in json.loads(out)["sections"]
+    law = mixfast.laws.Fit.load("law.json")
+    options = {"objective": "target_faq_perl", "scale": "spread", "kl": 0.05}
+    free, found = (mixfast.propose(law, guard=guard, **options) for guard in (None, {"*": "2 %"}))
+    assert any(one.binds for one in found.guards)
+    html = (sample / "p.html").read_text(encoding="utf-8")
+    assert f"All guards together cost {found.value - free.value:.4g} " in html
+    for one in found.guards:
+        if one.binds:
+            assert f"<td>{one.price:.3g}</td><td>{one.price_per_sd:.3g}</td>" in html
+    near = dict.fromkeys(law.domains, 1.0 / len(law.domains))
+    mixfast.Mixture(near).save("near.yaml")
+    goals = ("--reach", "target_faq_perl=1 % better", "--guard", "*=1 % ", "--near", "near.yaml")
+    assert run("report", "--law", "law.json", *goals, "--out", "p.html")[0] == 0
+    html = (sample / "p.html").read_text(encoding="utf-8")
+    assert 'id="guards"' in html
+    assert "All guards together cost" not in html
+    # The file of the reference is one of the inputs whose hashes the page states.
+    assert "near.yaml" in html
+    assert run("report", "--law", "law.json", "--guard", "*=1", "--reference", "near.yaml", "--out", "p.html")[0] == 0
+    assert run("report", "--law", "law.json", "--guard", "*=1", "--reference", "p.html", "--out", "p.html")[0] == 2
+
+
+def test_intervals_of_a_guarded_proposal_keep_the_amounts_of_all_runs(sample, run, no_matplotlib):
+    # Halves repeat no mixture often enough to know the noise that "1 sd" and the scale refer to.
+    runs = ("demo_ratios.csv", "demo_metrics.csv", "--metric", "target_faq_perl", "--metric", "val_help_de")
+    goals = ("--target", "target_faq_perl", "--guard", "*=1 sd", "--scale", "noise", "--kl", "0.05")
+    status, _, err = run("report", *runs, "--law-kind", "linear", *goals, "--replicates", "4", "--out", "p.html")
+    assert status == 0, err
+    assert "Whiskers" not in err
+    assert (sample / "p.html").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -608,6 +648,32 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
         (
             ["--law", "law.json", "--more-is-better", "*", "--out", "p.html"],
             "laws from a file already have their runs, directions and folds",
+        ),
+        (
+            ["demo.npz", "--guard", "*=1", "--out", "p.html"],
+            "--guard has no effect here: this needs a mixture that is proposed by laws",
+        ),
+        (
+            ["demo.npz", "--reach", "x<=1", "--method", "exact", "--out", "p.html"],
+            "--reach, --method have no effect here",
+        ),
+        (
+            ["--law", "law.json", "--near", "demo_tokens.yaml", "--out", "p.html"],
+            "--near has no effect without --reach",
+        ),
+        (["--law", "law.json", "--reach", "x<=1", "--kl", "0.1", "--out", "p.html"], "so --kl would have no effect"),
+        (
+            [
+                "demo_ratios.csv",
+                "demo_metrics.csv",
+                "--reach",
+                "target_foldoc<=1",
+                "--replicates",
+                "9",
+                "--out",
+                "p.html",
+            ],
+            "--replicates has no effect with --reach",
         ),
         (
             ["demo_ratios.csv", "demo_metrics.csv", "--less-is-better", "zz", "--out", "p.html"],
