@@ -8,9 +8,11 @@ with its standard error over swarms. ``--replay`` uses published runs instead: l
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ Matrix = NDArray[np.float64]
 Truth = Callable[[Matrix], Vector]
 
 LAWS = ("linear", "log_linear", "gp")
+PLANTED = (*LAWS, "epochs")
 FOLDS = 5
 METRICS = 3
 # Noise of a run, as a fraction of the metric's standard deviation over the runs. For RegMix's losses, the out-of-fold error of the best
@@ -111,8 +114,22 @@ def fold_of(runs: mixfast.Swarm) -> NDArray[np.int64]:
     return fold
 
 
-def planted(world: str, k: int, count: int, noise: float, seed: int, free: bool) -> Iterator[Case]:
-    """Yield one case for each metric of a swarm of `count` runs of `k` domains; caps are 4 times the natural shares, or none if `free`."""
+def once(kept: Path | None, name: str, answer: Callable[[], tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
+    """Return what one law gives for one swarm, from the folder of an earlier call if it is there."""
+    path = None if kept is None else kept / f"{name}.npz"
+    if path is not None and path.exists():
+        with np.load(path) as file:
+            return file["guess"], file["loss"]
+    guess, loss = answer()
+    if path is not None:
+        np.savez(path, guess=guess, loss=loss)
+    return guess, loss
+
+
+def planted(
+    world: str, k: int, count: int, noise: float, seed: int, kept: Path | None = None, laws: Sequence[str] = PLANTED
+) -> Iterator[Case]:
+    """Yield two cases for each metric of a swarm of `count` runs of `k` domains: with caps of 4 times the natural shares, and without."""
     rng = np.random.default_rng([seed, k, count, list(WORLDS).index(world)])
     size = rng.lognormal(0.0, 1.2, k)
     natural, rate = size / size.sum(), EPOCHS * size.sum() / size
@@ -125,23 +142,32 @@ def planted(world: str, k: int, count: int, noise: float, seed: int, free: bool)
     metrics = [f"metric {j}" for j in range(METRICS)]
     budget = EPOCHS * 1e6 * size.sum()
     runs = mixfast.Swarm(w, y, domains=names, metric_names=metrics, tokens=1e6 * size, budget=budget)
-    cap = None if free else dict(zip(names, np.minimum(4.0 * natural, 1.0).tolist(), strict=True))
-    region = mixfast.Region(names, prior=dict(zip(names, natural.tolist(), strict=True)), cap=cap)
-    laws = (*LAWS, "epochs")
-    guess, loss = np.empty((len(laws), *y.shape)), np.empty((len(laws), METRICS))
-    for i, law in enumerate(laws):
+    prior = dict(zip(names, natural.tolist(), strict=True))
+    cap = dict(zip(names, np.minimum(4.0 * natural, 1.0).tolist(), strict=True))
+    regions = {"capped": mixfast.Region(names, prior=prior, cap=cap), "free": mixfast.Region(names, prior=prior)}
+
+    def answer(law: str) -> tuple[Matrix, Matrix]:
         fitted = mixfast.fit(runs, law, folds=0)
-        guess[i] = fitted.out_of_fold(runs, folds=FOLDS)[1]
-        for j, metric in enumerate(metrics):
-            try:
-                found = mixfast.propose(fitted, region, objective=metric).mixture
-                at = np.array([[found[name] for name in names]])
-            except mixfast.errors.ProposalError:  # the law predicts infinite numbers: one stays with the natural shares
-                at = natural[None]
-            loss[i, j] = truths[j](at)[0] / clean[:, j].std()
-    fold, group = fold_of(runs), f"{world} {'free' if free else 'capped'}"
-    for j in range(METRICS):
-        yield Case(f"{group} K={k} R={count} noise={noise}", seed, y[:, j], guess[:, :, j], fold, loss[:, j])
+        guess, loss = fitted.out_of_fold(runs, folds=FOLDS)[1], np.empty((len(regions), METRICS))
+        for i, region in enumerate(regions.values()):
+            for j, metric in enumerate(metrics):
+                try:
+                    found = mixfast.propose(fitted, region, objective=metric).mixture
+                    at = np.array([[found[name] for name in names]])
+                except (
+                    mixfast.errors.ProposalError
+                ):  # the law predicts infinite numbers: one stays with the natural shares
+                    at = natural[None]
+                loss[i, j] = truths[j](at)[0] / clean[:, j].std()
+        return guess, loss
+
+    title = f"K={k} R={count} noise={noise}"
+    both = [once(kept, f"{world} {title} seed={seed} {law}", partial(answer, law)) for law in laws]
+    guess, loss = (np.array(parts) for parts in zip(*both, strict=True))
+    fold = fold_of(runs)
+    for i, limits in enumerate(regions):
+        for j in range(METRICS):
+            yield Case(f"{world} {limits} {title}", seed, y[:, j], guess[:, :, j], fold, loss[:, i, j])
 
 
 # Published runs.
@@ -264,7 +290,9 @@ def told(cases: Sequence[Case], title: str) -> str:
     """Return the table of the rules over these cases. Metrics of one swarm count as one observation in the standard errors."""
     loss = np.array([case.loss for case in cases])
     chosen = {name: np.array([int(np.argmin(rule(case))) for case in cases]) for name, rule in RULES.items()}
-    owner = np.unique([f"{case.group} {case.swarm}" for case in cases], return_inverse=True)[1]
+    # With and without caps, a swarm is the same.
+    names = [f"{case.group.replace(' capped', '').replace(' free', '')} {case.swarm}" for case in cases]
+    owner = np.unique(names, return_inverse=True)[1]
     size = np.bincount(owner)
     rows, first = [], np.arange(len(cases))
     base = loss[first, chosen["A  rmse"]]
@@ -284,11 +312,16 @@ def run(
     runs: list[int] = [40, 80, 160, 320],  # noqa: B006
     seeds: int = 3,
     first: int = 0,
-    free: bool = False,
     replay: bool = False,
     save: Path | None = None,
+    kept: Path | None = None,
+    laws: list[str] = list(PLANTED),  # noqa: B006
 ) -> None:
-    """Print a table for each kind of world, or for each set of published runs; seeds begin at `first`; `save` keeps the cases in a file."""
+    """Print a table for each kind of world, or for each set of published runs; seeds begin at `first`; `save` keeps the cases in a file.
+
+    What each law gives for a swarm is kept in the folder `kept`: after a change of one law, delete its files there and only they are computed
+    again. With fewer `laws`, only the folder is filled.
+    """
     import pickle
 
     cases: list[Case] = []
@@ -301,11 +334,17 @@ def run(
                         cases += replayed(name, known, count, seed)
             else:
                 for world in worlds:
-                    for k in domains:
-                        for count in runs:
-                            cases += planted(world, k, count, NOISE[(seed + k + count) % len(NOISE)], seed, free)
+                    for k, count in itertools.product(domains, runs):
+                        noise = NOISE[(seed + k + count) % len(NOISE)]
+                        cases += planted(world, k, count, noise, seed, kept, laws)
             if save is not None:
                 save.write_bytes(pickle.dumps(cases))
-    for group in dict.fromkeys(case.group.split(" K=")[0] for case in cases):
-        print(told([case for case in cases if case.group.split(" K=")[0] == group], group), flush=True)
-    print(told(cases, "all"))
+    if not replay and set(laws) != set(PLANTED):
+        return
+    groups = [case.group.split(" K=")[0] for case in cases]
+    kinds = [] if replay else ["capped", "free"]
+    for title in [*dict.fromkeys(groups), *kinds, "all"]:
+        chosen = [
+            case for case, group in zip(cases, groups, strict=True) if title in ("all", group, group.rpartition(" ")[2])
+        ]
+        print(told(chosen, title), flush=True)

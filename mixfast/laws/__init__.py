@@ -18,7 +18,7 @@ The laws, by the name that `fit` takes:
 
 Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regressor, can also be used as a law.
 
-`fit_wear` fits how fast repeated tokens of each domain wear out (`_wear.py`); its answer is for ``solve(wear=...)``.
+`fit_wear` fits how fast repeated tokens of each domain wear out (`_wear.py`, `_fitted_wear.py`); its answer is for ``solve(wear=...)``.
 
 Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`) with
 `_part.py` (one of its laws), `_mixtures_in.py` (the mixtures it accepts) and `_target_run.py` (the run it predicts), `_fit.py`
@@ -37,6 +37,7 @@ from mixfast.laws._compare import compare as compare
 from mixfast.laws._doubts import diverged as diverged
 from mixfast.laws._fit import fit
 from mixfast.laws._fitted import Fit
+from mixfast.laws._fitted_wear import FittedWear
 from mixfast.laws._joint import Joint as Joint
 from mixfast.laws._protocol import Closed as Closed
 from mixfast.laws._protocol import Correlated as Correlated
@@ -64,6 +65,6 @@ from mixfast.laws._target import members as members
 from mixfast.laws._target import names_metrics as names_metrics
 from mixfast.laws._target import resolve as resolve
 from mixfast.laws._target_run import in_run_of as in_run_of
-from mixfast.laws._wear import FittedWear, fit_wear
+from mixfast.laws._wear import fit_wear
 
 __all__ = ["Fit", "FittedWear", "MetricReport", "fit", "fit_wear"]

@@ -46,14 +46,14 @@ def test_planted_wear_is_recovered(power):
     assert found.power == power
     # More than half of all tokens are web: no run reads them twice.
     assert found.told == {name: name != "web" for name in NAMES}
-    np.testing.assert_allclose(np.log(found.repeats[1:]), np.log(REPEATS[1:]), atol=0.35)
+    np.testing.assert_allclose(np.log(found.fitted[1:]), np.log(REPEATS[1:]), atol=0.35)
     assert all(
         low <= planted_one <= high for low, planted_one, high in zip(found.low, REPEATS, found.high, strict=True)
     )
     assert 1.5 < found.common < 20.0
     assert found.pooled_low <= found.pooled <= found.pooled_high
     assert (found.low < found.high).all()
-    assert [found.mapping[name] for name in NAMES[1:]] == found.repeats[1:].tolist()
+    assert [found.mapping[name] for name in NAMES[1:]] == found.fitted[1:].tolist()
     again = laws.fit_wear(planted(power=power))
     np.testing.assert_array_equal(again.high, found.high)
     assert pickle.loads(pickle.dumps(found)).mapping == found.mapping
@@ -68,7 +68,7 @@ def test_scores_are_read_in_their_direction_and_missing_values_are_left_out():
         tokens=losses.tokens, budget=losses.budget,
     )  # fmt: skip
     found = laws.fit_wear(scores)
-    np.testing.assert_allclose(np.log(found.repeats[1:]), np.log(REPEATS[1:]), atol=0.4)
+    np.testing.assert_allclose(np.log(found.fitted[1:]), np.log(REPEATS[1:]), atol=0.4)
     one = laws.fit_wear(losses, metrics="a_loss")
     assert one.metrics == ("a_loss",)
 

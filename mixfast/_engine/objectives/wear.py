@@ -35,34 +35,33 @@ class Worth(NamedTuple):
 class Wear(NamedTuple):
     """The share of the run that one epoch of each domain fills (K,), and the repeats (K,) after which a token of it is worth 1/e of a new one.
 
-    Where repeats are infinite, they count fully.
+    Where repeats are infinite, they count fully. `full` are the epochs (K,) that count fully before wear begins, by default 1.
     """
 
     epoch: Vector
     repeats: Vector
+    full: Vector | None = None
 
     def restrict(self, columns: Columns | None) -> Wear:
-        return self if columns is None else Wear(self.epoch[columns], self.repeats[columns])
+        if columns is None:
+            return self
+        return Wear(self.epoch[columns], self.repeats[columns], None if self.full is None else self.full[columns])
 
     def worth(self, w: NDArray[np.float64]) -> Worth:
         """Return the effective shares of shares (..., K). A domain without tokens cannot have a share and is left unchanged."""
-        u, repeats = self._finite()
-        passed = -np.maximum(w / u - 1.0, 0.0) / repeats
-        faded, beyond = np.exp(passed), w > u
-        share = np.where(beyond, u * (1.0 - repeats * np.expm1(passed)), w)
-        return Worth(share, np.where(beyond, faded, 1.0), np.where(beyond, -faded / (repeats * u), 0.0))
+        whole, scale = self.faded
+        passed = -np.maximum(w - whole, 0.0) / scale
+        faded, beyond = np.exp(passed), w > whole
+        share = np.where(beyond, whole - scale * np.expm1(passed), w)
+        return Worth(share, np.where(beyond, faded, 1.0), np.where(beyond, -faded / scale, 0.0))
 
     @property
     def faded(self) -> Faded:
-        """Return the same function for each share separately."""
-        u, repeats = self._finite()
-        return Faded(u, np.where(np.isinf(u), 1.0, repeats * u))
-
-    def _finite(self) -> tuple[Vector, Vector]:
-        """Return epochs and repeats for the formulas: a domain whose repeats count fully is one whose first epoch never ends."""
+        """Return the same function for each share separately; a domain whose repeats count fully is one whose first epoch never ends."""
         endless = np.isinf(self.repeats)
-        u = np.where(endless, np.inf, np.where(self.epoch > 0.0, self.epoch, 1.0))
-        return u, np.where(endless, 1.0, self.repeats)
+        epoch = np.where(self.epoch > 0.0, self.epoch, 1.0)
+        whole = np.where(endless, np.inf, epoch if self.full is None else epoch * self.full)
+        return Faded(whole, np.where(endless, 1.0, self.repeats) * epoch)
 
 
 class Faded(NamedTuple):

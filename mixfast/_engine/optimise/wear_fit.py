@@ -1,8 +1,9 @@
 """Fit how repeated tokens wear out to runs whose epochs are known: one least-squares problem for all metrics, with shared numbers of repeats.
 
 Metric j, in the direction in which less is better: ``y_rj = c_j + exp(b_j - sum_k a_jk g(E_rk; v_k)^p)`` with a at least 0, where g counts
-effective epochs (`wear.py`) and ``v = 1 / (1 + R*)`` lies between 0 (repeats count fully) and 1 (they count nothing). The v are shared by
-all metrics, and c, b and a belong to one each, so a step solves one small system for every metric and one for v.
+effective epochs (`wear.py`), of which there are 1 / v at most: v lies between 0 (repeats count fully) and 1 (they count nothing). Repeats fade, with
+``v = 1 / (1 + R*)``, or count fully up to ``1 / v`` epochs. The v are shared by all metrics, and c, b and a belong to one each, so a step solves
+one small system for every metric and one for v.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 
-# Bounds of v: R* of infinity and of 0.05.
+# Bounds of v: R* of infinity and of 0.05, or thresholds of infinity and of 1.05 epochs.
 LEAST, MOST = 0.0, 1.0 / 1.05
 # How far the constant may lie below the smallest value, in ranges of the values.
 _NEAR, _FAR = 0.01, 30.0
+# How round a threshold is at first.
+_ROUND = 4.0
 # The largest exponent, and the smallest curvature as a fraction of the mean one.
 _HIGHEST, _FLAT = 50.0, 1e-10
 # Where profiles are computed: repeats of 0.05 to 800, and infinite ones.
@@ -28,12 +31,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Epochs (R, K), metrics (R, J) with 0 where a run has no value, and weights (R, J) that are 0 there."""
+    """Epochs (R, K), metrics (R, J) with 0 where a run has no value, and weights (R, J) that are 0 there.
+
+    With a `corner`, domains count fully up to a threshold: sharply if it is infinite, and rounded by a smaller one, which is at least 2.
+    """
 
     epochs: Matrix
     values: Matrix
     weight: Matrix
     power: float = 1.0
+    corner: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +60,18 @@ def effective(epochs: Matrix, v: Vector) -> tuple[Matrix, Matrix]:
         kept = np.where(t < 1e-4, 1.0 - 0.5 * t, -np.expm1(-t) / t)
         slope = np.where(t < 1e-3, -0.5 + t / 3.0, (np.exp(-t) * (1.0 + t) - 1.0) / t**2)
     return fresh + more * kept, more**2 * slope / (1.0 - v) ** 2
+
+
+def up_to(epochs: Matrix, v: Vector, corner: float) -> tuple[Matrix, Matrix]:
+    """Return the same as `effective` of epochs that count fully up to 1 / v and nothing beyond, with the norm `corner` between the two."""
+    passed = epochs * v
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The limit is at most this many epochs; where it is infinite, all of them count.
+        most = np.where(v > 0.0, 1.0 / v, np.inf)
+        if np.isinf(corner):
+            return np.minimum(epochs, most), np.where(passed > 1.0, -(most**2), 0.0)
+        worth = epochs * (1.0 + np.minimum(passed, 1e6) ** corner) ** (-1.0 / corner)
+        return worth, np.where(v > 0.0, -((worth * v) ** (corner + 1.0)) * most**2, 0.0)
 
 
 def start(runs: Runs, v: Vector) -> State:
@@ -97,7 +116,7 @@ def descend(runs: Runs, state: State, together: Matrix, *, steps: int = 60, tol:
 
 def _model(runs: Runs, local: Matrix, v: Vector) -> tuple[Matrix, Matrix, Matrix]:
     """Return the excess exp(...) (R, J), the columns of a, and their derivatives with respect to v (R, K)."""
-    worth, slope = effective(runs.epochs, v)
+    worth, slope = effective(runs.epochs, v) if runs.corner is None else up_to(runs.epochs, v, runs.corner)
     if runs.power != 1.0:
         # Effective epochs are 0 only if the epochs are, and then they do not depend on v.
         slope = runs.power * np.where(worth > 0.0, worth, 1.0) ** (runs.power - 1.0) * slope
@@ -172,7 +191,7 @@ class Fitted:
     single: State
 
 
-def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float) -> Fitted:
+def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float, *, threshold: bool = False) -> Fitted:
     """Fit each power, from v = `first` for all domains, and return the most likely one. Missing values are NaN; less is better."""
     seen = np.isfinite(values)
     centre = np.nanmean(values, axis=0)
@@ -180,7 +199,8 @@ def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float)
     scaled = np.where(seen, (values - centre) / scale, 0.0)
     best: tuple[float, Fitted] | None = None
     for power in powers:
-        found = _fit_power(Runs(epochs, scaled, seen.astype(np.float64), power), first)
+        corner = _ROUND if threshold else None
+        found = _fit_power(Runs(epochs, scaled, seen.astype(np.float64), power, corner), first)
         squares = _squares(replace(found.runs, weight=seen.astype(np.float64)), found.single.local, found.single.v)
         doubt = float((seen.sum(axis=0) * np.log(np.maximum(squares, 1e-300))).sum())
         if best is None or doubt < best[0]:
@@ -197,8 +217,11 @@ def _fit_power(runs: Runs, first: float) -> Fitted:
     state = descend(runs, state, all_together, tol=1e-5)
     single = state
     # Metrics count by their residual variance, which is that of noise only after every domain has its own v.
-    for _ in range(2):
+    for at_last in (False, True):
         runs = scaled(runs, single)
+        if runs.corner is not None:
+            # A rounded corner shows the way from runs that lie below the threshold.
+            runs = replace(runs, corner=np.inf if at_last else 2.0 * _ROUND)
         single = descend(runs, replace(single, squares=_squares(runs, single.local, single.v)), alone, tol=1e-6)
     pooled = descend(runs, replace(state, squares=_squares(runs, state.local, state.v)), all_together)
     return Fitted(runs, pooled, single)
@@ -253,6 +276,13 @@ def inflation(fitted: Fitted, domain: int) -> float:
     each = (common @ np.linalg.solve(shared, np.eye(len(state.v))[domain])) * residual  # (J, R)
     alone = float((each**2).sum())
     return max(float((each.sum(axis=0) ** 2).sum()) / alone, 1.0) if alone > 0.0 else 1.0
+
+
+def residual(fitted: Fitted) -> float:
+    """Return the root mean square residual, in standard deviations of the metrics."""
+    seen = (fitted.runs.weight > 0.0).astype(np.float64)
+    squares = _squares(replace(fitted.runs, weight=seen), fitted.single.local, fitted.single.v)
+    return float(np.sqrt(squares.sum() / seen.sum()))
 
 
 def valued(state: State) -> NDArray[np.bool_]:
