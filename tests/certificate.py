@@ -68,7 +68,7 @@ def check(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
-    wear: float | Mapping[str, float] | None = None,
+    wear: float | str | Mapping[str, float | str] | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -102,7 +102,7 @@ def inspect(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
-    wear: float | Mapping[str, float] | None = None,
+    wear: float | str | Mapping[str, float | str] | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -120,11 +120,14 @@ def inspect(
     if wear is not None:
         # The first epoch of a domain counts fully; r repeats after it count as wear * (1 - exp(-r / wear)) epochs, r epochs if wear is infinite.
         of = wear if isinstance(wear, Mapping) else dict.fromkeys(table.domains, wear)
-        lasting = np.array([of[name] for name in table.domains])
+        # Up to a threshold of "4 epochs" all count fully, and beyond it repeats fade within 0.01 epochs.
+        given = [of[name] for name in table.domains]
+        full = np.array([float(one.removesuffix("epochs")) if isinstance(one, str) else 1.0 for one in given])
+        lasting = np.array([0.01 if isinstance(one, str) else one for one in given])
         epoch, endless = region.align(table.domains).available / region.target_tokens, np.isinf(lasting)
         lasting[endless] = 1.0
-        repeats = np.where(endless, 0.0, np.maximum(w / np.where(epoch > 0, epoch, 1.0) - 1.0, 0.0))
-        worth = np.where(repeats > 0, epoch + epoch * lasting * -np.expm1(-repeats / lasting), w)
+        repeats = np.where(endless, 0.0, np.maximum(w / np.where(epoch > 0, epoch, 1.0) - full, 0.0))
+        worth = np.where(repeats > 0, epoch * full + epoch * lasting * -np.expm1(-repeats / lasting), w)
         slopes = np.exp(-repeats / lasting)
     losses, gradients = reference.group_pass(table, worth)
     gradients = gradients * slopes

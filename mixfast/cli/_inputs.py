@@ -1,11 +1,10 @@
-"""What option values mean: NAME=NUMBER, group limits, repeats, the region that they define, and objectives."""
+"""What option values mean: NAME=NUMBER, group limits, the region that they define, and objectives."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import did_you_mean, listing, matching, split_names, split_quoted, unquoted
@@ -49,38 +48,6 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
     if not by_name:
         return common[0]
     return dict.fromkeys(known, common[0]) | by_name if common else by_name
-
-
-def wear(given: Sequence[str] | None, domains: Sequence[str]) -> float | dict[str, float] | None:
-    """Return the repeats of ``--wear``: None, one number, or by domain from files, which ``NAME=REPEATS`` overrides and a bare number completes."""
-    by_option = [text for text in given or () if "=" in text]
-    bare = [text for text in given or () if "=" not in text and _is_number(text)]
-    files = [text for text in given or () if text not in by_option and text not in bare]
-    if len(files) > 1:
-        raise InputError(f"--wear is given more than one file: {listing(files)}")
-    common, single = named("--wear", bare, domains), named("--wear", by_option, domains) or {}
-    of_file = {name: repeats for path in files for name, repeats in reading.numbers(path, number, finite=False).items()}
-    if unknown := [name for name in of_file if name not in domains]:
-        raise AlignmentError(
-            f"{files[0]} names {listing(unknown)}, which the table does not have; its domains are {listing(domains)}"
-        )
-    others = {} if common is None else dict.fromkeys(domains, common)
-    out = others | of_file | single if of_file or single else common
-    for where, repeats in out.items() if isinstance(out, dict) else [] if out is None else [("", out)]:
-        if not repeats > 0.0 or (math.isinf(repeats) and not where):
-            raise InputError(
-                f"--wear{f', {where}' if where else ''}: got {repeats:g}, expected a number of repeats above 0"
-                f"{'; to count repeats fully, leave --wear out' if math.isinf(repeats) and repeats > 0.0 else ''}"
-            )
-    return out
-
-
-def _is_number(text: str) -> bool:
-    try:
-        number(text)
-    except ValueError:
-        return not (Path(text).exists() or Path(text).suffix)
-    return True
 
 
 def _number(where: str, text: str, hint: str = "") -> float:

@@ -179,7 +179,8 @@ def add_wear(group: Group) -> None:
         const=str(MEASURED),
         help="discount repeated tokens: after this many repeats a token is worth 1/e of a new one "
         f"(without a number {MEASURED}, as measured by Muennighoff et al. 2023); for all domains, for one (NAME=REPEATS, repeatable, inf: repeats "
-        "count fully), or a yaml or json file of name: repeats. A number without a name is for all other domains. Needs --tokens and --budget",
+        "count fully), or a yaml or json file of name: repeats. A number without a name is for all other domains. '4 epochs' instead of a number: tokens "
+        "count fully up to it and nothing beyond. Needs --tokens and --budget",
     )
 
 

@@ -16,6 +16,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reading as reading
 from mixfast.cli import _types as types
+from mixfast.cli import _wear_option as wear_option
 from mixfast.cli._console import say, warn
 from mixfast.cli._experts import add_table_options, load_table
 from mixfast.cli._progress import progress
@@ -251,7 +252,7 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
     options: dict[str, Any] = {
         "kl": args.kl,
         "objective": objective,
-        "wear": inputs.wear(args.wear, table.domains),
+        "wear": wear_option.wear(args.wear, table.domains),
         "threads": args.threads,
     }
     with progress("solving"):

@@ -12,6 +12,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reading as reading
 from mixfast.cli import _types as types
+from mixfast.cli import _wear_option as wear_option
 from mixfast.cli._answer import Answer
 from mixfast.cli._console import detail, say, show
 from mixfast.cli._experts import add_table, load_table
@@ -106,7 +107,7 @@ def _solve(args: argparse.Namespace) -> int:
     objective = inputs.objective(args.objective, table.group_names, "group")
     if where is not None or objective == "worst":
         _refuse_with_loop(args)
-    wear = inputs.wear(args.wear, table.domains)
+    wear = wear_option.wear(args.wear, table.domains)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": wear, "threads": args.threads}
     with progress("solving"):
         start = reading.start(args, table.domains)

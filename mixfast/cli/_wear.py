@@ -16,6 +16,7 @@ from mixfast.cli._runs import add_columns, add_runs, read_runs
 _EXAMPLES = """\
 examples:
   mixfast wear ratios.csv metrics.csv --run-tokens pools.yaml --run-budget 5B --out wear.yaml
+  mixfast wear ratios.csv metrics.csv --run-tokens pools.yaml --run-budget 5B --form threshold
   mixfast solve table.npz --tokens counts.yaml --budget 1T --max-epochs 32 --wear wear.yaml
 """
 
@@ -32,6 +33,12 @@ def add(commands: shared.Commands) -> None:
     add_runs(wear)
     add_columns(wear)
     wear.add_argument(
+        "--form",
+        choices=("fade", "threshold"),
+        default="fade",
+        help="whether repeated tokens fade (the default), or count fully up to a number of epochs and nothing beyond; the residual says which form fits better",
+    )
+    wear.add_argument(
         "--out", metavar="FILE", help="yaml file to write a number for each domain to, for `mixfast solve --wear FILE`"
     )
     shared.add_force(wear)
@@ -44,7 +51,7 @@ def _wear(args: argparse.Namespace) -> int:
     swarm = read_runs(args, args.ratios, args.metrics)
     show(swarm.report)
     with progress("fitting the wear of repeated tokens"):
-        found = fit_wear(swarm)
+        found = fit_wear(swarm, form=args.form)
     show(f"\n{found.summary()}")
     if args.out is not None:
         found.save(args.out, force=args.force)

@@ -142,7 +142,14 @@ class FittedWear(Frozen):
     def _rows(self) -> list[list[str]]:
         order = sorted(range(len(self.domains)), key=lambda k: (not self.told[self.domains[k]], self.fitted[k]))
         rows = [
-            ["domain", "wear" if self.form == "fade" else "threshold", f"{100 * self.level:g}% interval", "most epochs", "runs that repeat", "not told because"]
+            [
+                "domain",
+                "wear" if self.form == "fade" else "threshold",
+                f"{100 * self.level:g}% interval",
+                "most epochs",
+                "runs that repeat",
+                "not told because",
+            ]
         ]
         for k in order:
             name = self.domains[k]
@@ -158,10 +165,11 @@ class FittedWear(Frozen):
             else f"; new tokens lose value too: a domain is worth its effective epochs to the power {self.power:g}"
         )
         other = next(form for form in FORMS if form != self.form)
+        way = either(f"form='{other}'", f"--form {other}")
         lines = [
             f"{'wear' if self.form == 'fade' else 'threshold'}: {FORMS[self.form]}, from {self.runs} runs and {counted(len(self.metrics), 'metric')}{shape}",
             f"one number fitted to all domains: {self._number(self.pooled)}, interval {self._span(self.pooled_low, self.pooled_high)}",
-            f"residual: {self.residual:.3g} standard deviations of the metrics; the form with less fits better ({either('form=', '--form ')}{other})",
+            f"residual: {self.residual:.3g} standard deviations of the metrics; the form with less fits better ({way})",
         ]
         if not all(self.told.values()):
             alone = "as published for web text" if self.form == "fade" else "the usual limit"
@@ -220,7 +228,9 @@ class FittedWear(Frozen):
         }
         lines = write_yaml(wear).splitlines()
         notes = [
-            f"not told: {self.why[name]}" if name in self.why else f"{100 * self.level:g} % interval {self._span(*ends)}"
+            f"not told: {self.why[name]}"
+            if name in self.why
+            else f"{100 * self.level:g} % interval {self._span(*ends)}"
             for name, ends in self.intervals.items()
         ]
         head = f"# {self._lines()[0]}\n"
@@ -228,7 +238,7 @@ class FittedWear(Frozen):
 
     def _number(self, value: float) -> str:
         """Return a fitted number as text; at the bounds of the search it is open."""
-        if value <= LEAST[self.form] + SEARCHED:
+        if value <= LEAST[self.form] + SEARCHED + 1e-9:
             return f"at most {LEAST[self.form] + SEARCHED:g}"
         return "endless" if math.isinf(value) else f"{value:.3g}"
 

@@ -37,7 +37,7 @@ def solve_cvxpy(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
-    wear: float | Mapping[str, float] | None = None,
+    wear: float | str | Mapping[str, float | str] | None = None,
     solver: str = "CLARABEL",
     options: Mapping[str, Any] | None = None,
 ) -> ConicSolution:
@@ -53,7 +53,7 @@ def solve_cvxpy(
     kl : float, nats
         Weight of the KL divergence to ``region.prior``.
     objective : None, "worst", or dict of group name to weight
-    wear : float or dict of domain to float, optional
+    wear : float, str, or dict of domain to float or str, optional
         As in `mixfast.solve`; the region must have token counts.
     solver : str
         A conic solver installed for cvxpy: CLARABEL, ECOS or SCS.
@@ -85,14 +85,20 @@ def solve_cvxpy(
     worth = w
     if wear is not None:
         by_name = wear if isinstance(wear, Mapping) else dict.fromkeys(region.domains, wear)
-        repeats = np.array([by_name[name] for name in region.domains])
+        given = [by_name[name] for name in region.domains]
+        # Beyond a threshold such as "4 epochs", tokens are worth nothing here; the solver rounds the corner.
+        sharp = np.array([isinstance(one, str) for one in given])
+        full = np.array(
+            [float(str(one).removesuffix("epochs")) if up_to else 1.0 for one, up_to in zip(given, sharp, strict=True)]
+        )
+        repeats = np.array([1.0 if up_to else float(one) for one, up_to in zip(given, sharp, strict=True)])
         epoch, endless = np.asarray(region.available) / region.target_tokens, np.isinf(repeats)
         fresh, more = cp.Variable(region.n_domains), cp.Variable(region.n_domains)
         # Where repeats count fully, the whole share is fresh.
-        limits += [w == fresh + more, fresh >= 0, fresh <= np.where(endless, 1.0, epoch), more >= 0]
+        limits += [w == fresh + more, fresh >= 0, fresh <= np.where(endless, 1.0, full * epoch), more >= 0]
         limits += [more[endless] == 0] if endless.any() else []
         unit = np.where(endless, 1.0, repeats) * np.where(epoch > 0, epoch, 1.0)
-        worth = fresh + cp.multiply(unit, 1 - cp.exp(-cp.multiply(1 / unit, more)))
+        worth = fresh + cp.multiply(np.where(sharp, 0.0, unit), 1 - cp.exp(-cp.multiply(1 / unit, more)))
     losses = [_cvxpy_loss(cp, worth, rows, np.asarray(region.cap) > 0) for rows in group_rows(table)]
     pull = 0.0
     if kl:

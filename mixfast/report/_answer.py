@@ -16,7 +16,7 @@ from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.proposers import LeastChange, Proposal, ShareIntervals
 from mixfast.region import Region, ShadowPrice
-from mixfast.solver import Bootstrap, Solution, losses
+from mixfast.solver import Bootstrap, Solution, losses, worn
 from mixfast.tables import ExpertTable, ShardedTable
 
 Ends = dict[str, tuple[float, float]]
@@ -130,7 +130,7 @@ class Answer:
         """The unit of the objective."""
         if isinstance(self.source, Solution):
             wear = self.source.wear
-            of = "by domain" if isinstance(wear, dict) else f"{wear:g}" if wear is not None else ""
+            of = "by domain" if isinstance(wear, dict) else worn(wear) if wear is not None else ""
             return self.source.table.unit + (f", at effective shares (wear {of})" if of else "")
         if isinstance(self.judge, (ExpertTable, ShardedTable)):
             return self.judge.unit

@@ -15,7 +15,7 @@ from mixfast.report import _share_figures, _solve_figures, _timeline_figures
 from mixfast.report._answer import Answer, ends_of, percentage
 from mixfast.report._head import number, points
 from mixfast.report._html import Figures, Missing, Why
-from mixfast.solver import MOST_RANGED, Solution
+from mixfast.solver import MOST_RANGED, Solution, worn
 
 if TYPE_CHECKING:
     from mixfast.report._parts import Parts
@@ -74,7 +74,7 @@ def _columns(answer: Answer, parts: Parts) -> dict[str, Callable[[str], str]]:
     if epochs:
         columns["epochs"] = lambda name: f"{epochs[name]:.2f}"
     if isinstance(answer.source, Solution) and isinstance(wear := answer.source.wear, dict):
-        columns["wear"] = lambda name: f"{wear[name]:.3g}"
+        columns["wear"] = lambda name: worn(wear[name])
     return columns
 
 

@@ -37,5 +37,6 @@ from mixfast.solver._summary import MOST_LINES as MOST_LINES
 from mixfast.solver._summary import is_limited as is_limited
 from mixfast.solver._summary import solve_summary as solve_summary
 from mixfast.solver._summary import span as span
+from mixfast.solver._wear import worn as worn
 
 __all__ = ["Bootstrap", "HeldOut", "HeldOutRow", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing
+from mixfast.solver._wear import counts_fully
 from mixfast.tables import given
 
 # These classes are in `_solution.py`, which imports this file.
@@ -40,7 +40,7 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
             f"repeated tokens count as much as new ones here: {either('wear=15.4', '--wear')} gives them less weight and makes a hard limit unnecessary "
             f"({either('max_epochs=32, wear=15.4', '--max-epochs 32 --wear')})"
         )
-    if isinstance(wear := solution.wear, dict) and (endless := [name for name in repeated if math.isinf(wear[name])]):
+    if isinstance(wear := solution.wear, dict) and (endless := [name for name in repeated if counts_fully(wear[name])]):
         yield (
             f"repeats of {listing(endless)} count as much as new tokens, because {either('wear', '--wear')} is infinite there, and the mixture reads "
             f"{'it' if len(endless) == 1 else 'them'} more than {_REPEATED:g} times: {either('max_epochs', '--max-epochs')} limits that"

@@ -185,8 +185,8 @@ class Solution(Frozen):
         return self._problem.tol
 
     @property
-    def wear(self) -> float | dict[str, float] | None:
-        """Repeats after which a token was counted for 1/e of a new one, as given: for all domains or by domain; None if repeats count as new tokens."""
+    def wear(self) -> float | str | dict[str, float | str] | None:
+        """Repeats after which a token counts for 1/e of a new one, or thresholds such as "4 epochs", as given: for all domains or by domain; None if repeats count as new tokens."""
         return kept(self._problem.wear)
 
     @property

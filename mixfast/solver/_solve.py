@@ -36,7 +36,7 @@ def solve(
     method: str = "auto",
     backend: str = "auto",
     start: Mapping[str, float] | NDArray[np.float64] | None = None,
-    wear: float | Mapping[str, float] | None = None,
+    wear: float | str | Mapping[str, float | str] | None = None,
     threads: int | None = None,
     max_iter: int = 200,
 ) -> Solution:
@@ -71,11 +71,12 @@ def solve(
     start : Mixture, dict or (K,) array, optional
         Mixture to start from; one near the answer saves steps. It is projected onto the region. With at least 1e7 rows, a start that is
         still optimal costs one sweep.
-    wear : float or dict of domain to float, optional
+    wear : float, str, or dict of domain to float or str, optional
         Count repeated tokens for less than new ones. A domain of share w is read w / u times, where u is the share that one epoch of it
         fills. If that is more than once, it counts as the share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. `wear` is the number of
         repeats after which a token is worth 1/e of a new one; Muennighoff et al. measured 15.4. A dict has a number for every domain;
-        `math.inf` counts its repeats fully. Needs token counts. Caps hold as
+        `math.inf` counts its repeats fully. A text such as ``"4 epochs"`` is a threshold: tokens count fully up to it, and nothing beyond (within 0.01
+        epochs, which keeps slopes continuous). `laws.fit_wear` fits either form. Needs token counts. Caps hold as
         well, so allow more epochs in the region if `wear` is to limit repetition. The loss is then the loss of the effective
         shares; the problem stays convex, and the gap stays a proof. For log-likelihoods only.
     threads : int, optional

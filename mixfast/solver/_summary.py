@@ -9,6 +9,7 @@ from typing import Any
 from mixfast._text.numbers import NOTHING, percent, tokens
 from mixfast._text.table import text_table
 from mixfast.region import cap_in_words
+from mixfast.solver._wear import worn
 from mixfast.tables import given
 
 # These classes are in `_solution.py`, which imports this file.
@@ -69,9 +70,10 @@ def _shares(
     if epochs:
         columns["epochs"] = lambda name: f"{epochs[name]:.2f}"
     if isinstance(wear := solution.wear, dict):
-        columns["wear"] = lambda name: f"{wear[name]:.3g}"
+        columns["wear"] = lambda name: worn(wear[name])
         notes.append(
             "wear: repeats after which a token of the domain is worth 1/e of a new one; inf: repeats count fully"
+            + ("; epochs: later ones count nothing" if any(isinstance(one, str) for one in wear.values()) else "")
         )
     if tokens_of_run is not None:
         budget = mixture.tokens(tokens_of_run)
@@ -110,6 +112,8 @@ def _certificate(solution: Solution, bootstrap: Bootstrap | None) -> str:
             "repeated tokens are worth less, as the column wear says"
             if isinstance(solution.wear, dict)
             else f"a token read {solution.wear:g} times more is worth 1/e of a new one"
+            if isinstance(solution.wear, float)
+            else f"a domain counts fully up to {worn(solution.wear)}, and nothing beyond"
         )
         lines.append(("wear", f"{worth}; losses are of effective shares"))
     lines.append(("gap", f"{solution.gap:.1e}: no allowed mixture is better by more than this"))

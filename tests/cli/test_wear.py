@@ -45,6 +45,29 @@ def test_the_file_is_read_by_solve(run, good):
     assert one["metrics"] == ["a_loss"]
 
 
+def test_thresholds_are_read_by_solve(good):
+    said = good("wear", "ratios.csv", "metrics.csv", *POOLS, "--form", "threshold", "--out", "wear.yaml")
+    assert "epochs up to which tokens count fully" in said
+    found = json.loads(good("wear", "ratios.csv", "metrics.csv", *POOLS, "--form", "threshold", "--json"))
+    assert found["form"] == "threshold"
+    limits = (
+        "--tokens",
+        "counts.yaml",
+        "--budget",
+        "100M",
+        "--max-epochs",
+        "32",
+        "--no-intervals",
+        "--no-ranges",
+        "--json",
+    )
+    solved = json.loads(good("solve", "table.npz", *limits, "--wear", "wear.yaml", "--wear", "books=3.5 epochs"))
+    assert solved["wear"] == found["wear"] | {"books": "3.5 epochs"}
+    assert json.loads(good("solve", "table.npz", *limits, "--wear", "4 epochs"))["wear"] == "4 epochs"
+    both = json.loads(good("solve", "table.npz", *limits, "--wear", "15.4", "--wear", "boo*=2 epochs"))
+    assert both["wear"] == {"web": 15.4, "code": 15.4, "books": "2 epochs"}
+
+
 def test_what_is_missing_is_said_before_anything_is_written(run, tmp_path):
     for words, said in (
         (("wear", "ratios.csv", "metrics.csv", "--out", "wear.yaml"), "--run-tokens FILE"),

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +17,13 @@ NATURAL = np.array([0.55, 0.2, 0.12, 0.08, 0.05])
 REPEATS = np.array([15.4, 4.0, 1.5, 8.0, 20.0])
 
 
-def planted(runs=120, *, power=1.0, noise=0.02, seed=0, repeats=REPEATS, **options):
-    """Return runs in which repeated tokens of each domain wear out as planted."""
+def planted(runs=120, *, power=1.0, noise=0.02, seed=0, repeats=REPEATS, thresholds=None, **options):
+    """Return runs in which repeated tokens of each domain wear out, or count up to thresholds, as planted."""
     rng = np.random.default_rng(seed)
     w = rng.dirichlet(0.5 + 4.0 * NATURAL, runs)
     epochs = w / NATURAL
-    worth = wear_fit.effective(epochs, 1.0 / (1.0 + repeats))[0] ** power
+    fading = wear_fit.effective(epochs, 1.0 / (1.0 + repeats))[0]
+    worth = (fading if thresholds is None else np.minimum(epochs, thresholds)) ** power
     value = rng.uniform(0.05, 0.3, size=(3, len(NAMES)))
     losses = 2.0 + np.exp(0.5 - worth @ value.T)
     losses += noise * losses.std(axis=0) * rng.standard_normal(losses.shape)
@@ -57,6 +59,67 @@ def test_planted_wear_is_recovered(power):
     again = laws.fit_wear(planted(power=power))
     np.testing.assert_array_equal(again.high, found.high)
     assert pickle.loads(pickle.dumps(found)).mapping == found.mapping
+
+
+THRESHOLDS = np.array([4.0, 1.7, 3.0, 4.0, 6.0])
+
+
+@pytest.mark.parametrize("corner", [4.0, np.inf])
+def test_epochs_up_to_a_threshold_have_the_slopes_of_their_values(corner):
+    epochs = np.array([[0.0, 0.5, 1.0, 3.3, 9.0]])
+    for v in (1e-3, 0.06, 0.5, 0.95):
+        _, slope = wear_fit.up_to(epochs, np.full(5, v), corner)
+        step = 1e-6 * v
+        ahead, behind = (wear_fit.up_to(epochs, np.full(5, v + d), corner)[0] for d in (step, -step))
+        np.testing.assert_allclose(slope, (ahead - behind) / (2.0 * step), rtol=1e-3, atol=1e-3)
+    endless = wear_fit.up_to(epochs, np.zeros(5), corner)
+    np.testing.assert_array_equal(endless[0], epochs)
+    np.testing.assert_array_equal(endless[1], 0.0)
+
+
+def test_planted_thresholds_are_recovered_and_taken_by_solve():
+    runs = planted(thresholds=THRESHOLDS)
+    found = laws.fit_wear(runs, form="threshold")
+    assert found.told == {name: name != "web" for name in NAMES}
+    np.testing.assert_allclose(found.fitted[1:], THRESHOLDS[1:], rtol=0.05)
+    assert (found.low <= THRESHOLDS).all()
+    assert (found.high >= THRESHOLDS).all()
+    # The runs say which form they have.
+    assert found.residual < 0.5 * laws.fit_wear(runs).residual
+    fading = planted()
+    assert laws.fit_wear(fading).residual < 0.8 * laws.fit_wear(fading, form="threshold").residual
+    assert found.mapping["code"] == f"{found.fitted[1]:.6g} epochs"
+    table = ExpertTable.from_loglik(-np.random.default_rng(0).exponential(size=(80, 5)), domains=NAMES)
+    counts = dict(zip(NAMES, (1e6 * NATURAL).astype(int).tolist(), strict=True))
+    solution = solve(table, Region.from_tokens(counts, 10**6, max_epochs=32), wear=found.mapping)
+    assert all(solution.epochs[name] <= found.fitted[k] + 0.05 for k, name in enumerate(NAMES) if k)
+
+
+def test_wear_that_fades_does_not_stand_in_for_thresholds_and_the_residual_says_so():
+    """The exponential takes up part of the corner, so wear of 3 to 6 epochs looks like more than 20 repeats."""
+    found = laws.fit_wear(planted(thresholds=THRESHOLDS))
+    assert (found.fitted[2:] > 4.0 * THRESHOLDS[2:]).all()
+    assert found.residual > 5.0 * laws.fit_wear(planted(thresholds=THRESHOLDS), form="threshold").residual
+    assert "form='threshold'" in found.summary()
+
+
+def test_ends_of_intervals_that_the_runs_do_not_tell_are_open():
+    """Hardly any value of repeats: the search ends at 0.05 repeats, and the runs do not exclude less."""
+    found = laws.fit_wear(planted(repeats=np.array([15.4, 4.0, 0.06, 8.0, 20.0]), noise=0.2))
+    assert found.told["books"]
+    assert found.low[2] == 0.0
+    (row,) = [line for line in found.summary().splitlines() if line.startswith("books")]
+    assert f"below {found.high[2]:.3g}" in row
+    assert found.to_dict()["intervals"]["books"][0] == 0.0
+    assert found.mapping["books"] > 0.0
+    # Web is not repeated by any run.
+    (row,) = [line for line in found.summary().splitlines() if line.startswith("web")]
+    assert " any " in row
+    sharp = laws.fit_wear(planted(thresholds=np.array([4.0, 2.5, 1.02, 4.0, 6.0]), noise=0.1), form="threshold")
+    assert sharp.low[2] == 1.0
+    assert f"below {sharp.high[2]:.3g}" in sharp.summary()
+    # A number at the end of the search is open too.
+    assert "at most 0.05" in replace(found, fitted=np.full(5, 0.05 + 1e-16)).summary()
 
 
 def test_scores_are_read_in_their_direction_and_missing_values_are_left_out():
@@ -95,6 +158,8 @@ def test_runs_that_cannot_tell_are_refused():
         laws.fit_wear(planted(budget=1e7))
     with pytest.raises(ValueError, match="at least 10 runs"):
         laws.fit_wear(planted(9))
+    with pytest.raises(ValueError, match=r"form is 'steps', expected one of fade, threshold"):
+        laws.fit_wear(runs, form="steps")
     with pytest.raises(ValueError, match="level"):
         laws.fit_wear(runs, level=2.0)
     flat = Swarm(runs.ratios, np.ones((120, 1)), domains=NAMES, metric_names=["a_loss"], tokens=runs.tokens, budget=1e9)

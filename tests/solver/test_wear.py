@@ -227,6 +227,59 @@ def test_a_mapping_has_a_number_above_0_for_every_domain():
             solve(data, region(), wear=BY_DOMAIN | {"web": bad})
 
 
+THRESHOLDS = {"web": 15.4, "code": "2.5 epochs", "books": "4 epochs", "maths": "6 epochs", "wiki": math.inf}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_optimum_with_thresholds_is_that_of_a_conic_solver(seed):
+    data = table(rows=150, seed=seed, groups=2)
+    for options in ({}, {"kl": 0.1}, {"objective": "worst"}):
+        found = solved(data, region(), wear=THRESHOLDS, **options)
+        conic = reference.solve_cvxpy(data, region(), wear=THRESHOLDS, **options)
+        # The corner of the solver is rounded within 0.01 epochs.
+        assert conic.value - 5e-4 < found.value < conic.value + 1e-7
+
+
+def test_a_threshold_is_a_cap_that_needs_no_limit():
+    """Beyond it tokens are worth nothing, so the best mixture does not read more, and the caps have the same optimum."""
+    data = table(groups=2)
+    limits = {"web": 3.0, "code": 2.5, "books": 4.0, "maths": 6.0, "wiki": 5.0}
+    found = solved(data, region(), wear={name: f"{epochs} epochs" for name, epochs in limits.items()})
+    capped = solved(data, region(max_epochs=limits))
+    assert found.value == pytest.approx(capped.value, abs=2e-4)
+    assert all(found.epochs[name] <= epochs + 0.05 for name, epochs in limits.items())
+    everywhere = solved(data, region(), wear="4 epochs")
+    assert everywhere.value == pytest.approx(solved(data, region(max_epochs=4)).value, abs=2e-4)
+    assert everywhere.wear == "4 epochs"
+    assert "fully up to 4 epochs, and nothing beyond" in everywhere.summary()
+
+
+def test_thresholds_are_followed_by_everything_that_is_built_on_a_solve(tmp_path):
+    data = table(rows=1200, groups=2, sequence=np.arange(1200) // 4)
+    where = region(max_epochs=20)
+    found = solved(data, where, wear=THRESHOLDS)
+    assert found.losses(found.mixture)[0] == pytest.approx(found.loss, abs=1e-12)
+    assert solve(data, where, wear=THRESHOLDS, backend="reference").value == pytest.approx(found.value, abs=1e-8)
+    assert bootstrap(data, where, solution=found, wear=THRESHOLDS, replicates=20).error < 0.2
+    assert pickle.loads(pickle.dumps(found)).wear == found.to_dict()["wear"] == THRESHOLDS
+    for low, high in found.ranges(1e-3).values():
+        assert low < high
+    assert "2.5 epochs" in found.summary()
+    assert "epochs: later ones count nothing" in found.summary()
+    assert [doubt for doubt in solve_doubts(found) if "repeats of wiki count as much" in doubt]
+    (tmp_path / "parts").mkdir()
+    for rows in (slice(0, 400), slice(400, 1200)):
+        np.savez(tmp_path / "parts" / f"part-{rows.start}.npz", loglik=data.loglik[rows], domains=NAMES)
+    alone = solved(ExpertTable.from_loglik(data.loglik, domains=NAMES), where, wear=THRESHOLDS)
+    parts = ExpertTable.load(tmp_path / "parts")
+    assert solve(parts, where, wear=THRESHOLDS).value == pytest.approx(alone.value, abs=1e-8)
+    for bad in ("0 epochs", "-1 epochs", "inf epochs", "nan epochs", "many epochs", "4 tokens"):
+        with pytest.raises(ValueError, match=r"web.*such as '4 epochs'"):
+            solve(data, where, wear=THRESHOLDS | {"web": bad})
+        with pytest.raises(ValueError, match=r"such as '4 epochs'"):
+            solve(data, where, wear=bad)
+
+
 def test_bad_input_says_what_is_wrong():
     data = table()
     with pytest.raises(RegionError, match="token counts"):

@@ -5,7 +5,7 @@ If one epoch of a domain fills a share u of the run, a share w reads the domain 
     g(w) = w                                      up to w = u
     g(w) = u + u R (1 - exp(-(w / u - 1) / R))    beyond
 
-A share w counts as much as a share g(w) of new tokens. Every domain has its own R; with R infinite, repeats count fully. g is concave and increasing. The objective is convex and decreasing in every
+A share w counts as much as a share g(w) of new tokens. A threshold of T epochs is the sharp form of it: g(w) = w up to w = T u, and no more beyond. Every domain has its own R; with R infinite, repeats count fully. g is concave and increasing. The objective is convex and decreasing in every
 effective share, so it stays convex: gap and prices have the same meaning as without wear.
 
 Reference: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.16264), equation 5.
@@ -13,7 +13,7 @@ Reference: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,19 @@ from mixfast._engine.backend.arrays import Columns, Vector
 
 MEASURED = 15.4
 """Repeats after which a token is worth 1/e of a new one, as measured by Muennighoff et al. on web text."""
+
+SHARP = 0.01
+"""Repeats beyond a threshold after which a token is worth 1/e of a new one: few, and not 0, so that slopes are continuous."""
+
+
+def threshold(wear: Any) -> float | None:
+    """Return the epochs of a text such as "4.2 epochs"; None if it is something else."""
+    if not isinstance(wear, str) or not (bare := wear.strip()).endswith("epochs"):
+        return None
+    try:
+        return float(bare.removesuffix("epochs"))
+    except ValueError:
+        return None
 
 
 class Worth(NamedTuple):
