@@ -179,7 +179,11 @@ def region_of(tokens: Tokens, budget: int | None, max_epochs: float | Mapping[st
         return tokens
     if budget is None:
         raise RegionError("budget is missing: the tokens of the whole run, which limit the share of a domain")
-    token_counts(tokens)
+    names, counts = token_counts(tokens)
+    if not _is_count(budget) or not 1 <= budget < 2**63 or budget != budget // 1:
+        raise RegionError(f"budget must be a whole number of tokens of at least 1, got {shown(budget)}")
+    if broken := [f"{name}={count:g}" for name, count in zip(names, counts.tolist(), strict=True) if count % 1.0]:
+        raise RegionError(f"tokens must be whole numbers for a budget, got {listing(broken)}")
     return Region.from_tokens(tokens, budget, max_epochs=max_epochs)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_exponents import EpochExponents
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.audience import either, setting
-from mixfast._text.names import did_you_mean, listing, shown
+from mixfast._text.names import did_you_mean, listing, matching, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast._text.visible import quote
 from mixfast.laws._protocol import Predictor
@@ -249,19 +249,15 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
 
 
 def members(name: str, metrics: tuple[str, ...], what: str = "objective") -> list[int]:
-    """Return the position of the metric of this name, or of all metrics with the prefix before a final ``*``.
+    """Return the position of the metric of this name, or of all metrics that match it as a pattern: ``*``, ``?`` and ``[...]``.
 
     Raises
     ------
     ValueError
         If there is none; the message begins with `what`.
     """
-    if name in metrics:
-        return [metrics.index(name)]
-    if isinstance(name, str) and name.endswith("*"):
-        found = [j for j, metric in enumerate(metrics) if metric.startswith(name[:-1])]
-        if found:
-            return found
+    if isinstance(name, str) and (found := matching(metrics, name)):
+        return [metrics.index(metric) for metric in found]
     meant = find_names(metrics, [name], "metric")[0] if isinstance(name, str) else None
     if meant is not None:
         return [metrics.index(meant)]

@@ -18,7 +18,7 @@ from mixfast.laws import Target, members
 Amount = float | str
 # A comparison, a number, its unit and what it is relative to; all but the number are optional.
 _FORM = re.compile(r"\s*(<=|>=)?\s*([-+]?[0-9.][0-9._]*(?:[eE][-+]?[0-9]+)?)\s*(sd|%)?\s*(better|worse)?\s*")
-_ALL = "*"
+_ALL, _PATTERN = "*", "*?["
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def _chosen(
                 )
         else:
             every = members(name, metrics, what)
-            if name in metrics or not name.endswith(_ALL):
+            if name in metrics or not set(_PATTERN) & set(name):
                 j = every[0]
                 if j in exact:
                     raise ValueError(f"{what} names {metrics[j]} twice: {shown(exact[j])} and {shown(name)}")

@@ -155,12 +155,13 @@ def in_words(reports: Sequence[GuardReport]) -> list[str]:
     loose = [one for one in reports if not one.violated and not one.binds and one.kind != "tolerance"]
     if loose:
         kinds = dict.fromkeys(one.kind for one in loose)
-        lines.append(" and ".join(_held([one for one in loose if one.kind == kind], kind) for kind in kinds))
+        other = "other " if told else ""
+        lines.append(" and ".join(_held([one for one in loose if one.kind == kind], other + kind) for kind in kinds))
     return lines
 
 
 def _held(loose: Sequence[GuardReport], kind: str) -> str:
-    return f"{counted(len(loose), f'other {kind}')} {'holds' if len(loose) == 1 else 'hold'} without binding"
+    return f"{counted(len(loose), kind)} {'holds' if len(loose) == 1 else 'hold'} without binding"
 
 
 def _weight(report: GuardReport) -> tuple[bool, float]:

@@ -57,7 +57,7 @@ def propose(
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     objective : None, str or mapping, optional
         None: the mean of all metrics that vary. "worst": the largest of them. "standardised": the mean of all, each divided by its
-        standard deviation over the runs. The first two are refused for metrics of different units. A metric's name, or a prefix with ``*``.
+        standard deviation over the runs. The first two are refused for metrics of different units. A metric's name, or a pattern such as ``"code_*"`` or ``"*_bpb"``.
         A mapping of metrics to weights >= 0, normalised to sum 1; metrics that are not named count 0. Or families:
         ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` gives equal weights to the families and to the metrics within each;
         ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` sets the weights of the families.
@@ -67,7 +67,7 @@ def propose(
         `kl` keeps its meaning. With "worst": the largest change from `reference`, in the same units.
     guard : mapping of metric or pattern to float or str, optional
         How much worse than at `reference` a metric may be: a number in its unit, ``"1 sd"`` (seed standard deviations; standard deviations
-        over the runs if no seed noise is known) or ``"2 %"`` of its predicted value there. ``"code_*"`` is every metric with that prefix,
+        over the runs if no seed noise is known) or ``"2 %"`` of its predicted value there. ``"code_*"`` is every metric that matches,
         ``"*"`` every metric that the objective does not name. A name goes before patterns, a longer pattern before a shorter one.
     kl : float, default 0
         Weight of the KL divergence to the region's prior (equal shares if it has none, as in `solve`), in the unit of the objective. Olmix

@@ -48,7 +48,7 @@ def reach(
     goals : mapping of metric or pattern to float or str
         A value to reach, as ``"<= 0.9"``, ``">= 0.6"`` for a metric to maximise, or a number; or a change from the prediction at `near`:
         ``"2 % better"``, ``"1 sd better"`` (seed standard deviations), ``"0.01 better"``, also ``"... worse"``. ``"code_*"`` is every
-        metric with that prefix and ``"*"`` every metric. A name goes before patterns, a longer pattern before a shorter one.
+        metric that matches and ``"*"`` every metric. A name goes before patterns, a longer pattern before a shorter one.
     near : Mixture or mapping, optional
         The mixture to stay near, such as the one you train on today; by default the prior of the region.
     guard : mapping, optional

@@ -9,15 +9,37 @@ from mixfast._text.audience import setting
 from mixfast._text.names import shown
 from mixfast.swarm._checks import SwarmError
 
+# Shares that are rounded to 6 decimals, and then divided by their sum, differ by less from the ones that are not.
+_SAME = 2e-6
+
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def same_mixture(ratios: NDArray[np.float64]) -> dict[bytes, list[int]]:
-    """Return the rows of each mixture, in order."""
-    groups: dict[bytes, list[int]] = {}
+def same_mixture(ratios: NDArray[np.float64]) -> list[list[int]]:
+    """Return the rows of each mixture, in order; the first rows of the mixtures are in order, too.
+
+    Shares of one mixture may differ by `_SAME`, because one table has rounded them and another one has not.
+    """
+    exact: dict[bytes, list[int]] = {}
     for row, shares in enumerate(ratios):
-        groups.setdefault(shares.tobytes(), []).append(row)
-    return groups
+        exact.setdefault(shares.tobytes(), []).append(row)
+    groups = list(exact.values())
+    w = ratios[[rows[0] for rows in groups]]
+    # Sorted by a weighted sum of shares, mixtures that are nearly equal are near each other.
+    weight = np.sqrt(np.arange(2.0, ratios.shape[1] + 2.0)) % 1.0
+    sums, reach = w @ weight, _SAME * float(weight.sum())
+    order = np.argsort(sums, kind="stable")
+    begin = np.searchsorted(sums[order], sums[order] - reach)
+    into = np.arange(len(groups))
+    for place in np.flatnonzero(begin < np.arange(len(groups))).tolist():
+        before = order[begin[place] : place]
+        same = before[np.abs(w[before] - w[order[place]]).max(axis=1) <= _SAME]
+        if same.size:
+            into[order[place]] = into[same[0]]
+    joined: dict[int, list[int]] = {}
+    for group, rows in zip(into.tolist(), groups, strict=True):
+        joined.setdefault(group, []).extend(rows)
+    return sorted(map(sorted, joined.values()))
 
 
 def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: int) -> list[Split]:
@@ -61,7 +83,7 @@ def holdout(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], share: float
 def _shuffled(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], seed: int) -> list[list[int]]:
     """Return the runs that may be tested, grouped by mixture, in a random order given by the seed."""
     free = np.flatnonzero(~chosen)
-    groups = [free[rows].tolist() for rows in same_mixture(ratios[free]).values()]
+    groups = [free[rows].tolist() for rows in same_mixture(ratios[free])]
     return [groups[index] for index in np.random.default_rng(seed).permutation(len(groups)).tolist()]
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast._text.table import text_table
+from mixfast.swarm._folds import same_mixture
 
-# Mixtures that are equal to this many decimals are one mixture: files round shares.
-_DECIMALS = 9
+# Runs whose tokens differ by this fraction are repeats: runs end at a whole batch, and pools at a whole file. A loss that falls with the power
+# 0.3 of the tokens then differs by 0.03 %.
+_NEARLY = 1e-3
 # With a ratio of 1 a run orders 3 of 4 pairs of mixtures as their means are ordered (1/2 + atan(ratio) / pi), and two repeats of the whole
 # swarm correlate by 1/2 (ratio^2 / (1 + ratio^2)). Below it, most of the differences between runs are noise.
 LEAST_RATIO = 1.0
@@ -38,7 +41,7 @@ class Noise(Frozen):
     Attributes
     ----------
     repeats : tuple of tuple of str
-        Ids of the runs that share a mixture, and the same tokens and budget if they are known. Runs whose metrics all have the same
+        Ids of the runs that share a mixture, and the same tokens and budget if they are known; shares may differ by 2e-6, tokens by 0.1 %. Runs whose metrics all have the same
         values (three or more) are copies and count once.
     sd : dict of str to float
         Seed standard deviation of each metric, in its unit, pooled over the repeated mixtures. Metrics without two values of one mixture are
@@ -53,7 +56,7 @@ class Noise(Frozen):
     varying : tuple of str
         Metrics whose noise depends on the mixture. It is tested with at least 4 repeated mixtures and 8 degrees of freedom: the logarithm
         of the variance is a straight line in the distance of sqrt(shares) from those of the mean mixture (a likelihood-ratio test at 5 %
-        for all metrics together).
+        for all metrics together). Metrics with equal values in all runs of some mixture are not tested.
     """
 
     repeats: tuple[tuple[str, ...], ...]
@@ -67,18 +70,25 @@ class Noise(Frozen):
     # Smallest and largest distance of a repeated mixture, and the intercept and slope of each varying metric.
     _span: tuple[float, float] = (0.0, 0.0)
     _lines: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # Whether the tokens and budgets of the runs are known.
+    _pooled: bool = False
 
     @property
     def strong(self) -> tuple[str, ...]:
         """All metrics that are not weak, also those of unknown noise, for `Swarm.select`."""
         return tuple(name for name in self._metrics if name not in set(self.weak))
 
-    def at(self, ratios: Matrix) -> Matrix:
+    def at(self, ratios: ArrayLike) -> Matrix:
         """Return the seed standard deviation (M, J) of each metric at mixtures (M, K); NaN for metrics of unknown noise.
 
         It is ``sd`` for metrics that are not `varying`. For the others it follows the distance from the mean mixture, and stays constant
         beyond the distances of the repeated mixtures.
         """
+        if isinstance(ratios, Mapping):
+            raise ValueError(
+                f"at takes shares (M, {self._centre.size}) in the order of the swarm's domains, got a {type(ratios).__name__}; "
+                "give Mixture.align(swarm.domains).weights"
+            )
         w = np.atleast_2d(np.asarray(ratios, dtype=np.float64))
         if w.ndim != 2 or w.shape[1] != self._centre.size:
             raise ValueError(
@@ -92,7 +102,8 @@ class Noise(Frozen):
 
     def __str__(self) -> str:
         if not self.sd:
-            return "no mixture was trained twice: the noise of the metrics is unknown; train one mixture with 3 or more seeds"
+            twice = " with the same tokens and budget" if self._pooled else ""
+            return f"no mixture was trained twice{twice}: the noise of the metrics is unknown; train one mixture with 3 or more seeds"
         runs = sum(map(len, self.repeats))
         lines = [
             f"{counted(runs, 'run')} of {counted(len(self.repeats), 'repeated mixture')}; the noise is the standard deviation between seeds"
@@ -164,18 +175,31 @@ def noise(
         _centre=centre,
         _span=(min(spans, default=0.0), max(spans, default=0.0)),
         _lines=lines,
+        _pooled=tokens is not None,
     )
 
 
 def _same_run(ratios: Matrix, tokens: Matrix | None, budget: Vector | None) -> list[NDArray[np.int64]]:
     """Return the rows of the runs with the same mixture, tokens and budget."""
-    groups: dict[bytes, list[int]] = {}
-    # Adding 0 turns -0 into 0, which has other bytes.
-    shares = np.round(ratios, _DECIMALS) + 0.0
-    for row in range(len(ratios)):
-        pool = b"" if tokens is None or budget is None else tokens[row].tobytes() + budget[row].tobytes()
-        groups.setdefault(shares[row].tobytes() + pool, []).append(row)
-    return [np.array(rows) for rows in groups.values()]
+    groups = []
+    for rows in same_mixture(ratios):
+        pools: list[list[int]] = []
+        for row in rows:
+            same = (
+                pool for pool in pools if tokens is None or budget is None or _as_many(tokens, budget, pool[0], row)
+            )
+            if (pool := next(same, None)) is None:
+                pools.append([row])
+            else:
+                pool.append(row)
+        groups += [np.array(pool) for pool in pools]
+    return groups
+
+
+def _as_many(tokens: Matrix, budget: Vector, one: int, other: int) -> bool:
+    """Return whether two runs had nearly the same tokens available and read nearly as many."""
+    available = np.abs(tokens[one] - tokens[other]) <= _NEARLY * tokens[one]
+    return bool(available.all()) and abs(budget[one] - budget[other]) <= _NEARLY * budget[one]
 
 
 def _without_copies(rows: NDArray[np.int64], values: Matrix) -> NDArray[np.int64]:
@@ -207,14 +231,17 @@ def _signal(means: Vector, count: Vector, variance: float) -> float:
 
 
 def _related(pieces: dict[str, tuple[Vector, Vector, Vector]]) -> dict[str, tuple[float, float]]:
-    """Return intercept and slope of the logarithm of the variance for the metrics whose noise depends on the distance."""
+    """Return intercept and slope of the logarithm of the variance for the metrics whose noise depends on the distance.
+
+    Metrics with equal values of a repeated mixture are not tested: they are rounded, and a variance of 0 would decide the test.
+    """
     tested = {
         name: piece
         for name, piece in pieces.items()
         if len(piece[0]) >= _LEAST_MIXTURES
         and piece[2].sum() >= _LEAST_DOF_RELATED
         and np.ptp(piece[0]) > 0.0
-        and piece[1].any()
+        and piece[1].all()
     }
     if not tested:
         return {}

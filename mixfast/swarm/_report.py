@@ -252,7 +252,7 @@ def report(
         domains=len(domains),
         metrics=len(metrics),
         chosen=tuple(runs[row] for row in np.flatnonzero(chosen).tolist()),
-        duplicates=tuple(tuple(runs[row] for row in rows) for rows in same_mixture(ratios).values() if len(rows) > 1),
+        duplicates=tuple(tuple(runs[row] for row in rows) for rows in same_mixture(ratios) if len(rows) > 1),
         constant=tuple(name for name, low, high, count in spread if low == high and len(runs) - count > 1),
         never_sampled=tuple(domains[column] for column in np.flatnonzero(unused).tolist()),
         unvaried={domains[k]: share for k, share in identifiable.constant.items() if not unused[k]},

@@ -215,6 +215,17 @@ def test_a_name_goes_before_patterns_and_the_longer_pattern_before_the_shorter()
     assert len(everything.guards) == 4
 
 
+def test_patterns_are_those_of_the_commands():
+    law = Convex(3)
+    found = propose(law, objective="*_py", guard={"*_rs": "1 %", "t?xt": "2 %", "[a]*": 0.1}, reference=EVEN)
+    assert {one.metric: one.given for one in found.guards} == {"code_rs": "1 %", "text": "2 %", "acc": "0.1"}
+    assert {name for name, weight in found.objective.items() if weight} == {"code_py"}
+    assert [goal.metric for goal in reach(law, None, {"*_??": "0.1 % better"}, near=EVEN).goals] == [
+        "code_py",
+        "code_rs",
+    ]
+
+
 @pytest.mark.parametrize("of", [lambda law: law, Searched], ids=["exact", "searched"])
 @pytest.mark.parametrize("objective", ["code_rs", "code_py"])
 def test_the_unit_of_a_metric_changes_neither_the_mixture_nor_how_well_guards_hold(objective, of):

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from mixfast.mixture import Mixture
 from mixfast.swarm import Swarm
 
 
@@ -166,3 +167,41 @@ def test_values_of_any_size_have_finite_noise():
         swarm = planted(mixtures=6, repeats=3)
         big = Swarm(swarm.ratios, swarm.values * scale, domains=swarm.domains, metric_names=swarm.metrics).noise
         assert big.snr["loss"] == pytest.approx(swarm.noise.snr["loss"], rel=1e-9)
+
+
+def test_rounded_shares_are_the_same_mixture_for_noise_folds_and_report():
+    rng = np.random.default_rng(4)
+    whole = np.concatenate([rng.dirichlet(np.ones(40), 5), [[1 / 1024, 511 / 1024, *[0.5 / 38] * 38]]])
+    rounded = np.concatenate([whole[:5].round(6), whole[5:] * (1.0 + 3e-16)])
+    swarm = Swarm(
+        np.concatenate([whole, rounded]),
+        rng.normal(size=12),
+        domains=[f"d{k}" for k in range(40)],
+        metric_names=["loss"],
+        tokens=[1e9] * 40,
+        budget=[1e9, *[1e9 + 131072] * 11],
+    )
+    pairs = tuple((str(row), str(row + 6)) for row in range(6))
+    assert swarm.noise.repeats == swarm.report.duplicates == pairs
+    for train, test in swarm.folds(3):
+        assert not {*(train % 6).tolist()} & {*(test % 6).tolist()}
+    other = swarm.with_tokens(
+        dict.fromkeys(swarm.domains, 1e9), dict(zip(swarm.runs, [1e9] * 6 + [2e9] * 6, strict=True))
+    )
+    assert other.noise.repeats == ()
+    assert "twice with the same tokens and budget" in str(other.noise)
+
+
+def test_values_that_rounding_makes_equal_do_not_relate_noise_to_the_mixture():
+    ratios = np.repeat(np.random.default_rng(5).dirichlet(np.ones(3), 8), 3, axis=0)
+    # All runs of a mixture have equal values, except for those of one mixture.
+    loss = np.repeat(np.arange(8.0), 3)
+    loss[0] += 1e-7
+    swarm = Swarm(ratios, loss, domains=["a", "b", "c"], metric_names=["loss"])
+    assert swarm.noise.varying == ()
+    assert np.isfinite(swarm.noise.at(np.eye(3))).all()
+
+
+def test_at_refuses_a_mixture_because_it_cannot_check_its_names():
+    with pytest.raises(ValueError, match=r"in the order of the swarm's domains, got a Mixture; give Mixture\.align"):
+        planted().noise.at(Mixture(list("abcd"), [0.25] * 4))
