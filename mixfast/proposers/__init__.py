@@ -18,7 +18,7 @@ Files, in reading order
     `_propose.py`: checks the arguments and chooses how to solve. `_task.py`: the checked problem. `_guards.py`: limits of metrics, as users
     write them. `_reach.py`: the inverse question.
     `_exact.py` and `_searched.py`: the two ways to solve. `_outcome.py`: what both return. `_refusals.py`: laws with infinite or
-    astronomic predictions, guards that no mixture keeps. `_proposal.py`: the result, with `_kept.py`, `_controls.py`, `_doubts.py` and `_ranges.py`;
+    astronomic predictions, guards that no mixture keeps. `_proposal.py`: the result, with `_kept.py`, `_controls.py`, `_doubts.py`, `_ranges.py` and `_summary.py`;
     `_least_change.py`: that of `reach`.
     `_path.py`, `_kl_advice.py`, `_bootstrap.py`, `_guards_cost.py`: one verb each.
 """

@@ -19,26 +19,23 @@ from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
-from mixfast._text.table import text_table
-from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError, BackendError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
-from mixfast.proposers._controls import Control, compare_controls, controls_in_words, in_digits
+from mixfast.proposers._controls import Control, compare_controls
 from mixfast.proposers._doubts import doubts
 from mixfast.proposers._exact import kept_to
 from mixfast.proposers._kept import GuardReport, doubts_of_guards, in_words
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
+from mixfast.proposers._summary import opening_of, summary_of, told_worse
 from mixfast.proposers._task import Task
-from mixfast.region import Region, ShadowPrice, cap_in_words, domain_columns, limit_prices, shadow_prices
+from mixfast.region import Region, ShadowPrice, domain_columns, limit_prices, shadow_prices
 
 # Multipliers up to `_PRICE_ROUNDING`, or up to `_GAPS` times the gap, are rounding.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
 # A metric with a multiplier up to this is not limited by its guard. A search may exceed a guard by this fraction of its limit.
 _FREE, _SEARCHED = 1e-9, 1e-6
-# Most domains, and most worse metrics, that a summary lists.
-_SHOWN, _WORSE_SHOWN = 12, 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -323,48 +320,11 @@ class Proposal(Frozen):
 
     def summary(self) -> str:
         """Return the mixture, its expected gain, the limits that bind and the doubts, as text."""
-        w, prior = self.mixture.weights, self.region.prior
-        lines = self._opening()
-        epochs = self.epochs
-        order = np.argsort(-w, kind="stable")
-        rows = []
-        for k in order[:_SHOWN]:
-            name = self.mixture.domains[k]
-            rows.append([name, f"{w[k]:.2%}", f"{prior[k]:.2%}", *([f"{epochs[name]:.2f}"] if epochs else [])])
-        header = ["domain", "share", self._task.base.removeprefix("the "), *(["epochs"] if epochs else [])]
-        head = [in_lines(lines), text_table(header, rows, indent="  ")]
-        lines = []
-        if order.size > _SHOWN:
-            lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
-        if capped := cap_in_words(self.region, w):
-            lines.append(f"Limits: {capped}.")
-        lines += [f"Doubt: {doubt}" for doubt in self.doubts]
-        lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
-        lines += worse_in_words(self)
-        lines += [f"- {words}" for words in guards_in_words(self)]
-        return "\n".join([*head, *([in_lines(lines)] if lines else [])])
+        return summary_of(self, self._opening(), self._task.base)
 
     def _opening(self) -> list[str]:
         """Return the first lines of the summary: the proof, and the gain."""
-        proof = f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
-        if self.status == "optimal":
-            proof = f"No other allowed mixture is better by more than {self.gap or 0.0:.1g} under this law."
-        elif self.status == "searched":
-            proof = "Found by search: a better mixture may exist."
-        gain = self.gain
-        sd = "" if gain.sd is None else f" +- {gain.sd:.2g} (one standard deviation, two new runs)"
-        lines = [
-            f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
-            f"Expected gain over the prior: {in_digits(gain.value)}{sd}.",
-        ]
-        lines += [words] if (words := controls_in_words(self.controls)) else []
-        units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)
-        if len(units) > 1 and not self.target.scaled:
-            lines.append(
-                f"The objective combines metrics of different units ({'; '.join(units)}), so the larger numbers dominate. "
-                "Name metrics of one unit, or give weights."
-            )
-        return lines
+        return opening_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the proposal as plain numbers and strings, for JSON."""
@@ -394,24 +354,9 @@ class Proposal(Frozen):
 
 def worse_in_words(proposal: Proposal) -> list[str]:
     """Name the metrics that are expected to get worse, in one sentence; an empty list if there are none."""
-    worse = proposal.worse
-    if not worse:
-        return []
-    named = listing(f"{name} by {change:.3g}" for name, change in list(worse.items())[:_WORSE_SHOWN])
-    return [
-        f"Expected to get worse than at {proposal._task.base}: {len(worse)} of {len(proposal.target.metrics)} metrics ({named})."
-    ]
+    return told_worse(proposal, proposal._task.base)
 
 
 def guards_in_words(proposal: Proposal) -> list[str]:
     """Say which guards of metrics bind and at what price, which are violated, and how many hold."""
     return in_words(proposal.guards)
-
-
-def _unit_of(law: Any, metric: str) -> str:
-    """Unit of a metric, with its direction if more is better; empty if the law does not say."""
-    units, directions = getattr(law, "unit", None), getattr(law, "direction", None)
-    if not isinstance(units, tuple) or not isinstance(directions, tuple):
-        return ""
-    at = tuple(law.metrics).index(metric)
-    return f"{units[at]}, more is better" if directions[at] == "max" else str(units[at])
