@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,22 +26,13 @@ class EpochForms(Forms):
         """Make ``offset_p + linear_p.w + sum_i weight_pi exp(z_i)``."""
         return cls(rows, shift, Exponential(), weight, offset, linear, epochs=epochs)
 
-    def with_fixed(self, moving: NDArray[np.bool_], w: Vector) -> EpochForms:
+    def with_fixed(self, moving: NDArray[np.bool_], w: Vector) -> Self:
         if moving.all():
             return self
-        still = np.where(moving, 0.0, w)
-        return replace(
-            self,
-            rows=np.ascontiguousarray(self.rows[:, moving]),
-            shift=self.shift + self.rows @ still,
-            offset=self.offset + self.linear @ still,
-            linear=self.linear[:, moving],
-            epochs=self.epochs.with_fixed(moving, w),
-        )
+        return replace(super().with_fixed(moving, w), epochs=self.epochs.with_fixed(moving, w))
 
     def forms(self, w: Vector) -> Vector:
-        out: Vector = self.shift + self.rows @ w + self.epochs.values(w[None])[0]
-        return out
+        return self.linear_forms(w) + self.epochs.values(w[None])[0]
 
     def slopes(self, w: Vector) -> Matrix:
         out: Matrix = self.rows + self.epochs.at(w).slope

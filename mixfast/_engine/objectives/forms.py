@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +162,7 @@ class Forms:
         """Return the same functions in another unit."""
         return replace(self, weight=self.weight / unit, offset=self.offset / unit, linear=self.linear / unit)
 
-    def with_fixed(self, moving: NDArray[np.bool_], w: Vector) -> Forms:
+    def with_fixed(self, moving: NDArray[np.bool_], w: Vector) -> Self:
         """Return the same functions of the shares `moving`, with the other shares fixed to those of w (C,)."""
         if moving.all():
             return self
@@ -170,16 +170,20 @@ class Forms:
         return replace(
             self,
             rows=np.ascontiguousarray(self.rows[:, moving]),
-            shift=self.forms(still),
+            shift=self.linear_forms(still),
             offset=self.offset + self.linear @ still,
             linear=self.linear[:, moving],
             wear=self.wear and self.wear.restrict(np.flatnonzero(moving).astype(np.int32)),
         )
 
-    def forms(self, w: Vector) -> Vector:
-        """Return the linear forms (n,) at w (C,)."""
+    def linear_forms(self, w: Vector) -> Vector:
+        """Return ``shift + rows @ w`` (n,) at shares w (C,), or at their effective shares if there is wear."""
         z: Vector = self.shift + self.rows @ (w if self.wear is None else self.wear.worth(w))
         return z
+
+    def forms(self, w: Vector) -> Vector:
+        """Return the forms (n,) at w (C,): the linear ones, unless a subclass adds to them."""
+        return self.linear_forms(w)
 
     def slopes(self, w: Vector) -> Matrix:
         """Return derivatives (n, C) of the forms at w; without wear these are the rows themselves, not a copy."""
