@@ -222,7 +222,8 @@ class Proposal(Frozen):
                 self.limited.get(guard.metric, 0.0) if exact else None,
                 free=max(_FREE, _GAPS * (self.gap or 0.0)) if guard.kind != "tolerance" else _FREE,
                 rounding=max(
-                    kept_to(self._task) * self._task.scales[guard.index], _SEARCHED * abs(guard.limit) * (not exact)
+                    kept_to(self._task) * float(self._task.scales[guard.index]),
+                    _SEARCHED * abs(guard.limit) * (not exact),
                 ),
                 saved=self._saved,
             )
