@@ -21,6 +21,7 @@ Files, in reading order
 
 from mixfast.baselines._controls import controls as controls
 from mixfast.baselines._controls import different as different
+from mixfast.baselines._heuristics import MULTILINGUAL as MULTILINGUAL
 from mixfast.baselines._heuristics import natural, temperature, uniform, unimax
 from mixfast.baselines._utilimax import utilimax
 

@@ -11,6 +11,7 @@ in them come from the library. `show_versions` prints versions and facts for iss
 | info                       | a table, another file, or nothing  | facts on the file, or versions          | `_info`, `_versions`       |
 | table pack, split, ...     | tables of experts                  | one file, or a folder of parts          | `_table`                   |
 | score                      | texts and one model for a domain   | a table of experts                      | `_score`                   |
+| baselines                  | token counts and a budget          | mixtures that follow from these alone   | `_baselines`               |
 | design, next               | limits, or existing runs           | mixtures to train next                  | `_design`, `_next`         |
 | collect                    | files of evaluations and trackers  | the two csv files of fit, a report      | `_collect`                 |
 | fit, compare, propose      | proxy runs, laws                   | laws, their errors, a proposed mixture  | `_swarm`                   |

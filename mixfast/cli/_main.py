@@ -15,6 +15,7 @@ from typing import TextIO
 from mixfast._text.audience import commanded
 from mixfast._text.names import did_you_mean, shown
 from mixfast.cli import (
+    _baselines,
     _collect,
     _demo,
     _design,
@@ -193,6 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
         _solve,
         _info,
         _table,
+        _baselines,
         _design,
         _score,
         _collect,

@@ -106,6 +106,17 @@ def groups(path: str) -> dict[str, dict[str, float]]:
     }
 
 
+def utilities(path: str) -> dict[str, Any]:
+    """Return the utility of each domain, or of each domain for each task, from a yaml or json file."""
+    found = document(path, "domain: utility", as_text=True)
+    return {
+        name: {task: _value(f"{path}: {name}, {task}", text, number) for task, text in given.items()}
+        if isinstance(given, dict)
+        else _value(f"{path}: {name}", given, number)
+        for name, given in found.items()
+    }
+
+
 def _value(where: str, text: Any, parse: Callable[[str], Any], *, finite: bool = True) -> Any:
     if not isinstance(text, str) or not text:
         raise InputError(f"{where}: expected a number, got {shown(text)}")

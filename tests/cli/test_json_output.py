@@ -33,6 +33,7 @@ CALLS = [
     ("table", "pack", "half", "--out", "half.npz"),
     ("table", "merge", "half", "half.npz", "--out", "twice"),
     ("design", "--tokens", "tokens.yaml", "--budget", "1000"),
+    ("baselines", "--tokens", "tokens.yaml", "--budget", "1000", "--temperature", "inf", "--out", "controls.csv"),
     ("design", "--domains", "a,b", "--runs", "4", "--out", "design.csv"),
     ("design", "--tokens", "tokens.yaml", "--budget", "1000", "--proxy-budget", "100", "--pools", "pools.yaml"),
     ("collect", "runs", "--check", "ratios.csv", "--long", "long.csv"),
