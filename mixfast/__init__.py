@@ -13,6 +13,7 @@ Two routes lead to a mixture. From expert models: `ExpertTable` (the log-likelih
 Subpackages (rooms), in the order of their imports; each imports only those before it
     `errors`, `ranks`, `mixture`, `region`, `tables`, `swarm`: data types, validated when they are built, immutable.
     `baselines`: mixtures from token counts alone, as controls.
+    `experts`: fitted classifiers and regressors as experts, and the ensemble that mixes them.
     `reference`: a slow, plain implementation of the same mathematics, for tests.
     `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: functions on these types, and their results.
     `sampler`, `loaders`: mixtures in a training loop.
@@ -64,7 +65,7 @@ _ROOM_OF = {
     "show_versions": "cli", "solve": "solver",
 }  # fmt: skip
 _ROOMS = (
-    "baselines", "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "ranks", "readers", "reference", "region",
+    "baselines", "designs", "errors", "experts", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "ranks", "readers", "reference", "region",
     "report", "reuse", "sampler", "score", "solver", "swarm", "tables",
 )  # fmt: skip
 

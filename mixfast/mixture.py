@@ -20,7 +20,7 @@ from mixfast._text.frames import data_series
 from mixfast._text.frozen import locked
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
-from mixfast._text.names import counted, did_you_mean, domain_names, listing, shown
+from mixfast._text.names import counted, did_you_mean, domain_names, listing, misspelt, one_of, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
 from mixfast._text.numbers import total as exact_sum
@@ -251,6 +251,63 @@ class Mixture(Mapping[str, float]):
         for index in by_remainder[: budget - sum(counts)]:
             counts[index] += 1
         return dict(zip(self.domains, counts, strict=True))
+
+    def row_weights(self, domain_of_row: ArrayLike, *, scale: str = "mean") -> Vector:
+        """Return weights of pooled rows with which one model is trained on the mixture: ``w_k / n_k`` for each of the n_k rows of domain k.
+
+        Parameters
+        ----------
+        domain_of_row : (n,) str
+            Name of the domain of each row of the pool, in any order. Rows may occur several times, in one domain or in several.
+        scale : {"mean", "paper"}
+            "mean" multiplies the weights so that their mean is 1, as regularised models expect. "paper" is the scale of the MixMin code,
+            ``(w_k / max w) * (max n / n_k)``.
+
+        Returns
+        -------
+        (n,) float64
+            Such as ``model.fit(X, y, sample_weight=mixture.row_weights(domain))``; rows of domains without a share get 0.
+
+        Raises
+        ------
+        MixtureError
+            If names are not text, a row belongs to a domain that the mixture does not have, or a domain with a share has no rows.
+
+        References
+        ----------
+        Thudi et al., "MixMin" (arXiv 2502.10510), the retraining of a classifier on pooled bioassays.
+
+        Examples
+        --------
+        >>> Mixture({"a": 0.5, "b": 0.5}).row_weights(["a", "b", "b", "b"])
+        array([2.        , 0.66666667, 0.66666667, 0.66666667])
+        """
+        if scale not in ("mean", "paper"):
+            raise MixtureError(f"scale is {one_of(scale, ('mean', 'paper'))}")
+        given = np.asarray(domain_of_row)
+        if given.ndim != 1 or given.size == 0:
+            raise MixtureError(
+                f"domain_of_row has shape {given.shape}, expected the name of the domain of each row, (n,)"
+            )
+        if given.dtype.kind not in "UT" and not all(isinstance(name, str) for name in given.tolist()):
+            raise MixtureError(
+                f"domain_of_row must hold names of domains, got {given.dtype}: for positions give numpy.array(mixture.domains)[positions]"
+            )
+        names, code, count = np.unique(given.astype(str), return_inverse=True, return_counts=True)
+        unknown = [name for name in names.tolist() if name not in self]
+        if unknown:
+            raise MixtureError(
+                f"rows belong to domains that the mixture does not have: {misspelt(unknown, self.domains)}"
+            )
+        without = [name for name, share in self.items() if share > 0.0 and name not in set(names.tolist())]
+        if without:
+            raise MixtureError(
+                f"domains with a share have no rows: {listing(without)}; give rows of each, or leave them out of the mixture"
+            )
+        share = np.array([self[name] for name in names.tolist()])
+        factor = count.max() / share.max() if scale == "paper" else given.size
+        weights: Vector = (share * factor / count)[code.reshape(-1)]
+        return weights
 
     # Other mixtures of the same domains.
 

@@ -29,10 +29,11 @@ from walls import (
 
 # Packages that may be imported together with `mixfast`: all others slow every start down and must be imported inside a function.
 LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
-# Loops compiled by Numba, and classes derived from torch's. They import it when loaded, so they are themselves imported only inside
+# Loops compiled by Numba, and classes derived from torch's and scikit-learn's. They import it when loaded, so they are themselves imported only inside
 # functions.
 HEAVY = {
     "*/_*_loops.py": "numba",
+    "experts/_ensemble.py": "sklearn",
     "loaders/_place.py": "torch",
     "loaders/_stream_sampler.py": "torch",
     "loaders/_stream_dataset.py": "torch",

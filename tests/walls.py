@@ -15,7 +15,7 @@ PACKAGE = ROOT / "mixfast"
 
 # Each room may import the rooms before it. Dotted rooms are folders of the internal room before the dot.
 ROOMS = (
-    "_version", "_text", "errors", "_engine.backend", "ranks", "_engine.geometry", "mixture", "region", "baselines", "tables", "swarm",
+    "_version", "_text", "errors", "_engine.backend", "ranks", "_engine.geometry", "mixture", "region", "baselines", "experts", "tables", "swarm",
     "reference", "_engine.objectives", "_engine.optimise", "solver", "laws", "proposers", "designs", "mde", "reuse", "sampler", "loaders",
     "score", "exporters", "readers", "report", "cli", "shell",
 )  # fmt: skip

@@ -17,7 +17,9 @@ from mixfast._text.notebook import html_table
 from mixfast._text.numbers import size
 from mixfast._text.visible import quote
 from mixfast.errors import BackendError, TableError
+from mixfast.experts import of_arrays, of_models
 from mixfast.ranks import Ranks, Team
+from mixfast.tables._from_experts import Made, of_regressors, of_true_class, popped, relative
 from mixfast.tables._names import checked_names, default_names, some, unit_of
 from mixfast.tables._rows import RowFacts, describe
 from mixfast.tables._selection import expand_outputs, row_index, split_mask
@@ -38,7 +40,8 @@ __all__ = ["ExpertTable"]
 class ExpertTable(Frozen):
     """Hold the outputs of K experts on n rows, one expert for each training domain.
 
-    Build it with `from_loglik`, `from_predictions` or `load`. It describes the objective
+    Build it with `from_loglik`, `from_probabilities`, `from_predictions` or `load`, or from fitted models with `from_classifiers` or
+    `from_regressors`. It describes the objective
 
     ``L_g(w) = sum_i c_i * -log(sum_k w_k exp(loglik_ik))`` (kind "ce") or
     ``L_g(w) = 1/2 sum_i c_i (sum_k w_k prediction_ik - target_i)^2`` (kind "mse")
@@ -73,6 +76,10 @@ class ExpertTable(Frozen):
         The weight c of every row if all are equal, else None.
     n_outputs : int
         Outputs of one observation (1 unless kind is "mse").
+    temperature : dict of str to float, or None
+        Temperature that `from_classifiers` fitted for each expert; None without calibration.
+    clipped : int
+        Probabilities of true classes that were raised to `clip` when the table was built.
 
     Notes
     -----
@@ -98,11 +105,13 @@ class ExpertTable(Frozen):
     _grouped: bool
     # Of all values when the table was built; they remain bounds when rows are left out.
     _extremes: Extremes
+    _made: Made | None
 
     def __init__(self, *given: object, **named: object) -> None:
         raise TypeError(
             "build an ExpertTable with ExpertTable.from_loglik(array, domains=[...]), where the array has a row for each token or document "
-            "and a column for each expert, with ExpertTable.from_predictions(array, target) or with ExpertTable.load(path)"
+            "and a column for each expert, with ExpertTable.from_predictions(array, target), from fitted models with "
+            "ExpertTable.from_classifiers(models, X, y) or with ExpertTable.load(path)"
         )
 
     @classmethod
@@ -255,6 +264,175 @@ class ExpertTable(Frozen):
         return _build("mse", checked, facts)
 
     @classmethod
+    def from_probabilities(
+        cls,
+        proba: Any,
+        y: ArrayLike | None,
+        *,
+        domains: Sequence[str] | None = None,
+        classes: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        group_names: Sequence[str] | Mapping[int, str] | None = None,
+        sequence: ArrayLike | None = None,
+        clip: float | None = None,
+    ) -> ExpertTable:
+        """Build a table of the probabilities that classifiers give to labelled rows, for the log-loss of their mixture.
+
+        The objective of a group is ``sum_i c_i * -log(sum_k w_k proba_ik)``, where proba_ik is the probability that expert k gives to the
+        label of row i.
+
+        Parameters
+        ----------
+        proba : (n, C, K) or (n, K) floating
+            Probabilities of the C classes, which sum to 1 over the second axis; or, for two classes, the probability of the second one, as
+            ``predict_proba(X)[:, 1]`` of each expert; or, if y is None, the probability of the true class.
+        y : (n,) numbers or text, or None
+            Labels.
+        classes : (C,), optional
+            The labels in the order of the axis of classes. By default 0, 1, ..., C - 1 if all labels are among these, else the
+            distinct labels in ascending order, if these are C.
+        domains, weight, group, group_names, sequence : optional
+            As in `from_loglik`.
+        clip : float, optional
+            Raise probabilities of true classes below it to it. By default nothing is changed: a probability of 0 is -inf, and a row must have
+            another expert with a probability above 0. `clipped` counts the probabilities that were raised.
+
+        Raises
+        ------
+        TableError
+            If values are not probabilities or do not sum to 1, labels are missing or unknown, or the label of a row has the probability 0 under
+            every expert.
+
+        Warns
+        -----
+        MixfastWarning
+            If every expert is worse than chance as `proba` (n, K) is read, and not if it is read as that of the true class.
+
+        References
+        ----------
+        Thudi et al., "MixMin" (arXiv 2502.10510), section 5: classifiers of bioassays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> table = ExpertTable.from_probabilities(
+        ...     np.array([[0.9, 0.6], [0.2, 0.5]]), ["yes", "no"], classes=["no", "yes"]
+        ... )
+        >>> np.exp(table.loglik)
+        array([[0.9, 0.6],
+               [0.8, 0.5]])
+        """
+        found = of_true_class(of_arrays(proba, y, domains=domains, classes=classes, clip=clip))
+        return _made(found, weight=weight, group=group, group_names=group_names, sequence=sequence)
+
+    @classmethod
+    def from_classifiers(
+        cls,
+        models: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        domains: Sequence[str] | None = None,
+        sample_weight: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        group_names: Sequence[str] | Mapping[int, str] | None = None,
+        sequence: ArrayLike | None = None,
+        calibration: Literal["none", "temperature"] = "none",
+        held_out: tuple[Any, ArrayLike] | None = None,
+        clip: float | None = None,
+    ) -> ExpertTable:
+        """Build a table of the probabilities that fitted classifiers give to labelled rows of the target.
+
+        Parameters
+        ----------
+        models : mapping of str to fitted classifier, or sequence of K fitted classifiers
+            One for each domain: anything with ``predict_proba`` and ``classes_``, such as classifiers of scikit-learn, XGBoost and LightGBM, and
+            pipelines. Lists of classes may differ; a class that an expert has never seen has the probability 0.
+        X : (n, F) array, DataFrame or sparse matrix
+            Rows of the target, as the models take them. No expert should have been fitted to them.
+        y : (n,) numbers or text
+            Labels, as the models know them.
+        domains : sequence of K str, optional
+            Names of a sequence of models; for a mapping, the order of the columns.
+        sample_weight : (n,), optional
+            Relative weights of the rows: the loss of a group is a weighted mean.
+        group, group_names, sequence : optional
+            As in `from_loglik`.
+        calibration : {"none", "temperature"}
+            "temperature" divides the logarithms of each expert's probabilities by one number, the one with the smallest log-loss on
+            `held_out`. The log-loss punishes overconfident experts, so the mixture may otherwise be one of calibration rather than of
+            knowledge.
+        held_out : (X, y), optional
+            Rows that temperatures are fitted on: neither rows of the table nor rows that an expert was fitted to. Rows whose class has the
+            probability 0 under an expert are left out for it.
+        clip : float, optional
+            As in `from_probabilities`; before calibration.
+
+        Returns
+        -------
+        ExpertTable
+            With `temperature` and `clipped`.
+
+        Raises
+        ------
+        TableError
+            If a model is not fitted, is a regressor, fails, or returns NaN, another number of rows or probabilities that do not sum to 1 (the
+            message names the expert); if no expert gives the label of a row any probability; or if the numbers of rows differ.
+
+        Warns
+        -----
+        MixfastWarning
+            If a temperature is at its limit of 0.05 or 20.
+
+        References
+        ----------
+        Thudi et al., "MixMin" (arXiv 2502.10510), section 5; Guo et al. (arXiv 1706.04599), section 4.2, for the temperature.
+        """
+        found = of_true_class(
+            of_models(models, X, y, domains=domains, calibration=calibration, held_out=held_out, clip=clip)
+        )
+        weight = relative(sample_weight, group)
+        return _made(found, weight=weight, group=group, group_names=group_names, sequence=sequence)
+
+    @classmethod
+    def from_regressors(
+        cls,
+        models: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        domains: Sequence[str] | None = None,
+        sample_weight: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        group_names: Sequence[str] | Mapping[int, str] | None = None,
+        sequence: ArrayLike | None = None,
+    ) -> ExpertTable:
+        """Build a table of the predictions of fitted regressors for rows of the target.
+
+        Parameters
+        ----------
+        models : mapping of str to fitted regressor, or sequence of K fitted regressors
+            One for each domain: anything with ``predict``.
+        X, domains, sample_weight, group, group_names, sequence
+            As in `from_classifiers`.
+        y : (n,) or (n, D)
+            Observed values of one or several outputs.
+
+        Raises
+        ------
+        TableError
+            If a model is not fitted, is a classifier, fails, or returns NaN, another number of rows or of outputs (the message names the expert).
+
+        References
+        ----------
+        Thudi et al., "MixMin" (arXiv 2502.10510), theorem for the mean squared error.
+        """
+        checked = of_regressors(models, X, y, domains)
+        weight = relative(sample_weight, group)
+        return _made((checked, None), weight=weight, group=group, group_names=group_names, sequence=sequence)
+
+    @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
@@ -271,7 +449,8 @@ class ExpertTable(Frozen):
             Its content decides the format, not its name.
 
             - npz: ``loglik`` (or ``prediction`` and ``target``), and optionally ``domains`` or ``experts``, ``length``,
-              ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``.
+              ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``. Or ``proba`` and ``label``, and
+              optionally ``classes``, as `from_probabilities` takes them.
             - npy: the (n, K) log-likelihoods, memory-mapped.
             - folder with ``part-*.npz``, ``part-*.npy`` or ``part-*.parquet``: a `ShardedTable` of all their rows.
             - other folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
@@ -322,7 +501,7 @@ class ExpertTable(Frozen):
         try:
             arrays = read(path, task=task, conditional=conditional)
             try:
-                return cls.from_loglik(**arrays) if "loglik" in arrays else cls.from_predictions(**arrays)
+                return _of_arrays(arrays)
             except TableError as error:
                 raise TableError(f"{os.fspath(path)}: {error}") from None
         except MemoryError:
@@ -365,6 +544,7 @@ class ExpertTable(Frozen):
             arrays.update(prediction=self._values, target=self.target, n_outputs=np.array(self.n_outputs))
         extras = {"weight": self.weight, "length": self.length, "group": self.group, "sequence": self.sequence}
         extras["bytes"] = self.bytes
+        arrays.update({} if self._made is None else self._made.arrays())
         arrays.update({key: value for key, value in extras.items() if value is not None})
         if self._grouped:
             arrays["group_names"] = np.array(self.group_names, dtype=str)
@@ -418,6 +598,19 @@ class ExpertTable(Frozen):
         if not self._grouped:
             return None
         return read_only(np.repeat(np.arange(self.n_groups, dtype=np.int32), np.diff(self.group_offsets)))
+
+    @property
+    def temperature(self) -> dict[str, float] | None:
+        """Temperature that was fitted for each expert; None if probabilities are as the experts gave them."""
+        made = self._made
+        return (
+            None if made is None or made.temperature is None else dict(zip(self.domains, made.temperature, strict=True))
+        )
+
+    @property
+    def clipped(self) -> int:
+        """Number of probabilities that were raised to `clip` when the table was built."""
+        return 0 if self._made is None else self._made.clipped
 
     @property
     def n_rows(self) -> int:
@@ -551,7 +744,7 @@ class ExpertTable(Frozen):
             n_bytes=part(self.bytes),
         )
         checked = Checked(values, self.domains, self._extremes, part(self._target), self.n_outputs)
-        return _build(self.kind, checked, facts)
+        return _build(self.kind, checked, facts, self._made)
 
     def select(self, domains: Sequence[str]) -> ExpertTable:
         """Return the table of some domains, in the order given (which may reorder all of them).
@@ -580,8 +773,10 @@ class ExpertTable(Frozen):
             raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")
         if not names:
             raise TableError("select needs at least one domain")
-        values, extremes = selected(self._values, [position[name] for name in names], self.kind)
-        return self._replace(_values=values, domains=names, _extremes=extremes)
+        columns = [position[name] for name in names]
+        values, extremes = selected(self._values, columns, self.kind)
+        made = None if self._made is None else self._made.selected(columns)
+        return self._replace(_values=values, domains=names, _extremes=extremes, _made=made)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
         """Split the rows in two at random, by whole sequences and by the same share in each group.
@@ -640,6 +835,7 @@ class ExpertTable(Frozen):
         given = [key for key in ("weight", "length", "bytes", "sequence") if getattr(self, key) is not None]
         if given:
             parts.append(f"with {', '.join(given)}")
+        parts += [] if self._made is None else self._made.words()
         return f"ExpertTable({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -670,8 +866,8 @@ class ExpertTable(Frozen):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _compared(self) -> dict[str, Any]:
-        # The extremes are bounds; they may be loose after rows were left out.
-        return {name: value for name, value in self.__getstate__().items() if name != "_extremes"}
+        # The extremes are bounds, which may be loose after rows were left out; equal values may have been made in different ways.
+        return {name: value for name, value in self.__getstate__().items() if name not in ("_extremes", "_made")}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (self.__getstate__(),)
@@ -681,14 +877,32 @@ def _new(state: dict[str, Any]) -> ExpertTable:
     """Make a table of checked fields. Arrays from a pickle are writeable, so they are made read-only here."""
     table = object.__new__(ExpertTable)
     put = object.__setattr__
-    for name, value in state.items():
+    for name, value in ({"_made": None} | state).items():
         if type(value) is np.ndarray and value.flags.writeable:
             value = read_only(value)
         put(table, name, value)
     return table
 
 
-def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts) -> ExpertTable:
+def _of_arrays(arrays: dict[str, Any]) -> ExpertTable:
+    """Make a table of the arrays of a file, which are named as the arguments of a constructor."""
+    if "proba" in arrays:
+        return ExpertTable.from_probabilities(arrays.pop("proba"), arrays.pop("label", None), **arrays)
+    if "loglik" not in arrays:
+        return ExpertTable.from_predictions(**arrays)
+    made = popped(arrays, arrays["loglik"].shape[-1] if arrays["loglik"].ndim else 0)
+    table = ExpertTable.from_loglik(**arrays)
+    return table if made is None else _new(table.__getstate__() | {"_made": made})
+
+
+def _made(found: tuple[Checked, Made | None], **facts: Any) -> ExpertTable:
+    """Make a table of values that come from experts, with the given facts about its rows."""
+    checked, made = found
+    kind: Literal["ce", "mse"] = "ce" if checked.target is None else "mse"
+    return _build(kind, checked, describe(checked.values.shape[0], checked.n_outputs, **facts), made)
+
+
+def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts, made: Made | None = None) -> ExpertTable:
     """Make a table of checked values and row facts: sorted by group, with its weights on the device of the values."""
     values, target, row_weight = checked.values, checked.target, facts.row_weight
     if facts.order is not None:
@@ -713,6 +927,7 @@ def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts) -> Exp
             "_row_weight": row_weight,
             "_grouped": facts.grouped,
             "_extremes": checked.extremes,
+            "_made": made,
         }
     )
 

@@ -101,12 +101,20 @@ def checked_block(
     )
 
 
-def checked_predictions(prediction: Any, target: ArrayLike, domains: Any) -> Checked:
+def checked_logs(probability: NDArray[np.float64], domains: tuple[str, ...] | None) -> Checked:
+    """Return the logarithms of probabilities (n, K) that are checked already: from 0 to 1, one above 0 in each row."""
+    with np.errstate(divide="ignore"):
+        values = np.log(probability)
+    return Checked(values, domain_names(domains, values.shape[1], "proba"), _extremes(values, None)[0])
+
+
+def checked_predictions(prediction: Any, target: ArrayLike, domains: Any, *, may_be_wide: bool = False) -> Checked:
     """Check the values of `ExpertTable.from_predictions`; warnings point at its caller."""
     values, observed, n_outputs = _predictions(prediction, target)
     names = domain_names(domains, values.shape[1], "prediction")
     _refuse_not_finite(values, n_outputs, names)
-    _warn_if_wide(values, "prediction")
+    if not may_be_wide:
+        _warn_if_wide(values, "prediction")
     return Checked(values, names, target=observed, n_outputs=n_outputs)
 
 

@@ -1,9 +1,10 @@
 """npz: a zip archive with an npy array for each key, as `numpy.savez` writes it.
 
 A table of log-likelihoods has the key ``loglik`` (n, K), and optionally ``length``, ``bytes`` (n,) and ``condition`` (n, K). A table of
-predictions has ``prediction`` (n, K) or (n, K, D) and ``target``, and optionally the integer ``n_outputs``. Both may have ``weight``,
+predictions has ``prediction`` (n, K) or (n, K, D) and ``target``, and optionally the integer ``n_outputs``. A table of probabilities has
+``proba`` (n, C, K) or (n, K) and ``label`` (n,), and optionally ``classes`` (C,). All may have ``weight``,
 ``group``, ``sequence`` (n,), ``group_names`` (G,), and ``domains`` or ``experts`` (K,). Their meaning is that of the arguments of
-`ExpertTable.from_loglik` and `ExpertTable.from_predictions`. Other keys are left out with a warning.
+`ExpertTable.from_loglik`, `from_predictions` and `from_probabilities`. Other keys are left out with a warning.
 
 `write` stores arrays uncompressed and aligned to 64 bytes, and `read` maps stored arrays of 64 MiB and more, so that a table may exceed
 the memory. The checksum of a mapped array is not verified. The same table gives the same bytes.
@@ -35,8 +36,9 @@ _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 
 _OPTIONAL = ("weight", "group", "group_names", "sequence")
 _KEYS = {
-    "loglik": ("length", "bytes", "condition", *_OPTIONAL),
+    "loglik": ("length", "bytes", "condition", "temperature", "clipped", *_OPTIONAL),
     "prediction": ("target", "n_outputs", *_OPTIONAL),
+    "proba": ("label", "classes", "clip", *_OPTIONAL),
 }
 
 
@@ -46,7 +48,7 @@ def read(path: Path) -> dict[str, Any]:
         kinds = [key for key in _KEYS if key in archive.keys]
         if len(kinds) != 1:
             raise TableError(
-                f"{path} must hold either loglik or prediction (with target), and holds {listing(sorted(archive.keys))}"
+                f"{path} must hold either loglik or prediction (with target) or proba (with label), and holds {listing(sorted(archive.keys))}"
             )
         if kinds == ["prediction"] and "target" not in archive.keys:
             raise TableError(f"{path} holds prediction but no target; its keys are {listing(sorted(archive.keys))}")
