@@ -24,7 +24,7 @@ from mixfast.tables._opening import OpenParts
 from mixfast.tables._plan import Plan, planned, sampled_blocks, sampled_rows, shares
 from mixfast.tables._sides import LISTED, Side, listed_side, refuse_one_sided
 from mixfast.tables._tree import Tree, node_places
-from mixfast.tables._values import UNKNOWN, Extremes, warn_above_one
+from mixfast.tables._values import UNKNOWN, Extremes, check_above_one
 from mixfast.tables._whole import Whole
 
 # Numbers that a rank adds to its part of a sum: smallest and largest value, smallest row maximum, and how many blocks it has visited.
@@ -361,12 +361,13 @@ class ShardedTable:
         return self.team.each(function, self._key, *args, expect=expect)
 
     def _note(self, seen: list[Vector]) -> None:
-        """Remember the extremes that the ranks have seen, and warn once if values are too high."""
+        """Remember the extremes that the ranks have seen; refuse probabilities, and warn once if values are too high."""
         low, high, lowest_top, visited = np.array(seen).T
         if int(visited.sum()) == self.n_blocks:
+            found = (float(low.min()), float(high.max()), float(lowest_top.min()))
             if self._extremes == UNKNOWN and not self.sampled:
-                warn_above_one(float(high.max()), f"loglik of {self.path}", stacklevel=4)
-            self._extremes = (float(low.min()), float(high.max()), float(lowest_top.min()))
+                check_above_one(found, f"loglik of {self.path}", stacklevel=4)
+            self._extremes = found
 
     def __getattr__(self, name: str) -> NoReturn:
         advice = ""

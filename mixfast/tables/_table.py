@@ -163,7 +163,7 @@ class ExpertTable(Frozen):
         ------
         TableError
             If the array is not floating (n, K), or has no rows or no domains, NaN or +inf, or a row that is -inf for every
-            domain; if names are duplicated, lengths are not positive, or weights are negative, not finite or all zero.
+            domain; if all values are from 0 to 1, as probabilities are (and one is above 0.001); if names are duplicated, lengths are not positive, or weights are negative, not finite or all zero.
         BackendError
             If the array is neither in CPU memory nor on a CUDA device that torch can use.
 

@@ -55,14 +55,21 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
             _refuse_bad_rows(values, refused, names, label)
         _refuse_dead_rows(values, refused, label)
     _refuse_absurd_rows(values, extremes, label)
-    warn_above_one(extremes[1], label, stacklevel=4)
+    check_above_one(extremes, label, stacklevel=4)
     _warn_if_wide(values, label)
     return Checked(values, names, extremes)
 
 
-def warn_above_one(largest: float, label: str, *, stacklevel: int) -> None:
-    """Warn if the largest log-likelihood is that of a density, or a mistake."""
+def check_above_one(extremes: Extremes, label: str, *, stacklevel: int) -> None:
+    """Refuse values that are all from 0 to 1, which are probabilities; warn if the largest log-likelihood is that of a density, or a mistake."""
+    smallest, largest, _ = extremes
     if largest > _LOG_ONE_SLACK:
+        if smallest >= 0.0 and largest <= 1.0:
+            raise TableError(
+                f"{label} has values from {smallest:.6g} to {largest:.6g}, which look like probabilities, and the log of a probability is at most 0: "
+                "use ExpertTable.from_probabilities(values, None) or the key proba of an npz file, or take the logarithm. If they are log "
+                "densities, subtract 1 from all of them: a constant changes no mixture"
+            )
         warnings.warn(
             f"{label} goes up to {largest:.6g}, but the log of a probability is at most 0: fine for "
             "log densities; otherwise check that the values are natural log-probabilities",

@@ -149,6 +149,13 @@ def test_values_above_the_log_of_a_probability_are_warned_of_once_all_rows_were_
         table.reduce(count_of, size=1)
 
 
+def test_probabilities_in_parts_are_refused_once_all_rows_were_seen(tmp_path):
+    proba = np.random.default_rng(0).random((2000, 5))
+    table = ExpertTable.load(write_parts(tmp_path / "t", {"loglik": proba}, cuts=(0, 1000, 2000)))
+    with pytest.raises(TableError, match=r"loglik of .* has values from .* which look like probabilities"):
+        table.reduce(count_of, size=1)
+
+
 def test_a_sample_reads_its_rows_only(tmp_path, monkeypatch):
     table = ExpertTable.load(
         write_parts(tmp_path / "t", {"loglik": made(n=60_000)["loglik"]}, cuts=(0, 50_000, 60_000))

@@ -375,6 +375,22 @@ def test_positive_log_likelihoods_warn_beyond_rounding() -> None:
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_probabilities_are_refused_as_log_likelihoods(dtype: type, tmp_path: Path) -> None:
+    proba = np.random.default_rng(0).random((20, 3)).astype(dtype)
+    proba[0] = [0.0, 1.0, 0.5]
+    with pytest.raises(TableError, match=r"values from 0 to 1, which look like probabilities.*from_probabilities"):
+        ExpertTable.from_loglik(proba)
+    np.savez(tmp_path / "p.npz", loglik=proba)
+    with pytest.raises(TableError, match=r"p\.npz: loglik has values.*key proba"):
+        ExpertTable.load(tmp_path / "p.npz")
+    # Log densities differ from them by a value outside [0, 1], or by the constant that the message names.
+    ExpertTable.from_loglik(proba - dtype(1.0))
+    proba[3, 1] = -0.25
+    with pytest.warns(MixfastWarning, match="fine for log densities"):
+        ExpertTable.from_loglik(proba)
+
+
 def test_more_domains_than_rows_warns() -> None:
     with pytest.warns(MixfastWarning, match="3 rows and 12 domains .*transpose"):
         assert ExpertTable.from_loglik(make_loglik().T).n_domains == 12
@@ -427,6 +443,9 @@ def test_whatever_comes_is_kept_exactly_or_refused_by_name(values: np.ndarray) -
                 ExpertTable.from_loglik(values)
         elif is_dead.any():
             with pytest.raises(TableError, match=rf"in {is_dead.sum()} of .*row {np.argmax(is_dead)}[;,]"):
+                ExpertTable.from_loglik(values)
+        elif values.min() >= 0.0 and 1e-3 < values.max() <= 1.0:
+            with pytest.raises(TableError, match="look like probabilities"):
                 ExpertTable.from_loglik(values)
         else:
             table = ExpertTable.from_loglik(values)
