@@ -95,6 +95,16 @@ def clusters(name: str, n: int, k: int, *, seed: int, latent: int = 8, quality: 
     return _draw(name, rng, mean, n, support)
 
 
+def classifiers(name: str, n: int, k: int, *, seed: int, latent: int = 12, support: int = 8) -> Problem:
+    """Log-probabilities that k classifiers give to binary labels, (n, k) float64, as `ExpertTable.from_classifiers` makes them; a few of them agree with the labels."""
+    rng = np.random.default_rng(seed)
+    features, rules = rng.normal(size=(n, latent)), rng.normal(size=(latent, k))
+    truth = 0.8 * features @ rules[:, :support] @ rng.dirichlet(np.ones(support)) - 2.0
+    sign = np.where(rng.random(n) < 1.0 / (1.0 + np.exp(-truth)), 1.0, -1.0)
+    score = 0.8 * features @ rules + rng.normal(size=(n, k)) + 0.5 * rng.normal(size=k) - 2.0
+    return Problem(name, -np.log1p(np.exp(-sign[:, None] * score)))
+
+
 def few_rows(name: str, n: int, k: int, *, seed: int) -> Problem:
     """Far more experts than rows, (n, k) float64, all equally good: the optimum under a cap has no pattern."""
     return Problem(name, -np.random.default_rng(seed).exponential(3.0, size=(n, k)))
@@ -135,6 +145,7 @@ REAL = {
 OTHER = {
     "many": partial(clusters, n=100_000, k=5000, seed=6),
     "many-quick": partial(clusters, n=10_000, k=1000, seed=6),
+    "assays": partial(classifiers, n=8000, k=600, seed=10),
     "10x2000": partial(few_rows, n=10, k=2000, seed=7),
     "200x2000": partial(few_rows, n=200, k=2000, seed=8),
     "10x5000": partial(few_rows, n=10, k=5000, seed=9),

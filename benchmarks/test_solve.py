@@ -135,9 +135,9 @@ def test_regions(measure: Any, name: str, what: str) -> None:
     measure(contender, table, group=f"solve {name}, {what}", check=check, quantity="to gap 1e-08", **size(problem))
 
 
-@pytest.mark.parametrize("name", ["many-quick", pytest.param("many", marks=pytest.mark.large)])
+@pytest.mark.parametrize("name", ["assays", "many-quick", pytest.param("many", marks=pytest.mark.large)])
 def test_many_domains(measure: Any, name: str) -> None:
-    """Thousands of domains, few of which are used, to a gap of 1e-6."""
+    """Hundreds or thousands of domains, few of which are used, to a gap of 1e-6."""
     problem = named(name)
 
     def check(weights: np.ndarray) -> dict[str, Any]:

@@ -145,10 +145,13 @@ def _temperature(expert: Expert, X: Any, truth: Labels, rows: int, clip: float |
         )
     temperature = fitted_temperature(found[able], place[able])
     if temperature in (LOWEST, HIGHEST):
-        why = "predicts all of them right" if temperature == LOWEST else "predicts them worse than chance"
+        why = (
+            "it predicts all of them right, so give more rows"
+            if temperature == LOWEST
+            else "it predicts them worse than chance, so it knows nothing of them"
+        )
         warnings.warn(
-            f"the temperature of {expert} is at its limit, {temperature:g}: it was fitted on {int(able.sum())} held-out rows, and the expert {why}; "
-            "give more rows",
+            f"the temperature of {expert} is at its limit, {temperature:g}: it was fitted on {int(able.sum())} held-out rows; {why}",
             MixfastWarning,
             stacklevel=5,
         )

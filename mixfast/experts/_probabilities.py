@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import MixfastWarning, TableError
 from mixfast.experts._labels import Labels, classes_of, labels
@@ -92,7 +93,7 @@ def _of_labels(values: NDArray[np.float64], truth: Labels, classes: Any) -> NDAr
     if (as_read < chance).all() and (as_true > chance).all():
         warnings.warn(
             f"every expert is worse than chance if proba (rows, domains) is the probability of the class {shown(listed[1].item())}: if it is the "
-            "probability of the true class of each row, give y=None",
+            f"probability of the true class of each row, {either('give y=None', 'leave out label')}",
             MixfastWarning,
             stacklevel=5,
         )
@@ -112,7 +113,7 @@ def _listed_classes(given: Any, truth: Labels, count: int, shape: tuple[int, ...
         return truth.values
     raise TableError(
         f"y holds {truth.values.size} labels ({listing(map(shown, truth.values.tolist()))}), and proba of shape {shape} has {count} classes: "
-        "name the classes in their order with classes=[...]"
+        f"name the classes in their order with {either('classes=[...]', 'the key classes')}"
     )
 
 
@@ -152,7 +153,7 @@ def _swapped(values: NDArray[np.float64]) -> str:
     """Return advice if another axis than the second sums to 1."""
     for axis, order in ((2, "0, 2, 1"), (0, "1, 0, 2")):
         if np.abs(values.sum(axis=axis) - 1.0).max() <= _SUM_SLACK:
-            return f"the axes must be (rows, classes, domains), and axis {axis} sums to 1: is it that of the classes? give proba.transpose({order})"
+            return f"the axes must be (rows, classes, domains), and axis {axis} sums to 1: if it is that of the classes, give proba.transpose({order})"
     return ""
 
 
@@ -167,5 +168,6 @@ def refuse_hopeless(probability: NDArray[np.float64], truth: Labels | None) -> N
             wrong,
             classes,
             "the true class has the probability 0 under every expert",
-            "no mixture explains such a row: leave it out, add an expert that has seen its class, or give clip=1e-6",
+            "no mixture explains such a row: leave it out, add an expert that has seen its class, or give "
+            + either("clip=1e-6", "the key clip, such as 1e-6"),
         )

@@ -30,8 +30,8 @@ class ShadowPrice:
     value : float
         The share that the limit allows.
     price : float
-        How much the objective falls for each unit of share by which the limit is relaxed, at least 0; in nats for `solve`, in the
-        unit of the objective for `propose`. Divide by 100 for a percentage point.
+        How much the objective falls for each unit of share by which the limit is relaxed, at least 0; in nats for `solve` of
+        log-likelihoods, else in the unit of the objective. Divide by 100 for a percentage point.
     text : str
         The same in a sentence.
     """

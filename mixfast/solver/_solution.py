@@ -106,7 +106,7 @@ class Solution(Frozen):
             status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
             if warn:
                 warnings.warn(
-                    f"the solve ended ({status}) with a gap of {gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
+                    f"the solve ended ({status}) with a gap of {gap:.3g} {_unit(problem.table)}, above the tolerance of {problem.tol:.3g}: "
                     "the mixture is the best point found and its loss is within the gap of the optimum",
                     NotConvergedWarning,
                     stacklevel=4,
@@ -229,7 +229,7 @@ class Solution(Frozen):
         if self.region is None:
             return ()
         least = max(_PRICE_ROUNDING, _GAPS * self.gap)
-        return shadow_prices(self.region, self.mixture.weights, self.multipliers, least=least, unit="nats")
+        return shadow_prices(self.region, self.mixture.weights, self.multipliers, least=least, unit=_unit(self.table))
 
     @cached_property
     @led
@@ -340,6 +340,11 @@ class Solution(Frozen):
             "seconds": self.seconds,
             "backend": self.backend,
         }
+
+
+def _unit(table: ExpertTable | ShardedTable) -> str:
+    """Return the unit of gaps and prices for a sentence."""
+    return "nats" if table.kind == "ce" else "of the objective"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

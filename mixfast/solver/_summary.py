@@ -80,7 +80,8 @@ def _shares(
         columns["tokens"] = lambda name: tokens(budget[name])
     if prices:
         columns["price"] = lambda name: f"{prices[name].limit} {prices[name].price / 100:.2g}" if name in prices else ""
-        notes.append("price: nats saved for each percentage point by which the limit is relaxed")
+        saved = "nats saved" if solution.table.kind == "ce" else "decrease of the objective"
+        notes.append(f"price: {saved} for each percentage point by which the limit is relaxed")
     if ranges:
         columns[f"range at {eps:g}"] = lambda name: span(ranges[name])
         notes.append(

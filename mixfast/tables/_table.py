@@ -887,6 +887,8 @@ def _new(state: dict[str, Any]) -> ExpertTable:
 def _of_arrays(arrays: dict[str, Any]) -> ExpertTable:
     """Make a table of the arrays of a file, which are named as the arguments of a constructor."""
     if "proba" in arrays:
+        if "clip" in arrays:
+            arrays["clip"] = arrays["clip"].tolist()
         return ExpertTable.from_probabilities(arrays.pop("proba"), arrays.pop("label", None), **arrays)
     if "loglik" not in arrays:
         return ExpertTable.from_predictions(**arrays)

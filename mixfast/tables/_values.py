@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import rows as _rows
 from mixfast._engine.backend import thread_count
+from mixfast._text.audience import either
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables._names import SHOWN, counted, domain_names
@@ -65,10 +66,13 @@ def check_above_one(extremes: Extremes, label: str, *, stacklevel: int) -> None:
     smallest, largest, _ = extremes
     if largest > _LOG_ONE_SLACK:
         if smallest >= 0.0 and largest <= 1.0:
+            advice = either(
+                "use ExpertTable.from_probabilities(values, None) or the key proba of an npz file",
+                "store them as proba, with the labels as label, or as proba alone if they are those of the true classes",
+            )
             raise TableError(
                 f"{label} has values from {smallest:.6g} to {largest:.6g}, which look like probabilities, and the log of a probability is at most 0: "
-                "use ExpertTable.from_probabilities(values, None) or the key proba of an npz file, or take the logarithm. If they are log "
-                "densities, subtract 1 from all of them: a constant changes no mixture"
+                f"{advice}, or take the logarithm. If they are log densities, subtract 1 from all of them: a constant changes no mixture"
             )
         warnings.warn(
             f"{label} goes up to {largest:.6g}, but the log of a probability is at most 0: fine for "

@@ -212,6 +212,41 @@ def test_predictions(run):
     assert "predictions" in out
 
 
+def test_predictions_have_intervals_ranges_prices_and_a_held_out_comparison(run):
+    status, out, _ = run("solve", "mse.npz", "--held-out", "0.3", "--replicates", "20", "--cap", "a=0.1")
+    assert status == 0
+    for word in [
+        "90% interval",
+        "range at 0.001",
+        "Only `mixfast` respects",
+        "price: decrease of the objective",
+        "only a",
+    ]:
+        assert word in out
+    assert "nats" not in out
+
+
+def test_a_file_of_probabilities_is_solved(run, folder):
+    rng = np.random.default_rng(3)
+    proba = rng.dirichlet(np.ones(3), size=(40, 2)).transpose(0, 2, 1)
+    np.savez(folder / "proba.npz", proba=proba, label=rng.integers(3, size=40), domains=["x", "y"])
+    status, out, err = run("solve", "proba.npz")
+    assert (status, err) == (0, "")
+    assert "nats per row" in out
+    proba[7, :, :] = np.eye(3)[0][:, None]
+    np.savez(folder / "sure.npz", proba=proba, label=np.ones(40, dtype=int))
+    status, _, err = run("solve", "sure.npz")
+    assert status == 2
+    assert "row 7 (class 1)" in err
+    assert "the key clip, such as 1e-6" in err
+    np.savez(folder / "sure.npz", proba=proba, label=np.ones(40, dtype=int), clip=1e-6)
+    assert run("solve", "sure.npz")[0] == 0
+    np.savez(folder / "wrong.npz", loglik=proba[:, 0], domains=["x", "y"])
+    status, _, err = run("solve", "wrong.npz")
+    assert status == 2
+    assert "look like probabilities" in err
+
+
 def test_tolerance_not_reached_ends_with_status_1(run):
     """A gap of 1e-300 is reached only by luck, if rounding makes the gap exactly 0."""
     for seed in range(20):

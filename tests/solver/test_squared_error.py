@@ -54,6 +54,41 @@ def test_bootstrap_solves_the_resampled_tables(region, kl):
     assert found.error < 0.03
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_optimum_and_ranges_are_those_of_a_conic_solver(seed):
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(seed)
+    n, k, outputs = [(60, 4, 1), (200, 8, 1), (20, 30, 1), (50, 6, 2)][seed]
+    prediction = rng.normal(size=(n, k, outputs))
+    target = np.einsum("nkd,k->nd", prediction, rng.dirichlet(np.ones(k))) + 0.3 * rng.normal(size=(n, outputs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        table = ExpertTable.from_predictions(prediction, target, domains=[f"d{i}" for i in range(k)])
+    region = Region(table.domains, cap=0.5, bounds={"b": (["d0", "d1"], 0.2, None)}) if seed % 2 else None
+    found = solve(table, region, tol=1e-12)
+    w = cp.Variable(k, nonneg=True)
+    limits = [cp.sum(w) == 1] + ([w <= 0.5, w[0] + w[1] >= 0.2] if region else [])
+    loss = 0.5 * cp.sum_squares((table.prediction - table.target[:, None]) @ w) / n
+    assert found.value == pytest.approx(cp.Problem(cp.Minimize(loss), limits).solve(solver="CLARABEL"), abs=1e-7)
+    eps = 1e-3
+    for name, ends in found.ranges(eps, ["d0", f"d{k - 1}"]).items():
+        share = w[int(name[1:])]
+        for make, end in zip((cp.Minimize, cp.Maximize), ends, strict=True):
+            exact = cp.Problem(make(share), [*limits, loss <= found.value + eps]).solve(solver="CLARABEL")
+            assert end == pytest.approx(exact, abs=1e-4)
+
+
+def test_prices_of_squared_error_are_in_units_of_the_objective():
+    table = table_of(np.random.default_rng(9))
+    region = Region(table.domains, cap=0.3)
+    found = solve(table, region, tol=1e-12)
+    price = found.shadow_prices[0]
+    assert "of the objective" in price.text
+    assert "nats" not in found.summary() + price.text
+    wider = Region(table.domains, cap={name: 0.3 + 1e-6 * (name == price.name) for name in table.domains})
+    assert (found.value - solve(table, wider, tol=1e-12).value) / 1e-6 == pytest.approx(price.price, rel=1e-3)
+
+
 def test_a_common_level_costs_no_digits():
     near, far = (table_of(np.random.default_rng(2), level=level) for level in (0.0, 2.0**26))
     assert solve(far).mixture.weights == pytest.approx(solve(near).mixture.weights, abs=1e-5)
