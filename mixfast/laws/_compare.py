@@ -59,6 +59,9 @@ class Comparison:
             rows.append([f"mean {name.replace('_', '-')}, sd", *blank, *(f"{decimals(mean, 3)} " for mean in means)])
         return text_table(["out-of-fold rmse", *(["noise "] if noisy else []), *self.reports], rows)
 
+    def __str__(self) -> str:
+        return self.report
+
     def _noise(self, metric: str) -> float | None:
         """Return the standard deviation of a metric between seeds; None if it is not known."""
         return next((ones[metric].noise for ones in self.reports.values() if metric in ones), None)

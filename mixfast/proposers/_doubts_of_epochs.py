@@ -1,4 +1,4 @@
-"""Reasons to doubt a mixture because the target run reads its domains more often than the runs did."""
+"""Reasons to doubt a mixture because the target run reads its domains more or less often than the runs did."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
@@ -36,7 +37,9 @@ def doubts_of_epochs(law: Any, region: Region, mixture: Mixture) -> list[str]:
         found.append(f"the target run reads domains more often than any run did, where the law extrapolates: {named}.")
     if (runs := getattr(law, "run_rates", None)) is not None and getattr(law, "uses_epochs", False):
         often, rarely = rate / runs[1], rate / runs[0]
-        apart = np.flatnonzero(counted & ((often > 1.0 + _APART) | (rarely < 1.0 / (1.0 + _APART))))
+        # A share that the target run hardly reads counts too if the runs read it often.
+        read = (w > _SHARE) & (np.maximum(epochs, w * np.where(np.isfinite(runs[0]), runs[0], 0.0)) > _ONCE)
+        apart = np.flatnonzero(read & ((often > 1.0 + _APART) | (rarely < 1.0 / (1.0 + _APART))))
         if apart.size:
             times = np.where(often > 1.0, often, rarely)
             order = apart[np.argsort(-np.abs(np.log(times[apart])), kind="stable")]
@@ -45,7 +48,7 @@ def doubts_of_epochs(law: Any, region: Region, mixture: Mixture) -> list[str]:
                 named = f"{listing(names[k] for k in order)} {times[order[0]]:.3g} times as often"
             found.append(
                 "the pools of the runs do not match the target run, so the law sees the same share at another number of epochs. The target "
-                f"run reads {named}. Train runs on pools that are smaller in the same proportion as their budgets."
+                f"run reads {named}. Pools that match are planned by {either('design(..., proxy_budget=)', '`mixfast design --proxy-budget N`')}."
             )
     return found
 

@@ -114,7 +114,7 @@ def _numbers(given: object, what: str) -> NDArray[np.float64]:
 def _cells(where: NDArray[np.bool_], table: Matrix, domains: Sequence[str], runs: Sequence[str]) -> str:
     """Return the marked cells for a message: the first of each run, or of the table if all runs have the same ones."""
     rows = np.flatnonzero(where.any(axis=1)).tolist()
-    same = len(rows) == len(runs) > 1 and bool((table == table[0]).all() or np.isnan(table).all())
+    same = len(rows) == len(runs) > 1 and np.array_equal(table, np.broadcast_to(table[0], table.shape), equal_nan=True)
     told = [
         f"{'' if same else f'run {shown(runs[row])}: '}{domains[column]}={table[row, column]:g}"
         for row in (rows[:1] if same else rows)

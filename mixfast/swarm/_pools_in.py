@@ -102,7 +102,10 @@ class _ByRun:
         if key is None:
             raise SwarmError(
                 f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
-                + either("; for a file of domain: count, tokens=mixfast.readers.token_counts(path)", "")
+                + either(
+                    "; for a file of domain: count, tokens=mixfast.readers.token_counts(path)",
+                    "; if all runs had the same pools, give a yaml or json file with lines of 'domain: tokens'",
+                )
             )
         position = {run: row for row, run in enumerate(run_ids(raw.cells(raw.places[key]), raw.where))}
         if lacking := [run for run in runs if run not in position]:

@@ -139,6 +139,13 @@ def test_utilities_are_aligned_by_name():
         (lambda: natural(["a"]), RegionError, "mapping of domain to tokens"),
         (lambda: temperature({"a": 1}, 0), RegionError, "above 0, got 0"),
         (lambda: unimax({"a": 1}), RegionError, "budget is missing"),
+        (lambda: unimax({"a": 1}, 0), RegionError, "budget must be a whole number of tokens of at least 1, got 0"),
+        (
+            lambda: unimax({"a": 1}, "1K"),
+            RegionError,
+            "budget must be a whole number of tokens of at least 1, got '1K'",
+        ),
+        (lambda: unimax({"a": 1.5}, 1), RegionError, "tokens must be whole numbers for a budget, got a=1.5"),
         (lambda: unimax(Region(["a"]), 5), RegionError, "leave out the budget"),
         (lambda: utilimax({"a": 1}, 1), RegionError, "utilities are missing"),
         (lambda: utilimax({"a": 1}, 1, {"b": 1}), AlignmentError, "b"),

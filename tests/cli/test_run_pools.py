@@ -115,6 +115,7 @@ def test_reuse_takes_the_pools_of_runs_with_other_domains(run, files):
     [
         ("web: 2000\ncode: 400\n", "1000", "Only in the runs: books"),
         ("web: 2000\ncode: 400\nbooks: 1\nmaths: 1\n", "1000", "Only in --run-tokens: maths"),
+        ("domain,tokens\nweb,2000\ncode,400\nbooks,1\n", "1000", "if all runs had the same pools, give a yaml or json file with lines of"),
         ("web: 2000\ncode: 400\nbooks: 0\n", "1000", "--run-tokens gives 0 where the share is above 0: run 'r0': books="),
         ("web: 2000\ncode: 400\nbooks: nan\n", "1000", "'nan' is no number of tokens"),
         ("web: 2000\ncode: 400\nbooks: -1\n", "1000", "'-1' is no number of tokens"),

@@ -68,7 +68,9 @@ def test_the_noise_stands_beside_the_error_in_every_table(weak):
     assert "<bdi>noise</bdi>" in html
     assert told in html
     assert found.to_pandas()["noise"].tolist() == list(found.noise.values())
-    rivals = compare(weak, ("linear", "log_linear")).report.splitlines()
+    compared = compare(weak, ("linear", "log_linear"))
+    assert str(compared) == compared.report
+    rivals = compared.report.splitlines()
     assert rivals[0].split() == ["out-of-fold", "rmse", "noise", "linear", "log_linear"]
     assert rivals[1].split()[1] == told
     page = report.page(weak, found).html

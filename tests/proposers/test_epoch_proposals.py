@@ -83,6 +83,9 @@ def test_doubts_name_the_domains_that_the_target_run_reads_more_often_than_the_r
     assert "d 64 epochs (runs: at most" in beyond
     assert "a " not in beyond.split(": ")[1]
     assert "The target run reads d 16 times as often." in next(doubt for doubt in doubts if "do not match" in doubt)
+    large = {name: round(1e12 / one) for name, one in rate.items()}
+    doubts = propose(law, Region.from_tokens(large, 10**9)).doubts
+    assert "0.001 times as often" in next(doubt for doubt in doubts if "do not match" in doubt)
     matched = {name: round(1e9 / one) for name, one in rate.items()}
     doubts = propose(law, Region.from_tokens(matched, 10**9, max_epochs=1000)).doubts
     assert not [doubt for doubt in doubts if "epochs" in doubt and "no token counts" not in doubt]
