@@ -24,7 +24,7 @@ Read the files in this order: `_protocol.py` (what a law is, and the optional ab
 `_part.py` (one of its laws), `_mixtures_in.py` (the mixtures it accepts) and `_target_run.py` (the run it predicts), `_fit.py`
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` and `_robust.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
-over metrics), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
+over metrics) and `_convex_form.py` (which of them can be minimised with a certificate), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
 `_power_search.py` solves the least-squares problems of the power laws.
 The compiled core (`_engine.backend.laws`) holds the loops of the log-linear law and of Gaussian processes. The other laws keep their
 loops in separate files (`_*_loops.py`). These import Numba, so they are imported only inside functions.
@@ -34,6 +34,7 @@ Other rooms also use `compare`, the objectives (`Target`, `resolve`), the protoc
 
 from mixfast.laws._compare import Comparison as Comparison
 from mixfast.laws._compare import compare as compare
+from mixfast.laws._convex_form import convex_form as convex_form
 from mixfast.laws._doubts import diverged as diverged
 from mixfast.laws._fit import fit
 from mixfast.laws._fitted import Fit
@@ -49,6 +50,7 @@ from mixfast.laws._protocol import Predictor as Predictor
 from mixfast.laws._protocol import Regressor as Regressor
 from mixfast.laws._protocol import Smooth as Smooth
 from mixfast.laws._protocol import State as State
+from mixfast.laws._protocol import has_slopes as has_slopes
 from mixfast.laws._report import MetricReport
 from mixfast.laws._report import mean_known as mean_known
 from mixfast.laws._report import measure as measure
@@ -59,8 +61,6 @@ from mixfast.laws._ridge import standardised as standardised
 from mixfast.laws._scales import SCALES as SCALES
 from mixfast.laws._target import Objective as Objective
 from mixfast.laws._target import Target as Target
-from mixfast.laws._target import convex_form as convex_form
-from mixfast.laws._target import has_slopes as has_slopes
 from mixfast.laws._target import members as members
 from mixfast.laws._target import names_metrics as names_metrics
 from mixfast.laws._target import resolve as resolve

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import shown
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
 
@@ -73,6 +74,15 @@ class Coefficients:
             setattr(law, name, np.asarray(state[name]))
         law.notes = tuple(state["notes"])
         return law
+
+
+def check_penalty(what: str, given: float | str, rule: str, by: str) -> None:
+    """Refuse a penalty that is neither a number of at least 0 nor the word for a rule that chooses it."""
+    if isinstance(given, str):
+        if given != rule:
+            raise ValueError(f'{what} is {shown(given)}; give a number, or "{rule}" to choose it by {by}')
+    elif not 0.0 <= given < np.inf:
+        raise ValueError(f"{what} is {shown(given)}; it must not be negative")
 
 
 def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:

@@ -254,7 +254,7 @@ class Fit(Frozen):
         return self.features if self.features is not None and isinstance(self.features, Smooth) else None
 
     def slopes(self, ratios: Mixtures) -> tuple[Matrix, NDArray[np.float64]]:
-        """Return metrics (M, J) and gradients (M, J, K) in nats per unit of share, ignoring that shares must sum to 1."""
+        """Return metrics (M, J) and gradients (M, J, K) with respect to the shares, ignoring that shares must sum to 1."""
         w = shares_in(ratios, self.domains)
         values = np.empty((len(w), len(self.metrics)))
         gradients = np.empty((len(w), len(self.metrics), len(self.domains)))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
@@ -19,6 +18,7 @@ from mixfast.laws._left_out import Progress
 from mixfast.laws._mixtures_in import aligned
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport, measure
+from mixfast.laws._target_run import how_to_give_tokens
 from mixfast.swarm import Identifiable, Noise, Swarm, doubts_of_directions
 
 Flags = NDArray[np.bool_]
@@ -93,10 +93,7 @@ class Problem:
         if self.swarm.rate is None:
             raise ValueError(
                 "this law is a function of epochs, and the tokens available to the runs are unknown: "
-                + either(
-                    "give Swarm(..., tokens={domain: tokens in the pool of the runs}, budget=tokens that a run reads)",
-                    "add --run-tokens FILE and --run-budget TOKENS",
-                )
+                + how_to_give_tokens()
             )
         return self.swarm.rate
 

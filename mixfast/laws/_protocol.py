@@ -49,6 +49,11 @@ def uses_epochs(law: object) -> bool:
     return bool(getattr(law, "uses_epochs", False))
 
 
+def has_slopes(law: object) -> bool:
+    """Whether a law knows its gradients. A fit of trees or of a foreign regressor has the method, but no gradients."""
+    return bool(getattr(law, "smooth", hasattr(law, "slopes")))
+
+
 def epochs_of(shares: Matrix, rate: Matrix | Vector) -> Matrix:
     """Return epochs (M, K) of mixtures (M, K) at rates (K,) or (M, K); 0 for a share of 0, even of a domain without tokens."""
     with np.errstate(invalid="ignore"):

@@ -91,3 +91,11 @@ def known_rate(rate: Matrix | Vector | None) -> Matrix | Vector:
             )
         )
     return rate
+
+
+def how_to_give_tokens() -> str:
+    """Say how to give the tokens and the budget of the runs: as Python arguments or as command options."""
+    return either(
+        "give Swarm(..., tokens={domain: tokens in the pool of the runs}, budget=tokens that a run reads)",
+        "add --run-tokens FILE and --run-budget TOKENS",
+    )

@@ -18,6 +18,7 @@ from mixfast._text.names import listing, shown
 from mixfast._text.numbers import LARGEST
 from mixfast._text.progress import tracked
 from mixfast.laws._fitted_wear import FORMS, LEAST, FittedWear
+from mixfast.laws._target_run import how_to_give_tokens
 from mixfast.region import DEFAULT_MAX_EPOCHS
 from mixfast.swarm import Swarm
 
@@ -129,11 +130,7 @@ def _epochs(swarm: Swarm) -> Any:
     epochs = swarm.epochs
     if epochs is None:
         raise ValueError(
-            "wear is a matter of epochs, and the tokens available to the runs are unknown: "
-            + either(
-                "give Swarm(..., tokens={domain: tokens in the pool of the runs}, budget=tokens that a run reads)",
-                "add --run-tokens FILE and --run-budget TOKENS",
-            )
+            "wear is a matter of epochs, and the tokens available to the runs are unknown: " + how_to_give_tokens()
         )
     if len(swarm) < 10:
         raise ValueError(f"wear is fitted to at least 10 runs, got {len(swarm)}")

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import shown
-from mixfast.laws._coefficients import Coefficients, by_missing
+from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty
 from mixfast.laws._protocol import Note
 from mixfast.laws._ridge import PENALTIES, Ridge
 
@@ -82,13 +81,7 @@ class Linear(Coefficients):
     runs: Vector
 
     def __init__(self, *, alpha: float | str = "loo", standardise: bool = True) -> None:
-        if isinstance(alpha, str):
-            if alpha != "loo":
-                raise ValueError(
-                    f'alpha is {shown(alpha)}; give a number, or "loo" to choose it by leave-one-out error'
-                )
-        elif not 0.0 <= alpha < np.inf:
-            raise ValueError(f"alpha is {shown(alpha)}; it must not be negative")
+        check_penalty("alpha", alpha, "loo", "leave-one-out error")
         self.alpha, self.standardise = alpha, bool(standardise)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import shown
-from mixfast.laws._coefficients import Coefficients, by_missing
+from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty
 from mixfast.laws._log_linear_search import (
     STEPS,
     STILL,
@@ -115,13 +115,7 @@ class LogLinear(Coefficients):
     def __init__(self, *, delta: float | None = None, penalty: float | str = 0.0, seed: int = 0) -> None:
         if delta is not None and not 0.0 < delta < np.inf:
             raise ValueError(f"delta is {shown(delta)}; Huber's loss needs a positive number, in units of the metrics")
-        if isinstance(penalty, str):
-            if penalty != "cv":
-                raise ValueError(
-                    f'penalty is {shown(penalty)}; give a number, or "cv" to choose it by cross-validation'
-                )
-        elif not 0.0 <= penalty < np.inf:
-            raise ValueError(f"penalty is {shown(penalty)}; it must not be negative")
+        check_penalty("penalty", penalty, "cv", "cross-validation")
         self.delta, self.penalty, self.seed = None if delta is None else float(delta), penalty, int(seed)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:

@@ -84,7 +84,7 @@ class LeastChange(Proposal):
 
     @cached_property
     def controls(self) -> tuple[Control, ...]:
-        """None: baselines have no goals."""
+        """Empty, because baselines have no goals."""
         return ()
 
     @cached_property

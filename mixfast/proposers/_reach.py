@@ -54,8 +54,7 @@ def reach(
     guard : mapping, optional
         Limits of other metrics relative to `near`, as for `propose`; ``"*"`` is every metric without a goal.
     method : {"auto", "exact", "search"}
-        "exact" needs convex metrics (log-linear or linear laws, metrics to maximise linear ones) and returns a certificate. "search" works with
-        all laws and proves nothing. "auto" is exact if the metrics are convex, else a search.
+        "exact" needs convex metrics, as for `propose`, and returns a certificate. "search" works with all laws and proves nothing. "auto" is exact if the metrics are convex, else a search.
     seed : int, default 0
         Seed of the search.
     tol : float, default 1e-9

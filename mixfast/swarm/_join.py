@@ -172,10 +172,7 @@ def _domains(
     raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
 ) -> Table:
     """Return the columns of shares."""
-    names = [name for name in raw.names if name not in special]
-    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
-    unused.add("ignored", (name for name in names if name in left_out))
-    names = [name for name in names if name not in left_out]
+    names = _considered(raw, special, left_out, unused)
     if want.domains is not None:
         table = read_table(raw, matching(names, want.domains, "domains"), ids, keep=True)
         _refuse_empty(raw, table, "domain", "domains")
@@ -193,6 +190,14 @@ def _domains(
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
     return table
+
+
+def _considered(raw: Raw, special: Collection[str], left_out: Collection[str], unused: _Unused) -> list[str]:
+    """Return the columns that may be domains or metrics: those without a special meaning that are not left out on request."""
+    names = [name for name in raw.names if name not in special]
+    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
+    unused.add("ignored", (name for name in names if name in left_out))
+    return _without(names, left_out)
 
 
 def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
@@ -256,10 +261,7 @@ def _metrics(
     domains: Collection[str],
 ) -> Table:
     """Return the columns of metrics; a column with the name of a domain is the loss of that domain, even if the name looks like bookkeeping."""
-    names = [name for name in raw.names if name not in special]
-    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
-    unused.add("ignored", (name for name in names if name in left_out))
-    names = [name for name in names if name not in left_out]
+    names = _considered(raw, special, left_out, unused)
     if want.metrics is not None:
         return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
     of_domains, beside = set(domains), tuple(names)
