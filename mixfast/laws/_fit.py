@@ -24,9 +24,10 @@ from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
+from mixfast.laws._report import MetricReport
 from mixfast.laws._robust import without_diverged
 from mixfast.laws._target_run import common_rate
-from mixfast.swarm import Swarm
+from mixfast.swarm import Noise, Swarm
 
 # The law of one metric, and the ways to name the laws of all metrics.
 One = str | Law | Regressor
@@ -122,18 +123,9 @@ def fit(
             f"looking at data; got {folds} folds and {problem.testable} such runs: name one law, as {setting('law', 'linear')}"
         )
     notes += _fit_all(plan, problem, progress)
-    winners: dict[Candidate, list[int]] = {}
-    reports = []
     counted = without_diverged(problem, plan)
     noise = problem.noise(counted)
-    for j in range(len(chosen)):
-        rivals = [candidate for candidate in plan[j] if j in candidate.columns]
-        errors = [candidate.error(j, y, counted[:, j]) if problem.scored else 0.0 for candidate in rivals]
-        best = rivals[int(np.argmin(errors))]
-        winners.setdefault(best, []).append(j)
-        if problem.scored:
-            told = {rival.law.name: error for rival, error in zip(rivals, errors, strict=True)}
-            reports.append(problem.report(j, best, counted[:, j], told, noise))
+    winners, reports = _choose(plan, problem, counted, noise)
     notes += [*problem.diverged(counted), *told_weak(noise, chosen)]
     bad: list[str] = []
     parts = [candidate.part(own) for candidate, own in winners.items()]
@@ -187,6 +179,23 @@ def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Pr
                 f"no law can be fitted to {metrics[j]}{few}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
             )
     return told_refused(refused, metrics)
+
+
+def _choose(
+    plan: Sequence[Sequence[Candidate]], problem: Problem, counted: NDArray[np.bool_], noise: Noise
+) -> tuple[dict[Candidate, list[int]], list[MetricReport]]:
+    """Choose the law of each metric by its out-of-fold error over the runs (R, J) that count. Return the metrics of each law, and reports."""
+    winners: dict[Candidate, list[int]] = {}
+    reports = []
+    for j, candidates in enumerate(plan):
+        rivals = [candidate for candidate in candidates if j in candidate.columns]
+        errors = [candidate.error(j, problem.y, counted[:, j]) if problem.scored else 0.0 for candidate in rivals]
+        best = rivals[int(np.argmin(errors))]
+        winners.setdefault(best, []).append(j)
+        if problem.scored:
+            told = {rival.law.name: error for rival, error in zip(rivals, errors, strict=True)}
+            reports.append(problem.report(j, best, counted[:, j], told, noise))
+    return winners, reports
 
 
 def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequence[str]) -> list[str]:

@@ -126,21 +126,8 @@ class GuardReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain numbers and strings, for JSON."""
-        names = (
-            "metric",
-            "direction",
-            "kind",
-            "given",
-            "limit",
-            "reference",
-            "predicted",
-            "slack",
-            "binds",
-            "violated",
-            "price",
-            "sd",
-        )
-        return {**{name: getattr(self, name) for name in names}, "price_per_sd": self.price_per_sd, "text": self.text}
+        told = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {**told, "price_per_sd": self.price_per_sd, "text": self.text}
 
 
 def in_words(reports: Sequence[GuardReport]) -> list[str]:

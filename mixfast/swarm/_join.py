@@ -102,13 +102,9 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     ids = {raw: run_ids(raw.cells(raw.places[key]), raw.where) for raw, key in keys.items()}
     if want.id is None and metrics is not ratios:
         refuse_other_ids(ratios, metrics, keys, ids)
-    flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
-    if isinstance(want.chosen, str) and flag not in both:
-        raise SwarmError(
-            f"chosen={shown(flag)} is not a column of either table; {ratios.where} has {listing(ratios.names)}; "
-            "to name runs, give a list of their ids"
-        )
-    special = {*keys.values(), flag} if want.chosen is None or isinstance(want.chosen, str) else {*keys.values()}
+    flag, special = _flag(want, ratios, both), set(keys.values())
+    if want.chosen is None or isinstance(want.chosen, str):
+        special.add(flag)
     if want.pools.column is not None:
         special.add(want.pools.column)
     unused = _Unused()
@@ -190,6 +186,18 @@ def _domains(
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
     return table
+
+
+def _flag(want: Columns, ratios: Raw, both: Collection[str]) -> str:
+    """Return the column that marks chosen runs; raise if it is asked for and neither table has it."""
+    if not isinstance(want.chosen, str):
+        return CHOSEN
+    if want.chosen not in both:
+        raise SwarmError(
+            f"chosen={shown(want.chosen)} is not a column of either table; {ratios.where} has {listing(ratios.names)}; "
+            "to name runs, give a list of their ids"
+        )
+    return want.chosen
 
 
 def _considered(raw: Raw, special: Collection[str], left_out: Collection[str], unused: _Unused) -> list[str]:
