@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mixfast.proposers._least_change import LeastChange
-from mixfast.proposers._proposal import Proposal
+from mixfast.proposers._proposal import Proposal, task_of
 from mixfast.proposers._propose import find
 
 
@@ -15,7 +15,7 @@ def cost_of_guards(proposal: Proposal) -> float | None:
     An exact proposal is solved once more. There is no answer for a proposal without guards, after a search, and for a `LeastChange`, whose
     goals are the problem.
     """
-    task = proposal._task
+    task = task_of(proposal)
     if not task.guards or proposal.gap is None or isinstance(proposal, LeastChange):
         return None
     free = find(replace(task, guards=(), start=None), proposal.method)

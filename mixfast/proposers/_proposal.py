@@ -353,6 +353,11 @@ class Proposal(Frozen):
         }
 
 
+def task_of(proposal: Proposal) -> Task:
+    """Return the problem that a proposal solves, for other files of this room."""
+    return proposal._task
+
+
 def worse_in_words(proposal: Proposal) -> list[str]:
     """Name the metrics that are expected to get worse, in one sentence; an empty list if there are none."""
     return told_worse(proposal, proposal._task.base)
