@@ -16,7 +16,7 @@ designs (`mixfast.design`) are extended from it.
   mixtures and the domains whose effects the runs cannot tell apart.
 
 Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is accepted), `_measured.py` (what its methods on metrics do); then the files that turn tables into arrays:
-`_files.py`, `_join.py`, `_long.py` (a row for each run and metric), `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
+`_files.py`, `_join.py`, `_long.py` (a row for each run and metric), `_ids.py` (which column names the runs), `_columns.py` and `_which_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
 `_amounts.py` and `_units.py` (token counts and percentages), `_pools.py` (tokens and epochs), `_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then
 `_names.py` (matching of names),
 `_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_noise.py` (what repeated mixtures tell), `_history.py` and `_report.py` (what was left out or changed), `_write.py`

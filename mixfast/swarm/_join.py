@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.audience import either
-from mixfast._text.names import did_you_mean, listing, misspelt, places, shown
-from mixfast._text.visible import quote
-from mixfast.errors import AlignmentError, MixfastWarning
-from mixfast.mixture import sum_to_one
-from mixfast.swarm._amounts import COUNTS, kind_of_amounts
-from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
+from mixfast._text.names import listing, misspelt, shown
+from mixfast.errors import MixfastWarning
+from mixfast.swarm._checks import SwarmError, run_id, run_ids, shares
 from mixfast.swarm._columns import (
     BOOKKEEPING,
     CHOSEN,
     ID_NAMES,
-    is_bookkeeping,
-    is_by_product,
-    is_unsure,
     matching,
 )
 from mixfast.swarm._files import Raw, Source, read_csv
 from mixfast.swarm._ids import id_columns, known_ids, refuse_other_ids
 from mixfast.swarm._long import is_long, widened
 from mixfast.swarm._misplaced import how_to_split, refuse_shares_as_metrics, refuse_swapped
-from mixfast.swarm._names import find_names
-from mixfast.swarm._pools_in import Pools
-from mixfast.swarm._table import Table, read_table
+from mixfast.swarm._table import Table
 from mixfast.swarm._units import as_shares
+from mixfast.swarm._which_columns import Columns, Unused, columns_of_domains, columns_of_metrics
 
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
     ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
 )
-# Shares with all their digits sum to 1 within this.
-_SUMS_TO_1 = 1e-9
 # Most ids, names and cells shown in one message.
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of the tables to use; names, or patterns with ``*``."""
-
-    id: str | None = None
-    domains: str | Iterable[str] | None = None
-    metrics: str | Iterable[str] | None = None
-    ignore: str | Iterable[str] = ()
-    chosen: str | Iterable[object] | None = None
-    normalise: bool = False
-    pools: Pools = field(default_factory=Pools)
 
 
 @dataclass(frozen=True)
@@ -69,17 +45,6 @@ class Joined:
     read: tuple[str, ...]
     directions: Mapping[str, str]
     units: Mapping[str, str]
-
-
-@dataclass
-class _Unused:
-    """Names of columns that are not used, by reason."""
-
-    by_reason: dict[str, dict[str, None]] = field(default_factory=dict)
-
-    def add(self, reason: str, names: Iterable[str]) -> None:
-        for name in names:
-            self.by_reason.setdefault(reason, {})[name] = None
 
 
 def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
@@ -107,10 +72,10 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
         special.add(flag)
     if want.pools.column is not None:
         special.add(want.pools.column)
-    unused = _Unused()
-    mixed = _domains(ratios, special, left_out, want, ids[ratios], unused)
+    unused = Unused()
+    mixed = columns_of_domains(ratios, special, left_out, want, ids[ratios], unused)
     taken = {*special, *mixed.names} if metrics is ratios else special
-    found = _metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
+    found = columns_of_metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
     mixed, given = (
         as_shares(ratios, mixed, named=want.domains is not None, normalise=want.normalise),
@@ -155,37 +120,12 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
         )
     ids = run_ids(raw.cells(raw.places[key]), raw.where)
-    found = as_shares(raw, _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused()), named=False, normalise=False)
+    found = as_shares(
+        raw, columns_of_domains(raw, {key, CHOSEN}, (), Columns(), ids, Unused()), named=False, normalise=False
+    )
     for note in found.notes:
         warnings.warn(note, MixfastWarning, stacklevel=2)
     return found.names, ids, shares(found.values, found.names, ids)[0]
-
-
-# Columns.
-
-
-def _domains(
-    raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
-) -> Table:
-    """Return the columns of shares."""
-    names = _considered(raw, special, left_out, unused)
-    if want.domains is not None:
-        table = read_table(raw, matching(names, want.domains, "domains"), ids, keep=True)
-        _refuse_empty(raw, table, "domain", "domains")
-        return table
-    by_name = [name for name in names if is_bookkeeping(name)]
-    table = read_table(raw, _without(names, by_name), ids)
-    if want.normalise or kind_of_amounts(table.values) == COUNTS:
-        # Trackers put the name of a part before their columns: trainer/global_step.
-        parts = [name for name in table.names if is_by_product(re.split(r"[/.]", name)[-1])]
-        _refuse_unsure(raw, [*by_name, *(parts if len(parts) < len(table.names) else ())], ids, parts)
-    table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
-    unused.add("name", by_name)
-    unused.add("text", table.text)
-    unused.add("empty", table.empty)
-    if not table.names:
-        raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
-    return table
 
 
 def _flag(want: Columns, ratios: Raw, both: Collection[str]) -> str:
@@ -200,117 +140,7 @@ def _flag(want: Columns, ratios: Raw, both: Collection[str]) -> str:
     return want.chosen
 
 
-def _considered(raw: Raw, special: Collection[str], left_out: Collection[str], unused: _Unused) -> list[str]:
-    """Return the columns that may be domains or metrics: those without a special meaning that are not left out on request."""
-    names = [name for name in raw.names if name not in special]
-    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
-    unused.add("ignored", (name for name in names if name in left_out))
-    return _without(names, left_out)
-
-
-def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Return the names that are not among the others."""
-    left_out = set(others)
-    return [name for name in names if name not in left_out]
-
-
-def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...], parts: Collection[str]) -> None:
-    """Raise if a column may be a domain or bookkeeping: amounts, unlike shares, have no known sum that decides."""
-    unsure = [name for name in by_name if name in parts or is_unsure(name)]
-    found = read_table(raw, unsure, ids, check=False).names
-    if found:
-        raise SwarmError(
-            f"{raw.where}: {listing(map(repr, found))} may be a domain or a column of a tracker, and amounts do not decide; leave it out, "
-            f"{either(f'ignore={shown(found[0])}', f'--ignore {quote(found[0])}')}, or name the domains, "
-            f"{either('domains=[NAME, ...]', '--domains NAME')}"
-        )
-
-
-def _with_named_like_trackers(
-    raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...]
-) -> tuple[Table, list[str]]:
-    """Add domains with names like columns of trackers: those without which the shares do not sum to 1."""
-    more = read_table(raw, by_name, ids, check=False)
-    at = places(more.names)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = table.values.sum(axis=1)
-        # The sum of percentages is 100; of shares with some column too many it is below 2.
-        unit = 1.0 if total.max() < 2.0 else 100.0
-        without = np.abs(total / unit - 1.0).max()
-    within = [
-        name
-        for name, column in zip(more.names, more.values.T, strict=True)
-        if ((column >= 0.0) & (column <= unit)).all()
-    ]
-    several = [names for names in (within, list(more.names)) if len(names) > 1]
-    for names in [*([name] for name in more.names), *several]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            whole = np.abs((total + more.values[:, [at[name] for name in names]].sum(axis=1)) / unit - 1.0).max()
-        if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
-            taken = {*table.names, *names}
-            wanted = [name for name in raw.names if name in taken]
-            told = ("is used as a domain", "it") if len(names) == 1 else ("are used as domains", "them")
-            note = (
-                f"{raw.where}: {listing(map(repr, names))} {told[0]}, because the shares sum to 1 only with {told[1]}"
-            )
-            found = read_table(raw, wanted, ids)
-            notes = (*found.notes, note)
-            return replace(found, text=table.text, empty=table.empty, notes=notes), _without(by_name, names)
-    return table, by_name
-
-
-def _metrics(
-    raw: Raw,
-    special: Collection[str],
-    left_out: Collection[str],
-    want: Columns,
-    ids: tuple[str, ...],
-    unused: _Unused,
-    domains: Collection[str],
-) -> Table:
-    """Return the columns of metrics; a column with the name of a domain is the loss of that domain, even if the name looks like bookkeeping."""
-    names = _considered(raw, special, left_out, unused)
-    if want.metrics is not None:
-        return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
-    of_domains, beside = set(domains), tuple(names)
-    by_name = [
-        name for name in names if name not in of_domains and (is_bookkeeping(name) or is_by_product(name, beside))
-    ]
-    table = read_table(raw, _without(names, by_name), ids)
-    unused.add("name", by_name)
-    unused.add("text", table.text)
-    unused.add("empty", table.empty)
-    if not table.names and table.empty:
-        raise SwarmError(f"{raw.where}: no run has a value of any metric")
-    if not table.names:
-        more = (
-            f"; these were left out because of their names, and {either('metric_names=[NAME]', '--metric NAME')} takes one: {listing(map(repr, by_name))}"
-            if by_name
-            else ""
-        )
-        raise SwarmError(f"{raw.where} has no column for metrics: {listing(map(repr, raw.names))}{more}")
-    return table
-
-
-def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
-    """Return the requested columns of metrics: by name, by a pattern, or without a part that the names of metrics share."""
-    beside = tuple(names)
-    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name, beside))]
-    found: list[str] = []
-    for name in [wanted] if isinstance(wanted, str) else wanted:
-        try:
-            found += matching(names, name, "metric")
-        except SwarmError:
-            meant = find_names(usual, [name], "metric")[0]
-            if meant is None:
-                raise AlignmentError(
-                    f"there is no metric {shown(name)}{did_you_mean(name, usual)}; the metrics are: {listing(usual)}"
-                ) from None
-            found.append(meant)
-    return list(dict.fromkeys(found))
-
-
-def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
+def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: Unused) -> list[int]:
     """Return the columns of metrics with a value in some run that was kept; raise if a requested metric has none."""
     known = ~np.isnan(values)
     valued = np.atleast_1d(known.any(axis=0)).tolist()
@@ -321,16 +151,6 @@ def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: 
         )
     unused.add("empty", empty)
     return [column for column, has in enumerate(valued) if has]
-
-
-def _refuse_empty(raw: Raw, table: Table, what: str, plural: str) -> None:
-    if table.empty:
-        raise SwarmError(
-            f"{raw.where}: no run has a value of the {what if len(table.empty) == 1 else plural} {listing(table.empty)}"
-        )
-
-
-# Rows.
 
 
 def _matched(
@@ -365,9 +185,6 @@ def _matched(
         f"the two tables have no run in common: {ratios.where} has {listing(ids[ratios], limit=_SHOWN)}; {metrics.where} has "
         f"{listing(ids[metrics], limit=_SHOWN)}{hint}"
     )
-
-
-# Values.
 
 
 def _normalised(values: Matrix, ids: tuple[str, ...], rows: list[int]) -> tuple[Matrix, str]:

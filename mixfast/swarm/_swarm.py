@@ -26,6 +26,7 @@ from mixfast.swarm._pools import Budget, Tokens
 from mixfast.swarm._pools_in import BudgetColumn, Pools, TokensTable
 from mixfast.swarm._rank import Identifiable, identifiable
 from mixfast.swarm._report import SwarmReport, report
+from mixfast.swarm._which_columns import Columns
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -234,7 +235,7 @@ class Swarm(Frozen):
         """
         first = _files.read_csv(ratios, "ratios")
         second = None if metrics is None or _files.same(ratios, metrics) else _files.read_csv(metrics, "metrics")
-        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
+        want = Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
         with about_files(ratios, metrics):
             return cls._of(_join.join(first, second, want), direction, unit)
 
@@ -292,7 +293,7 @@ class Swarm(Frozen):
         """
         first = _files.read_frame(ratios, "ratios")
         second = None if metrics is None or metrics is ratios else _files.read_frame(metrics, "metrics")
-        want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
+        want = Columns(id, domains, metric_names, ignore, chosen, normalise, Pools(tokens, budget, id))
         return cls._of(_join.join(first, second, want), direction, unit)
 
     def to_csv(self, ratios: Source, metrics: Source, *, force: bool = False) -> None:
