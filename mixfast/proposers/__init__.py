@@ -18,7 +18,7 @@ Files, in reading order
     `_propose.py`: checks the arguments and chooses how to solve. `_task.py`: the checked problem. `_guards.py`: limits of metrics, as users
     write them. `_reach.py`: the inverse question.
     `_exact.py` and `_searched.py`: the two ways to solve. `_outcome.py`: what both return. `_refusals.py`: laws with infinite or
-    astronomic predictions, guards that no mixture keeps. `_proposal.py`: the result, with `_kept.py`, `_controls.py`, `_doubts.py`, `_ranges.py` and `_summary.py`;
+    astronomic predictions, guards that no mixture keeps. `_proposal.py`: the result, with `_guard_reports.py`, `_controls.py`, `_doubts.py`, `_ranges.py` and `_summary.py`;
     `_least_change.py`: that of `reach`.
     `_path.py`, `_kl_advice.py`, `_bootstrap.py`, `_guards_cost.py`: one verb each.
 """
@@ -26,8 +26,8 @@ Files, in reading order
 from mixfast.proposers._bootstrap import ShareIntervals, bootstrap
 from mixfast.proposers._controls import Control
 from mixfast.proposers._exact import solve_form as solve_form
+from mixfast.proposers._guard_reports import GuardReport
 from mixfast.proposers._guards_cost import cost_of_guards as cost_of_guards
-from mixfast.proposers._kept import GuardReport
 from mixfast.proposers._kl_advice import KlAdvice, advise_kl
 from mixfast.proposers._least_change import LeastChange
 from mixfast.proposers._outcome import Gain

@@ -11,7 +11,7 @@ from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
 from mixfast.mixture import Mixture
 from mixfast.proposers._controls import Control
-from mixfast.proposers._kept import GuardReport
+from mixfast.proposers._guard_reports import GuardReport
 from mixfast.proposers._proposal import Proposal
 
 # A mixture that moves a smaller share of the tokens stays as it is.

@@ -25,7 +25,7 @@ from mixfast.mixture import Mixture
 from mixfast.proposers._controls import Control, compare_controls
 from mixfast.proposers._doubts import doubts
 from mixfast.proposers._exact import kept_to
-from mixfast.proposers._kept import GuardReport, doubts_of_guards, in_words
+from mixfast.proposers._guard_reports import GuardReport, doubts_of_guards, in_words
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._summary import opening_of, summary_of, told_worse

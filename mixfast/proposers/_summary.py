@@ -10,7 +10,7 @@ from mixfast._text.names import listing
 from mixfast._text.table import text_table
 from mixfast._text.visible import in_lines
 from mixfast.proposers._controls import controls_in_words, in_digits
-from mixfast.proposers._kept import in_words
+from mixfast.proposers._guard_reports import in_words
 from mixfast.region import cap_in_words
 
 # This class is in `_proposal.py`, which imports this file.
