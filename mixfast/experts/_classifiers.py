@@ -14,7 +14,7 @@ from mixfast.errors import MixfastWarning, TableError
 from mixfast.experts._labels import Labels, classes_of, labels
 from mixfast.experts._models import Expert, experts_of, kind_of_model, rows_of
 from mixfast.experts._probabilities import TrueClass, check_clip, raise_to, refuse_hopeless, refuse_sums
-from mixfast.experts._temperature import HIGHEST, LOWEST, fitted_temperature, tempered
+from mixfast.experts._temperature import LOWEST, fitted_temperature, tempered
 
 _CALIBRATIONS = ("none", "temperature")
 
@@ -80,6 +80,13 @@ def of_models(
             own[known] = found[known, place[known]]
         np.minimum(own, 1.0, out=out[:, k])
     refuse_hopeless(out, truth)
+    if sharp := [expert.name for expert, found in zip(experts, temperature, strict=False) if found == LOWEST]:
+        warnings.warn(
+            f"the temperature is at its lower limit of {LOWEST:g} for {listing(sharp)}, as it is for an expert that predicts all held-out rows right: "
+            "give more rows, and none that an expert was fitted to",
+            MixfastWarning,
+            stacklevel=3,
+        )
     return TrueClass(out, tuple(expert.name for expert in experts), tuple(temperature) or None, raised)
 
 
@@ -143,16 +150,4 @@ def _temperature(expert: Expert, X: Any, truth: Labels, rows: int, clip: float |
             f"{expert} gives the true class the probability 0 in every held-out row, so it has no best temperature: give held_out rows of classes "
             "that it has seen, or clip=1e-6"
         )
-    temperature = fitted_temperature(found[able], place[able])
-    if temperature in (LOWEST, HIGHEST):
-        why = (
-            "it predicts all of them right, so give more rows"
-            if temperature == LOWEST
-            else "it predicts them worse than chance, so it knows nothing of them"
-        )
-        warnings.warn(
-            f"the temperature of {expert} is at its limit, {temperature:g}: it was fitted on {int(able.sum())} held-out rows; {why}",
-            MixfastWarning,
-            stacklevel=5,
-        )
-    return temperature
+    return fitted_temperature(found[able], place[able])

@@ -383,7 +383,7 @@ class ExpertTable(Frozen):
         Warns
         -----
         MixfastWarning
-            If a temperature is at its limit of 0.05 or 20.
+            If a temperature is at its lower limit of 0.05. The upper limit, 20, is that of experts that know nothing of the rows.
 
         References
         ----------

@@ -169,11 +169,12 @@ def test_temperatures_follow_their_experts_and_survive_files(tmp_path):
 def test_a_temperature_at_its_limit_is_said_and_flat_experts_keep_theirs():
     right, flat = Fixed([[0.9, 0.1], [0.2, 0.8]], [0, 1]), Fixed(np.full((2, 2), 0.5), [0, 1])
     X = np.zeros((2, 1))
-    with pytest.warns(MixfastWarning, match=r"expert of 'right' \(Fixed\) is at its limit, 0.05"):
+    with pytest.warns(MixfastWarning, match="at its lower limit of 0.05 for right, as") as caught:
         table = ExpertTable.from_classifiers(
             {"right": right, "flat": flat}, X, [0, 1], calibration="temperature", held_out=(X, [0, 1])
         )
     assert table.temperature == {"right": 0.05, "flat": 1.0}
+    assert caught[0].filename == __file__
 
 
 # --- regressors -------------------------------------------------------------------------------------------------------
