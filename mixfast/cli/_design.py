@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixfast._text.names import shown, split_names
+from mixfast._text.names import listing, shown, split_names
 from mixfast._text.numbers import number, total
 from mixfast._text.outputs import COUNTS, RUNS
 from mixfast._text.visible import quote
@@ -19,7 +19,8 @@ from mixfast.cli import _reading as reading
 from mixfast.cli import _types as types
 from mixfast.cli._console import note, warn
 from mixfast.cli._progress import progress
-from mixfast.cli._refusals import InputError
+from mixfast.cli._refusals import InputError, is_given, no_effect
+from mixfast.cli._runs import add_run_pools, run_pools
 from mixfast.cli._trials import add_design_output, add_pools, deliver_design, planned_pools
 from mixfast.region import Region
 
@@ -33,6 +34,7 @@ examples:
   mixfast design --domains web,code,books --cap books=10% --runs 32 --seed 1 > ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --method olmix --strength 1..20 --minimum 1e-4 --out ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --extend ratios.csv --runs 8 --out more.csv
+  mixfast design --tokens counts.yaml --budget 1T --repeats 5 --out ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --proxy-budget 2B --pools pools.yaml --out ratios.csv
   mixfast design --domains web,code,books --frozen groups.yaml --out ratios.csv
   mixfast design --olmix-config generate.yaml --out ratios.csv
@@ -155,6 +157,15 @@ def add(commands: shared.Commands) -> None:
     design.add_argument(
         "--extend", metavar="RATIOS", help="csv file of existing runs; the new mixtures are placed far from these"
     )
+    add_run_pools(design.add_argument_group("existing runs", "How often the runs of --extend read each domain."))
+    design.add_argument(
+        "--repeats",
+        metavar="N",
+        type=types.whole(2),
+        default=0,
+        help="number of the runs that repeat one mixture, the allowed one nearest to the prior: train them with different seeds to learn the noise of "
+        "the metrics",
+    )
     design.add_argument(
         "--olmix-config",
         metavar="FILE",
@@ -186,7 +197,9 @@ def _design(args: argparse.Namespace) -> int:
 
     outputs.check(args, out=RUNS, pools=COUNTS)
     pools = planned_pools(args)
-    existing = None if args.extend is None else Design.from_csv(args.extend)
+    if args.extend is None and (given := [one for one in ("--run-tokens", "--run-budget") if is_given(args, one)]):
+        raise InputError(f"{no_effect(given)} without --extend, the existing runs that they describe")
+    existing = None if args.extend is None else Design.from_csv(args.extend, **run_pools(args))
     config = _config(args)
     region = _region(args, existing) if config is None else config.region
     frozen = None if args.frozen is None else reading.groups(args.frozen)
@@ -197,7 +210,7 @@ def _design(args: argparse.Namespace) -> int:
         note(f"{args.olmix_config}: {text}")
     if existing is None:
         with progress("choosing mixtures"):
-            found = design(region, runs, seed=seed, method=method, frozen=frozen, **pools)
+            found = design(region, runs, seed=seed, method=method, frozen=frozen, repeats=args.repeats, **pools)
         advice = _advice(found.advised)
     else:
         if args.method == "regmix":
@@ -207,13 +220,20 @@ def _design(args: argparse.Namespace) -> int:
         if runs is None:
             raise InputError("--extend needs --runs: how many to add")
         with progress("choosing mixtures"):
-            found = extend(existing, region, runs, seed=seed, method=method, frozen=frozen, **pools)
+            found = extend(
+                existing, region, runs, seed=seed, method=method, frozen=frozen, repeats=args.repeats, **pools
+            )
         advice = f"{_advice(found.advised + len(existing))}, of which {len(existing)} exist"
         if found.advised == 0:
             advice = f"the {len(existing)} existing runs are as many as are advised"
     fewer = "" if len(found) >= found.advised else f"; {len(found)} are fewer than that"
     lines = [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
-    if found.different < len(found):
+    if found.repeats:
+        lines.append(
+            f"runs {listing(found.repeats)} repeat one mixture, the allowed one nearest to the prior: train each with another seed, and the noise of the "
+            "metrics is known"
+        )
+    if found.different < len(found) - len(found.repeats[1:]):
         lines.append(
             f"only {found.different} of these mixtures are different, because the limits allow no more: loosen them, or train each "
             "mixture once"

@@ -60,6 +60,7 @@ def design_found(design: Design) -> dict[str, Any]:
         "runs": [{"run": run, "shares": dict(zip(design.domains, row, strict=True))} for run, row in rows],
         "advised": design.advised,
         "different": design.different,
+        "repeats": list(design.repeats),
         "rare": dict(design.rare),
         "pools": None if design.pools is None else dict(design.pools),
         "proxy_budget": design.budget,

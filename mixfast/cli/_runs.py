@@ -64,16 +64,7 @@ def add_columns(parser: Group) -> None:
         action="store_true",
         help="divide the numbers of each run by their sum, for amounts that are not recognised as token counts or percentages",
     )
-    parser.add_argument(
-        "--run-tokens",
-        metavar="FILE",
-        help=f"tokens of each domain that the runs could read: {COUNTS}; or a csv file with a row for each run and a column for each domain",
-    )
-    parser.add_argument(
-        "--run-budget",
-        metavar="N|COLUMN",
-        help="with --run-tokens: tokens that each run reads, such as 5B; or the column of a csv file of the runs that holds them",
-    )
+    add_run_pools(parser)
     parser.add_argument(
         "--more-is-better",
         metavar="METRIC",
@@ -85,6 +76,20 @@ def add_columns(parser: Group) -> None:
         metavar="METRIC",
         action="append",
         help="metric for which lower is better (repeatable; * matches several)",
+    )
+
+
+def add_run_pools(parser: Group) -> None:
+    """Add the tokens that the runs could read, and those that each of them read."""
+    parser.add_argument(
+        "--run-tokens",
+        metavar="FILE",
+        help=f"tokens of each domain that the runs could read: {COUNTS}; or a csv file with a row for each run and a column for each domain",
+    )
+    parser.add_argument(
+        "--run-budget",
+        metavar="N|COLUMN",
+        help="with --run-tokens: tokens that each run reads, such as 5B; or the column of a csv file of the runs that holds them",
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either, setting
-from mixfast._text.names import domain_names, listing, one_of
+from mixfast._text.names import domain_names, listing, one_of, shown
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
@@ -57,6 +60,7 @@ def design(
     target_budget: int | None = None,
     proxy_budget: int | None = None,
     sequence_length: int = 1,
+    repeats: int = 0,
 ) -> Design:
     """Choose the mixtures of a swarm.
 
@@ -85,6 +89,10 @@ def design(
         Tokens of the target run, if the region does not know them.
     sequence_length : int, default 1
         Tokens of a sequence, the unit of the pools.
+    repeats : int, default 0
+        Number of the runs that repeat one mixture, the allowed one nearest to the prior, to be trained with different seeds: the seed noise of
+        every metric then is known (`Swarm.noise`), at least 2. They come first, are listed in `Design.repeats`, and are among ``runs``;
+        without ``runs`` they are added to the number advised. Three estimate a standard deviation to about 50 %, five to about 35 %.
 
     Returns
     -------
@@ -133,14 +141,18 @@ def design(
     pools = _pools(region, way, tokens, target_budget, proxy_budget, sequence_length)
     columns = _frozen.collapsed(region, frozen)
     advised = advised_runs(_free(columns, way))
-    count = advised if runs is None else whole(runs, "runs")
+    centre = _centre(columns, repeats, runs)
+    count = advised + len(centre[1:]) if runs is None else whole(runs, "runs")
+    fresh = count - len(centre)
     if isinstance(way, RegMix):
-        rows, name = _regmix.regmix(region, count, way, seed=seeded(seed)), "regmix"
+        rows, name = _regmix.regmix(region, fresh, way, seed=seeded(seed)), "regmix"
     elif isinstance(way, Olmix):
-        rows, name = columns.expand(_olmix_sampler.olmix(columns, count, way, seed=seeded(seed))), "olmix"
+        rows, name = columns.expand(_olmix_sampler.olmix(columns, fresh, way, seed=seeded(seed))), "olmix"
     else:
-        rows, name = columns.expand(_cover.cover(columns.region, count, seed=seeded(seed))), "cover"
-    return designed(rows, region, numbered(count, ()), name, advised, pools)
+        known = centre[:1] if len(centre) else None
+        rows, name = columns.expand(_cover.cover(columns.region, fresh, seed=seeded(seed), existing=known)), "cover"
+    rows = np.concatenate([columns.expand(centre), rows])
+    return designed(rows, region, numbered(count, ()), name, advised, pools, repeats=len(centre))
 
 
 def extend(
@@ -155,6 +167,7 @@ def extend(
     target_budget: int | None = None,
     proxy_budget: int | None = None,
     sequence_length: int = 1,
+    repeats: int = 0,
 ) -> Design:
     """Choose runs to add to a swarm, far from the runs it has.
 
@@ -166,7 +179,7 @@ def extend(
         The mixtures allowed for the new runs. Existing runs may lie outside.
     runs : int
         Number of new runs, at least 1.
-    seed, frozen, tokens, target_budget, proxy_budget, sequence_length
+    seed, frozen, tokens, target_budget, proxy_budget, sequence_length, repeats
         As for `design`. Existing runs whose pools are not known count as runs over the same pools.
     method : "cover", "olmix" or Olmix, default "cover"
         "olmix" samples as `design` does and drops candidates nearer than ``existing_apart`` to an existing run, in Euclidean
@@ -204,15 +217,32 @@ def extend(
     pools = _pools(region, way, tokens, target_budget, proxy_budget, sequence_length)
     columns = _frozen.collapsed(region, frozen)
     ratios = over_domains(swarm.ratios, swarm.domains, region)
+    centre = _centre(columns, repeats, runs)
+    fresh = count - len(centre)
     if isinstance(way, Olmix):
-        chosen, name = _olmix_sampler.olmix(columns, count, way, seed=seeded(seed), existing=ratios), "olmix"
+        chosen, name = _olmix_sampler.olmix(columns, fresh, way, seed=seeded(seed), existing=ratios), "olmix"
     else:
-        before = columns.collapse(ratios)
-        chosen, name = _cover.cover(columns.region, count, seed=seeded(seed), existing=before), "cover"
-    rows = columns.expand(chosen)
+        before = np.concatenate([columns.collapse(ratios), centre[:1]])
+        chosen, name = _cover.cover(columns.region, fresh, seed=seeded(seed), existing=before), "cover"
+    rows = columns.expand(np.concatenate([centre, chosen]))
     advised = max(advised_runs(_free(columns, way)) - len(swarm.runs), 0)
     known = None if swarm.epochs is None else over_domains(swarm.epochs, swarm.domains, region)
-    return designed(rows, region, numbered(count, swarm.runs), name, advised, pools, ratios, known)
+    return designed(rows, region, numbered(count, swarm.runs), name, advised, pools, ratios, known, len(centre))
+
+
+def _centre(columns: _frozen.Collapsed, repeats: int, runs: int | None) -> Matrix:
+    """Return the allowed mixture nearest to the prior, (repeats, C) over the columns."""
+    if isinstance(repeats, bool) or not isinstance(repeats, int | np.integer) or repeats < 0 or repeats == 1:
+        raise RegionError(
+            f"{either('repeats', '--repeats')} is {shown(repeats)}, expected 0, or at least 2 runs of one mixture, whose spread is the noise"
+        )
+    if runs is not None and repeats and repeats >= whole(runs, "runs"):
+        raise RegionError(
+            f"{either('repeats', '--repeats')} is {repeats} of {runs} runs: that leaves none of another mixture, so nothing could be learnt from them"
+        )
+    region = columns.region
+    nearest = region.prior if region.contains(region.by_name(region.prior)) else region.project(region.prior)
+    return np.tile(nearest, (int(repeats), 1))
 
 
 def _pools(

@@ -23,7 +23,7 @@ from mixfast._text.yaml import write_yaml
 from mixfast.designs._repetition import SAMPLED, Pools, doubts, epochs_of
 from mixfast.errors import BackendError, RegionError, about_files
 from mixfast.region import Region
-from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
+from mixfast.swarm import BudgetColumn, Source, Swarm, TokensTable, epochs_of_runs, read_mixtures, write_csv
 
 # Domains that fewer runs sample are reported: a law learns the effect of a domain from the runs that sample it.
 FEW_RUNS = 5
@@ -59,6 +59,9 @@ class Design(Frozen):
     doubts : tuple of str
         What the epochs of the runs cannot tell, one sentence each: wear that cannot be told from value, pools and shares below one sequence,
         existing runs with other epochs.
+    repeats : tuple of str
+        Ids of the runs that repeat one mixture, the one nearest to the prior. Train each with another seed: `Swarm.noise` then has the seed
+        standard deviation of each metric.
     """
 
     ratios: Matrix
@@ -71,6 +74,9 @@ class Design(Frozen):
     budget: int | None = None
     sequence: int = 1
     doubts: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
+    # Epochs (R, K) of runs that exist, if their tokens are known.
+    _epochs: Matrix | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", np.array(self.ratios))
@@ -123,7 +129,9 @@ class Design(Frozen):
 
     @property
     def epochs(self) -> Matrix | None:
-        """How often each run reads each domain's pool (R, K), 0 where the share is 0; None if the pools are not planned."""
+        """How often each run reads each domain's pool (R, K), 0 where the share is 0; None if the pools are not known."""
+        if self._epochs is not None:
+            return self._epochs
         if self.pools is None or self.budget is None:
             return None
         sizes = np.array([float(self.pools[name]) for name in self.domains])
@@ -169,17 +177,25 @@ class Design(Frozen):
         write_csv(target, ["run", *self.domains], rows, force=force)
 
     @classmethod
-    def from_csv(cls, source: Source) -> Design:
+    def from_csv(cls, source: Source, *, tokens: TokensTable = None, budget: BudgetColumn = None) -> Design:
         """Read mixtures that `to_csv` wrote, or the ratios of a `Swarm`: one run per row, with ids in "run", "run_id" or "index".
+
+        Parameters
+        ----------
+        source : path, open file or str
+        tokens, budget
+            The tokens that the runs could read, and those that each read, as for `Swarm.from_csv`, for `epochs`; ``tokens`` may name further
+            domains.
 
         Raises
         ------
         SwarmError
-            If the file has no ids, or its numbers are not shares; the message names file, column and run.
+            If the file has no ids, or its numbers are not shares; the message names file, column and run. Or as for `Swarm.with_tokens`.
         """
         with about_files(source):
             domains, runs, ratios = read_mixtures(source)
-            return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
+        epochs = epochs_of_runs(tokens, budget, ratios, domains, runs)
+        return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1), _epochs=epochs)
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
         """Return the `Swarm` of these mixtures and their measured metrics (R, J), in the order of `runs`; options as for `Swarm`.
@@ -266,16 +282,17 @@ def designed(
     pools: Pools | None,
     existing: Matrix | None = None,
     known: Matrix | None = None,
+    repeats: int = 0,
 ) -> Design:
     """Return a design with the domains that few runs sample, its pools, and the doubts about its epochs.
 
-    `existing` (N, K) are runs that exist and `known` (N, K) their epochs; see `_repetition.doubts`.
+    `existing` (N, K) are runs that exist and `known` (N, K) their epochs; see `_repetition.doubts`. The first `repeats` rows are one mixture.
     """
     before = np.zeros((0, region.n_domains)) if existing is None else existing
     few = rare(np.concatenate([before, rows]), region, 0.0 if pools is None else pools.sequence / pools.budget)
     planned = {} if pools is None else {"pools": pools.tokens, "budget": pools.budget, "sequence": pools.sequence}
     said = doubts(region, rows, pools, before, known)
-    return Design(rows, region.domains, runs, method, advised, few, doubts=said, **planned)  # type: ignore[arg-type]
+    return Design(rows, region.domains, runs, method, advised, few, doubts=said, repeats=runs[:repeats], **planned)  # type: ignore[arg-type]
 
 
 def rare(rows: Matrix, region: Region, least: float = 0.0) -> dict[str, int]:

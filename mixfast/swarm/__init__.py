@@ -48,6 +48,9 @@ from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names
 from mixfast.swarm._noise import Noise
+from mixfast.swarm._pools_in import BudgetColumn as BudgetColumn
+from mixfast.swarm._pools_in import TokensTable as TokensTable
+from mixfast.swarm._pools_in import epochs_of_runs as epochs_of_runs
 from mixfast.swarm._rank import Identifiable as Identifiable
 from mixfast.swarm._report import SwarmReport
 from mixfast.swarm._swarm import Swarm

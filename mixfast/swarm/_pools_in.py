@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import count
+from mixfast.swarm import _pools
 from mixfast.swarm._cells import is_missing, is_number
 from mixfast.swarm._checks import SwarmError, run_id, run_ids
 from mixfast.swarm._columns import ID_NAMES, is_bookkeeping
@@ -25,6 +26,22 @@ from mixfast.swarm._pools import refuse_one_alone
 TokensTable = Source | Frame | Mapping[str, Any] | None
 # Tokens of a run: one number, a number for each run by id, or the name of a column.
 BudgetColumn = float | str | Mapping[str, float] | None
+
+
+def epochs_of_runs(
+    tokens: TokensTable,
+    budget: BudgetColumn,
+    ratios: NDArray[np.float64],
+    domains: tuple[str, ...],
+    runs: tuple[str, ...],
+) -> NDArray[np.float64] | None:
+    """Return the epochs (R, K) of runs without metrics, as `Swarm.with_tokens` would; None without tokens and budget.
+
+    ``tokens`` may also name domains that the runs lack.
+    """
+    given = Pools(tokens, budget, others=True).of(runs, domains, {})
+    available, read = _pools.pools(given["tokens"], given["budget"], ratios, domains, runs)
+    return _pools.epochs(ratios, available, read)
 
 
 @dataclass(frozen=True)

@@ -397,3 +397,60 @@ def test_proxy_budget_needs_token_counts(run):
     status, _, err = run("design", "--domains", "a,b", "--proxy-budget", "1M")
     assert status == 2
     assert "give --tokens and --budget" in err
+
+
+def test_repeats_of_one_mixture_are_announced(run):
+    status, out, err = run(
+        "design",
+        "--tokens",
+        "counts.yaml",
+        "--budget",
+        "10B",
+        "--runs",
+        "8",
+        "--repeats",
+        "3",
+        "--out",
+        "r.csv",
+        "--force",
+    )
+    assert status == 0, err
+    assert "runs 0, 1, 2 repeat one mixture, the allowed one nearest to the prior: train each with another seed" in out
+    assert "are different" not in out
+    assert run("design", "--domains", "a,b", "--runs", "3", "--repeats", "3")[0] == 2
+    assert run("design", "--domains", "a,b", "--repeats", "1")[0] == 2
+
+
+def test_the_runs_to_extend_may_say_what_they_read(run, folder):
+    few = (
+        "--tokens",
+        "counts.yaml",
+        "--budget",
+        "10B",
+        "--max-epochs",
+        "16",
+        "--extend",
+        "ratios.csv",
+        "--runs",
+        "2",
+        "--proxy-budget",
+        "1B",
+    )
+    status, _, err = run("design", *few, "--run-tokens", "counts.yaml", "--run-budget", "1M")
+    assert status == 0, err
+    assert "the existing runs repeat nothing" in err
+    assert "the existing runs" not in run("design", *few)[2]
+    words = (
+        "design",
+        "--tokens",
+        "counts.yaml",
+        "--budget",
+        "10B",
+        "--run-tokens",
+        "counts.yaml",
+        "--run-budget",
+        "1M",
+    )
+    status, _, err = run(*words)
+    assert status == 2
+    assert "--run-tokens, --run-budget have no effect without --extend" in err

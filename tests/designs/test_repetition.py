@@ -10,6 +10,7 @@ from mixfast.designs._repetition import wear_is_told
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
 from mixfast.sampler import MixtureSampler
+from mixfast.swarm import SwarmError
 
 TOKENS = {"web": 900_000, "code": 300_000, "books": 20_000}
 TARGET, PROXY = 1_000_000, 50_000
@@ -198,3 +199,46 @@ def test_mixtures_of_a_file_have_no_pools(tmp_path):
     again = Design.from_csv(tmp_path / "runs.csv")
     assert again.pools is None
     assert again.epochs is None
+
+
+@pytest.mark.parametrize("method", ["cover", "regmix", "olmix"])
+def test_repeats_are_runs_of_the_centre_from_which_the_noise_is_known(method):
+    region = Region.from_tokens({"web": 900, "code": 300, "books": 40}, 1000)
+    found = design(region, 12, seed=0, method=method, repeats=3)
+    assert found.repeats == ("0", "1", "2")
+    assert (found.ratios[:3] == found.ratios[0]).all()
+    assert found.ratios[0] == pytest.approx(region.prior)
+    assert found.different == 10
+    swarm = found.with_metrics(np.random.default_rng(0).normal(size=(12, 1)), ["loss"])
+    assert swarm.noise.repeats == (found.repeats,)
+    assert len(design(region, seed=0, method=method, repeats=3)) == found.advised + 2
+    assert design(region, 12, seed=0, method=method).repeats == ()
+
+
+def test_repeats_keep_limits_and_frozen_ratios_and_follow_existing_runs():
+    region = Region(["web", "code", "books"], prior=[0.8, 0.1, 0.1], cap={"web": 0.5}, bounds=[(["code"], 0.3, None)])
+    found = design(region, 6, seed=0, repeats=2, frozen={"old": {"web": 0.75, "books": 0.25}})
+    assert region.contains(dict(zip(found.domains, found.ratios[0], strict=True)))
+    assert found.ratios[0, 0] == pytest.approx(3 * found.ratios[0, 2])
+    more = extend(found, region, 5, seed=0, repeats=2)
+    assert more.runs == ("6", "7", "8", "9", "10")
+    assert more.repeats == ("6", "7")
+
+
+@pytest.mark.parametrize(
+    ("repeats", "said"), [(1, "at least 2"), (-1, "at least 2"), (2.0, "at least 2"), (6, "none of another mixture")]
+)
+def test_repeats_that_tell_no_noise_or_nothing_else_are_refused(repeats, said):
+    with pytest.raises(RegionError, match=said):
+        design(Region(["web", "code"]), 6, seed=0, repeats=repeats)
+
+
+def test_existing_runs_from_a_file_may_say_what_they_read(tmp_path):
+    path = tmp_path / "ratios.csv"
+    first = design(Region.from_tokens({"web": 900, "code": 300}, 1000), 8, seed=0, proxy_budget=100)
+    first.to_csv(path)
+    again = Design.from_csv(path, tokens={"web": 90, "code": 30, "books": 5}, budget=100)
+    assert again.epochs == pytest.approx(first.epochs)
+    assert Design.from_csv(path).epochs is None
+    with pytest.raises(SwarmError, match="budget"):
+        Design.from_csv(path, tokens={"web": 90, "code": 30})
