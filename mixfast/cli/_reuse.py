@@ -22,7 +22,7 @@ from mixfast.cli import _reuse_plan as plans
 from mixfast.cli import _types as types
 from mixfast.cli._console import note, say, show
 from mixfast.cli._progress import progress
-from mixfast.cli._refusals import InputError, note_seed, refuse_without
+from mixfast.cli._refusals import InputError, note_seed
 from mixfast.cli._runs import add_columns, add_runs, read_runs
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mixture import Mixture
@@ -223,9 +223,6 @@ def _propose(args: argparse.Namespace) -> int:
     outputs.check(args, out=MIXTURE, law_out=FIT)
     if args.law_out is not None and args.old is None:
         raise InputError("--law-out needs --old: the new runs alone do not vary the frozen domains")
-    for option in ("--run-tokens", "--run-budget"):
-        why = "without old runs, laws are fitted over the frozen block as one domain, which has no pool of its own"
-        refuse_without(args, option, "--old", why)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -255,7 +252,7 @@ def _propose(args: argparse.Namespace) -> int:
     show(f"\n{fitted.report}\n")
     if args.law_out is not None:
         _save_law(args, [expanded, *(each.all for each in old)], fitted if kept else None)
-    law = plan.collapse_law(fitted) if kept else fitted
+    law = plan.collapse_law(fitted) if kept else plan.in_target_run(fitted)
     objective = inputs.objective(args.objective or list(pending.objective), law.metrics, "metric")
     with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)

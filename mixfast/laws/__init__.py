@@ -51,6 +51,7 @@ from mixfast.laws._protocol import Regressor as Regressor
 from mixfast.laws._protocol import Smooth as Smooth
 from mixfast.laws._protocol import State as State
 from mixfast.laws._protocol import has_slopes as has_slopes
+from mixfast.laws._protocol import uses_epochs as uses_epochs
 from mixfast.laws._report import MetricReport
 from mixfast.laws._report import mean_known as mean_known
 from mixfast.laws._report import measure as measure

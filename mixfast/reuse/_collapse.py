@@ -125,6 +125,19 @@ class Collapse:
             raise ReuseError(f"the mixture does not have the frozen ratios of {shown(self.virtual)}: {listing(off)}")
         return {self.virtual: total} | {name: float(shares.get(name, 0.0)) for name in self.others}
 
+    def tokens(self, available: Matrix) -> Matrix:
+        """Convert tokens (R, K) in the order of the full region to tokens (R, 1 + others) of the collapsed domains.
+
+        The virtual domain has the tokens for which its epochs are the mean of its members' epochs, weighted by their shares:
+        ``1 / sum_j p_j^2 / tokens_j``. If the frozen ratios are the natural ones, that is the sum of the members' tokens.
+        """
+        place = {name: k for k, name in enumerate(self.full.domains)}
+        ratios = self.matrix[:, 0]
+        used = ratios > 0.0
+        with np.errstate(divide="ignore"):
+            virtual = 1.0 / (ratios[used] ** 2 / available[:, used]).sum(axis=1)
+        return np.column_stack([virtual, *(available[:, place[name]] for name in self.others)])
+
     # The region.
 
     @cached_property

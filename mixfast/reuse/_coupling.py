@@ -111,7 +111,12 @@ class StandIn:
         if form is not None and form.epochs is not None:
             # Frozen domains share one unknown, and the tokens of new domains are not those of the domains they resemble.
             named = zip(self.target.metrics, form.epochs.used, strict=True)
-            form, other = None, [name for name, used in named if used]
+            raise ReuseError(
+                f"predicting the loss of freezing needs log-linear or linear laws; those of {listing(name for name, used in named if used)} are laws in "
+                "epochs, which say nothing of a new domain with other tokens than the domain that it resembles, nor of a frozen block as one domain: "
+                "fit log-linear laws to the same runs for this prediction (mixfast reuse fit, or mixfast fit --law log_linear), or name the domains "
+                "to reopen and give no law. Laws in epochs can then be fitted to the new runs"
+            )
         if form is None:
             raise ReuseError(
                 f"predicting the loss of freezing needs log-linear or linear laws of metrics that are minimised; these metrics have none: "

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast._text.notebook import html_text
 from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError
-from mixfast.laws import Fit, Predictor
+from mixfast.laws import Fit, Predictor, uses_epochs
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update
@@ -123,11 +124,17 @@ class Reuse:
         return self.part.expand_rows(rows, domains)
 
     def expand_swarm(self, runs: Swarm) -> Swarm:
-        """Convert the runs of a swarm over the collapsed domains to all domains, for use in later updates."""
+        """Convert the runs of a swarm over the collapsed domains to all domains, for use in later updates.
+
+        The result knows no tokens, because those of the virtual domain do not tell those of its members.
+        """
         return runs.over(self.part.full.domains, self.expand_rows(runs.ratios, runs.domains))
 
     def collapse_swarm(self, runs: Swarm) -> Swarm:
-        """Convert runs that were trained on expanded mixtures to the collapsed domains; `ReuseError` names runs with other ratios."""
+        """Convert runs that were trained on expanded mixtures to the collapsed domains; `ReuseError` names runs with other ratios.
+
+        The tokens of the virtual domain are those for which its epochs are the mean of its members' epochs, weighted by their shares.
+        """
         part = self.part
         if set(runs.domains) == set(part.domains):
             return runs.align(part.domains)
@@ -148,11 +155,36 @@ class Reuse:
                 "write shares with at least nine digits"
             )
         # `over` keeps the report of the swarm, which names runs that were left out.
-        return whole.over(part.domains, rows)
+        return whole.over(part.domains, rows, None if whole.tokens is None else part.tokens(whole.tokens))
 
     def collapse(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Convert a mixture with the frozen ratios to collapsed shares; raise `ReuseError` if its ratios differ."""
         return self.part.collapse(shares)
+
+    def in_target_run(self, law: Fit) -> Fit:
+        """Return a fit over the collapsed domains as it predicts the target run; the fit itself if it is no function of epochs.
+
+        Raises
+        ------
+        ReuseError
+            The fit has laws in epochs, and neither the plan's region nor the runs tell how often the target run reads a share.
+        """
+        if not uses_epochs(law):
+            return law
+        full = self.part.full
+        if full.available is not None and full.target_tokens is not None:
+            tokens = self.part.tokens(full.available[None].astype(np.float64))[0].tolist()
+            counts = {name: count or math.inf for name, count in zip(self.part.domains, tokens, strict=True)}
+            return law.for_run(counts, full.target_tokens)
+        if law.rate is None:
+            raise ReuseError(
+                "the laws are functions of epochs, and the plan has no token counts, so the epochs of the target run are unknown; "
+                + either(
+                    "plan with a region of Region.from_tokens",
+                    "make the plan again with --tokens and --budget",
+                )
+            )
+        return law
 
     def virtual_slopes(self, law: Predictor, *, earlier: Reuse | None = None) -> dict[str, float]:
         """Return the exact coefficient of the virtual domain for each metric, ``a_fix . p_fix``, from the old log-linear law.

@@ -88,9 +88,11 @@ def test_reuse_takes_the_pools_of_runs_with_other_domains(run, files):
     (files / "all.yaml").write_text((files / "tokens.yaml").read_text() + "maths: 100\n")
     propose = ("reuse", "propose", ledger, "u.csv", "trained.csv", "--law", "linear")
     pools = ("--run-tokens", "all.yaml", "--run-budget", "1000")
-    status, _, err = run(*propose, *pools)
-    assert status == 2
-    assert "--run-tokens has no effect without --old" in err
+    # Without old runs, laws in epochs are fitted over the frozen block as one domain.
+    (files / "before.yaml").write_text((files / ledger).read_text())
+    status, out, err = run("reuse", "propose", "before.yaml", *propose[3:-1], "epochs", *pools, "--out", "block.yaml")
+    assert status == 0, err
+    assert "each run reads 1K tokens" in out
     status, out, err = run(*propose, "--old", "ratios.csv", "metrics.csv", *pools, "--out", "new_mixture.yaml")
     assert status == 0, err
     assert "each run reads 1K tokens" in out

@@ -601,7 +601,9 @@ def test_laws_in_epochs_predict_collapsed_mixtures_but_not_the_loss_of_freezing(
     law, old = fit(swarm, "epochs", folds=0), Mixture(swarm.domains, [0.4, 0.3, 0.2, 0.1])
     tokens = dict.fromkeys(swarm.domains, 10**9)
     region = Region.from_tokens(tokens | {"new": 10**9}, 10**9)
-    with pytest.raises(ReuseError, match=r"needs log-linear or linear laws.*x_loss, y_loss"):
+    with pytest.raises(
+        ReuseError, match=r"needs log-linear or linear laws; those of x_loss, y_loss are laws in epochs"
+    ):
         full(old, Add(["new"]), region, law=law.for_run(tokens, 1e9), like={"new": "a"})
     plan = partial(old, Revise(["a"]), Region.from_tokens(tokens, 10**9), reopen=["b"])
     collapsed = plan.collapse_law(law)
@@ -611,3 +613,48 @@ def test_laws_in_epochs_predict_collapsed_mixtures_but_not_the_loss_of_freezing(
         collapsed.predict(w[None]), whole.predict(plan.expand(dict(zip(plan.region.domains, w, strict=True))))
     )
     assert propose(collapsed, plan.region).status == "searched"
+
+
+def test_laws_in_epochs_over_a_frozen_block_predict_the_target_run():
+    # The tokens of the frozen domains are in their natural ratio, so the block is read as often as each of them.
+    swarm = epoch_laws.runs(budget=np.linspace(5e8, 1e9, 60))
+    natural = {"b": 1e8, "c": 3e8}
+    old = Mixture(swarm.domains, [0.4, 0.1, 0.3, 0.2])
+    tokens = {"a": 2e8, **natural, "d": 1e8}
+    region = Region.from_tokens({name: int(count) for name, count in tokens.items()}, 10**9, max_epochs=50)
+    plan = partial(old, Revise(["a"]), region, reopen=["d"])
+    assert plan.frozen.as_dict() == pytest.approx({"b": 0.25, "c": 0.75})
+    rows = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    ratios = plan.expand_rows(rows, plan.part.domains)
+    pools = {name: count / 4.0 for name, count in tokens.items()}
+    values = 2.0 + np.exp(-(ratios @ np.array([[0.5], [1.0], [0.3], [0.8]])))
+    runs = Swarm(
+        ratios, values, domains=region.domains, metric_names=["loss"], tokens=pools, budget=np.linspace(1e8, 2e8, 60)
+    )
+    block = plan.collapse_swarm(runs)
+    np.testing.assert_allclose(block.tokens[0], [1e8, 5e7, 2.5e7])
+    members = [region.domains.index(name) for name in natural]
+    np.testing.assert_allclose(block.epochs[:, 0], runs.epochs[:, members].mean(axis=1))
+    law = fit(block, "epochs", folds=0)
+    assert law.rate is None
+    there = plan.in_target_run(law)
+    np.testing.assert_allclose(there.rate, 1e9 / np.array([4e8, 2e8, 1e8]))
+    assert propose(there, plan.region).status == "optimal"
+    bare = partial(old, Revise(["a"]), Region(swarm.domains), reopen=["d"])
+    with pytest.raises(
+        ReuseError, match=r"the epochs of the target run are unknown; plan with a region of Region\.from_tokens"
+    ):
+        bare.in_target_run(law)
+    shares = fit(block, "linear", folds=0)
+    assert bare.in_target_run(shares) is shares
+
+
+def test_the_epochs_of_a_block_in_other_ratios_are_the_mean_of_its_members():
+    swarm = epoch_laws.runs()
+    plan = partial(Mixture(swarm.domains, [0.4, 0.3, 0.2, 0.1]), Revise(["a"]), Region(swarm.domains), reopen=["d"])
+    ratios = plan.expand_rows([[0.5, 0.3, 0.2]], plan.part.domains)
+    tokens = dict(zip(swarm.domains, [100.0, 200.0, 50.0, 10.0], strict=True))
+    runs = Swarm(ratios, [[1.0]], domains=swarm.domains, metric_names=["loss"], tokens=tokens, budget=1000)
+    block = plan.collapse_swarm(runs)
+    b, c = (runs.epochs[0, swarm.domains.index(name)] for name in "bc")
+    assert block.epochs[0, 0] == pytest.approx(0.6 * b + 0.4 * c)
