@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from mixfast.laws._report import MetricReport
 Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 
 _FORMAT = 2
+# The key and the words of numbers that strict JSON lacks.
+_FLOAT, _NO_NUMBERS = "float", ("inf", "-inf", "nan")
 # Messages of numpy or Python about an invalid file are cut to this many characters.
 _SAID = 200
 # The fields of a fit that are tuples of strings.
@@ -48,13 +51,13 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
     }
     if path.suffix.lower() == ".npz":
         with replacing(path) as file:
-            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+            np.savez_compressed(file, head=np.array(json.dumps(_strict(head), allow_nan=False)), **arrays)
         return
     head["arrays"] = {
         key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
         for key, value in arrays.items()
     }
-    write_text(path, json.dumps(head, indent=1) + "\n")
+    write_text(path, json.dumps(_strict(head), indent=1, allow_nan=False) + "\n")
 
 
 def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:
@@ -68,11 +71,11 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
                 if "head" not in archive.keys:
                     raise ValueError(_other(archive.keys))
                 arrays = archive.all()
-            head = read_json(str(arrays.pop("head")), ValueError)
+            head = _lenient(read_json(str(arrays.pop("head")), ValueError))
             for key, array in arrays.items():
                 _numeric(key, array.dtype)
         else:
-            head = read_json(path.read_text(encoding="utf-8"), ValueError)
+            head = _lenient(read_json(path.read_text(encoding="utf-8"), ValueError))
             arrays = {
                 key: np.array(value["values"], dtype=_numeric(key, np.dtype(value["dtype"]))).reshape(value["shape"])
                 for key, value in head["arrays"].items()
@@ -133,6 +136,27 @@ def _numeric(key: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind not in "biuf":
         raise ValueError(f"the array {key} is of the type {shown(dtype.str)}, expected numbers")
     return dtype
+
+
+def _strict(value: Any) -> Any:
+    """Replace infinity and NaN, for which strict JSON has no numbers, by objects such as ``{"float": "inf"}``."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return {_FLOAT: repr(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lenient(value: Any) -> Any:
+    """Undo `_strict`. Earlier versions wrote the words NaN and Infinity, which Python reads as numbers."""
+    if isinstance(value, dict):
+        if len(value) == 1 and value.get(_FLOAT) in _NO_NUMBERS:
+            return float(value[_FLOAT])
+        return {name: _lenient(item) for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    # Long arrays hold numbers alone.
+    return [_lenient(item) if isinstance(item, (dict, list)) else item for item in value]
 
 
 def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:

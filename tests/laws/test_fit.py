@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from mixfast import ExpertTable, Mixture, Region, propose
 from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.laws import Fit, fit, spearman
 from mixfast.laws._ahead import Ahead
+from mixfast.laws.epochs import Epochs
 from mixfast.swarm import Swarm
 
 DOMAINS = ["web", "code", "books", "law"]
@@ -452,3 +454,48 @@ def test_packages_are_imported_ahead_once_and_a_missing_one_is_left_to_its_law(m
         ahead.wait(each)
     assert {"colorsys", "wave"} <= set(sys.modules)
     assert "no_such_package" not in sys.modules
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize(
+    "law", ["linear", "log_linear", "gp", "lightgbm", "bimix", "autoscale", "epochs", Epochs(convex=False)]
+)
+def test_files_are_strict_json_whatever_is_infinite_or_unknown(law, suffix, tmp_path):
+    # A domain without tokens has an infinite rate, a constant metric no rank correlation, a law without harm an infinite tau.
+    rng = np.random.default_rng(0)
+    ratios = np.column_stack([rng.dirichlet(np.ones(3), 30), np.zeros(30)])
+    values = np.column_stack([2.0 + np.exp(-(ratios[:, :3] @ [0.5, 1.0, 0.2])), np.full(30, 3.0)])
+    tokens = {"a": 1e8, "b": 2e8, "c": 1e7, "d": 0.0}
+    swarm = Swarm(ratios, values, domains=list("abcd"), metric_names=["loss", "still"], tokens=tokens, budget=1e8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = fit(swarm, law, folds=3)
+    path = tmp_path / f"law{suffix}"
+    found.save(path)
+    text = path.read_text(encoding="utf-8") if suffix == ".json" else str(np.load(path)["head"])
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not strict JSON")
+
+    assert '{"float": "nan"}' in " ".join(text.split()).replace('{ "', '{"').replace('" }', '"}')
+    json.loads(text, parse_constant=refuse)
+    again = Fit.load(path)
+    assert found.rate.tolist()[3] == np.inf
+    for name in ("rate", "most_epochs", "run_rates", "largest"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    assert repr(again.reports) == repr(found.reports)
+    np.testing.assert_array_equal(again.predict(swarm), found.predict(swarm))
+    np.testing.assert_array_equal(again.sd(swarm), found.sd(swarm))
+    again.save(tmp_path / "again.json")
+    found.save(tmp_path / "found.json")
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "found.json").read_text()
+
+
+def test_files_of_earlier_versions_spell_infinity_as_python_does(tmp_path):
+    path = tmp_path / "law.json"
+    fit(swarm_of(), "linear", folds=0).save(path)
+    document = json.loads(path.read_text())
+    document["rate"] = [math.inf] * len(document["domains"])
+    path.write_text(json.dumps(document))
+    assert "Infinity" in path.read_text()
+    assert np.isinf(Fit.load(path).rate).all()

@@ -1,12 +1,14 @@
 """Proposals from laws in epochs: exact ones against a conic solver and their own certificate."""
 
+import itertools
+
 import numpy as np
 import pytest
 from epoch_laws import Epochs, runs, solve_cvxpy
 
 from mixfast import Region, fit
 from mixfast.errors import InfeasibleError
-from mixfast.proposers import advise_kl, bootstrap, propose, reach
+from mixfast.proposers import advise_kl, bootstrap, path, propose, reach
 from mixfast.proposers._controls import in_digits
 
 REGIONS = {
@@ -254,3 +256,31 @@ def test_the_worst_of_many_metrics_with_steep_slopes_is_proved(seed):
     found = propose(law, objective="worst", method="exact")
     assert found.status == "optimal"
     assert found.gap <= 1e-9 * max(1.0, abs(found.value))
+
+
+@pytest.mark.parametrize("limits", REGIONS)
+@pytest.mark.parametrize("p", [0.25, 1.0])
+def test_each_step_of_a_path_is_what_propose_says(p, limits):
+    rng = np.random.default_rng(7)
+    law = Epochs.random(rng, 3, 8, p=p)
+    region = Region(law.domains, prior=rng.dirichlet(np.ones(8)), **REGIONS[limits])
+    kls = [0.0, 1.0, 0.01, 0.1]
+    steps = path(law, region, kls)
+    for kl, step in zip(kls, steps, strict=True):
+        alone = propose(law, region, kl=kl)
+        assert (step.status, step.method, step.kl) == ("optimal", "exact", kl)
+        assert step.value == pytest.approx(alone.value, abs=2e-9 * max(1.0, abs(alone.value)))
+        np.testing.assert_allclose(step.mixture.weights, alone.mixture.weights, atol=1e-3 if kl == 0.0 else 1e-4)
+    distances = [steps[index].mixture.kl(region.project(region.prior)) for index in (0, 2, 3, 1)]
+    if limits == "free":
+        assert all(later <= earlier + 1e-7 for earlier, later in itertools.pairwise(distances))
+
+
+def test_a_path_of_a_fit_is_for_the_run_of_the_region():
+    swarm = runs(budget=np.linspace(5e8, 1e9, 60))
+    law = fit(swarm, "epochs", folds=0)
+    region = Region.from_tokens(dict.fromkeys(swarm.domains, 10**9), 10**9)
+    for kl, step in zip((0.1, 0.0), path(law, region, (0.1, 0.0), objective="x_loss", guard={"*": "1 %"}), strict=True):
+        alone = propose(law, region, objective="x_loss", guard={"*": "1 %"}, kl=kl)
+        assert step.law.rate.tolist() == [1.0] * 4
+        assert step.value == pytest.approx(alone.value, abs=1e-8)
