@@ -13,19 +13,16 @@ from mixfast._text.names import counted, listing
 from mixfast._text.numbers import LARGEST
 from mixfast._text.visible import quote
 from mixfast.laws._report import MetricReport
-from mixfast.swarm import Noise
+from mixfast.swarm import FEWEST as _FEWEST
+from mixfast.swarm import NORMAL as NORMAL
+from mixfast.swarm import Noise, far_from_others
 
 # A run looks diverged in a metric if three conditions hold. Deviations are measured in units of 1.4826 times the median absolute
-# deviation, which is the standard deviation for a normal distribution. First, its value is this far from the median.
-_FAR_VALUE = 10.0
+# deviation, which is the standard deviation for a normal distribution. First, its value is far from the median (`far_from_others`).
 # Second, the residual of every law that was tried is this many times larger than for the other runs.
 _FAR_RESIDUAL = 10.0
 # Third, no law explains more than this fraction of the distance. Metrics with long tails have far values that laws do explain.
 _EXPLAINED = 0.5
-# With fewer runs, one far value cannot be distinguished from the others.
-_FEWEST = 8
-# The standard deviation of a normal distribution, in median absolute deviations.
-NORMAL = 1.4826
 # Squares of smaller values underflow, so a metric with only such values is in the wrong unit. Squares of values above `LARGEST` overflow.
 _VANISHING = 1e-100
 # Most metrics shown in the note on weak metrics.
@@ -68,12 +65,10 @@ def diverged(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
 def suspects(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
     """Return which runs (R,) have values far from the others, and guesses that explain too little of the distance."""
     none = np.zeros(len(y), dtype=bool)
-    seen = np.isfinite(y)
-    if seen.sum() < _FEWEST or not guesses:
+    found = far_from_others(y)
+    if not found.any() or not guesses:
         return none
-    far = np.abs(y - np.median(y[seen]))
-    spread = NORMAL * float(np.median(far[seen]))
-    found = seen & (far > _FAR_VALUE * spread) & (spread > 0.0)
+    far = np.abs(y - np.median(y[np.isfinite(y)]))
     for guess in guesses:
         if not found.any():
             break

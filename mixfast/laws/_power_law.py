@@ -15,7 +15,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._power_search import STEPS, Point, Search, loops
 from mixfast.laws._protocol import Note
-from mixfast.laws._range import require_not_negative
+from mixfast.laws._range import not_negative
 
 # Smaller effects on the runs are treated as zero; 1 / this squared is still finite.
 _LEAST_EFFECT = 1e-30
@@ -121,7 +121,7 @@ class PowerLaw(Coefficients):
         """Return a copy fitted to runs; each metric starts from its known unit and parameters as well, or else from many starts."""
         loops()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        require_not_negative(y)
+        y = not_negative(y)
         law = copy.copy(self)
         metrics, width = y.shape[1], len(self._box(x.shape[1], np.ones(1))[0])
         law.theta, law.covariance = np.empty((metrics, width)), np.empty((metrics, width, width))

@@ -23,7 +23,7 @@ from mixfast.laws._log_linear_search import (
     identified,
 )
 from mixfast.laws._protocol import Note
-from mixfast.laws._range import require_not_negative
+from mixfast.laws._range import not_negative
 from mixfast.mixture import sum_to_one
 
 __all__ = ["LogLinear"]
@@ -121,7 +121,7 @@ class LogLinear(Coefficients):
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has no value."""
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        require_not_negative(y)
+        y = not_negative(y)
         metrics, domains = y.shape[1], x.shape[1]
         law = copy.copy(self)
         law.gamma, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)

@@ -12,7 +12,7 @@ from mixfast.mixture import Mixture
 from mixfast.proposers._doubts_of_epochs import doubts_of_epochs
 from mixfast.proposers._outcome import Gain
 from mixfast.proposers._task import Task
-from mixfast.swarm import doubts_of_directions
+from mixfast.swarm import LEAST_RATIO, doubts_of_directions
 
 # 90 % intervals that contain less than this fraction of held-out runs are too narrow.
 _HELD = 0.75
@@ -20,6 +20,8 @@ _HELD = 0.75
 _BEYOND = 1e-3
 # The best and the worst of some hundred runs are about five standard deviations apart.
 _IMPLAUSIBLE = 10.0
+# Weak metrics are named if they have more than this part of the expected gain.
+_MOST = 0.5
 
 
 def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
@@ -39,6 +41,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     counted = [task.target.metrics[j] for j in task.counted.used]
     found += doubts_of_directions({name: reasons[name] for name in counted if name in reasons})
     found += _of_the_laws(task, gain.metrics)
+    found += _of_weak_metrics(task, gain)
     largest = getattr(task.law, "largest", None)
     if largest is not None:
         beyond = [k for k in np.argsort(-w, kind="stable").tolist() if 0.0 < largest[k] < w[k] - _BEYOND]
@@ -75,6 +78,31 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
             f"{needed} gave better models with every law of shares that was tried (benchmarks/lab)."
         )
     return tuple(found)
+
+
+def _of_weak_metrics(task: Task, gain: Gain) -> list[str]:
+    """Say that most of the gain is in metrics that differ as much between seeds as between mixtures."""
+    law, target = task.law, task.target
+    noise, spread = getattr(law, "noise", None) or {}, getattr(law, "spread", None) or {}
+    if target.worst or not gain.value > 0.0:
+        return []
+    # The spread over the runs contains the noise: the effect of the mixtures is smaller than the noise below sqrt(2) times the noise.
+    weak = [
+        target.metrics[j]
+        for j in target.used
+        if 0.0
+        < spread.get(target.metrics[j], np.inf)
+        < np.sqrt(1.0 + LEAST_RATIO**2) * noise.get(target.metrics[j], 0.0)
+    ]
+    each = dict(zip(target.metrics, target.weight.tolist(), strict=True))
+    part = sum(each[name] * gain.metrics[name] for name in weak) / gain.value
+    if not part > _MOST:
+        return []
+    return [
+        f"{min(part, 1.0):.0%} of the expected gain is in metrics that cannot rank the runs, because runs of one mixture differ at least as much as "
+        f"mixtures do: {listing(weak)}. Leave them out of the objective ({either('swarm.select(swarm.noise.strong)', 'mixfast fit --drop-weak')}), or "
+        f"divide metrics by their noise ({setting('scale', 'noise')})."
+    ]
 
 
 def _share(task: Task) -> str:

@@ -36,6 +36,9 @@ from mixfast.swarm._columns import ID_NAMES as ID_NAMES
 from mixfast.swarm._columns import is_bookkeeping as is_bookkeeping
 from mixfast.swarm._columns import is_by_product as is_by_product
 from mixfast.swarm._columns import spelled as spelled
+from mixfast.swarm._far import FEWEST as FEWEST
+from mixfast.swarm._far import NORMAL as NORMAL
+from mixfast.swarm._far import far_from_others as far_from_others
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
 from mixfast.swarm._files import read_columns as read_columns
@@ -47,6 +50,7 @@ from mixfast.swarm._metric_names import told_unit as told_unit
 from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names
+from mixfast.swarm._noise import LEAST_RATIO as LEAST_RATIO
 from mixfast.swarm._noise import Noise
 from mixfast.swarm._pools_in import BudgetColumn as BudgetColumn
 from mixfast.swarm._pools_in import TokensTable as TokensTable

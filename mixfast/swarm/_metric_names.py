@@ -11,6 +11,7 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast._text.visible import quote
+from mixfast.swarm._far import far_from_others
 
 # More is better for these, at any place in a name.
 _MORE = re.compile(
@@ -198,7 +199,8 @@ def in_doubt(values: Vector, way: str, *, assumed: bool, unit: str | None = None
     assumed : bool
     unit : str, optional
     """
-    known = values[np.isfinite(values)]
+    # A diverged run says nothing of what the metric is.
+    known = values[np.isfinite(values) & ~far_from_others(values)]
     if not known.size:
         return None
     if way == "max":

@@ -14,6 +14,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast._text.table import text_table
+from mixfast.swarm._far import far_from_others
 from mixfast.swarm._folds import same_mixture
 
 # Runs whose tokens differ by this fraction are repeats: runs end at a whole batch, and pools at a whole file. A loss that falls with the power
@@ -52,7 +53,8 @@ class Noise(Frozen):
         Signal to noise: the standard deviation of a metric between mixtures, without the part that noise adds, over ``sd``.
     weak : tuple of str
         Metrics that cannot rank the runs: ``snr`` is below 1 with at least 2 degrees of freedom. A run then orders fewer than 3 of 4
-        pairs of mixtures correctly, and two repeats of the whole swarm would correlate by less than 0.5.
+        pairs of mixtures correctly, and two repeats of the whole swarm would correlate by less than 0.5. Repeats that look diverged, because they
+        are far from all runs while another run of their mixture is not, do not decide that.
     varying : tuple of str
         Metrics whose noise depends on the mixture. It is tested with at least 4 repeated mixtures and 8 degrees of freedom: the logarithm
         of the variance is a straight line in the distance of sqrt(shares) from those of the mean mixture (a likelihood-ratio test at 5 %
@@ -72,6 +74,8 @@ class Noise(Frozen):
     _lines: dict[str, tuple[float, float]] = field(default_factory=dict)
     # Whether the tokens and budgets of the runs are known.
     _pooled: bool = False
+    # Repeats that look diverged, of metrics that would be weak with them.
+    _doubted: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def strong(self) -> tuple[str, ...]:
@@ -104,9 +108,9 @@ class Noise(Frozen):
         if not self.sd:
             twice = " with the same tokens and budget" if self._pooled else ""
             return f"no mixture was trained twice{twice}: the noise of the metrics is unknown; train one mixture with 3 or more seeds"
-        runs = sum(map(len, self.repeats))
+        repeated = sum(map(len, self.repeats))
         lines = [
-            f"{counted(runs, 'run')} of {counted(len(self.repeats), 'repeated mixture')}; the noise is the standard deviation between seeds"
+            f"{counted(repeated, 'run')} of {counted(len(self.repeats), 'repeated mixture')}; the noise is the standard deviation between seeds"
         ]
         rows = [
             [
@@ -122,6 +126,11 @@ class Noise(Frozen):
         lines.append(text_table(["metric", "noise", "95 % interval", "dof", "signal/noise"], rows))
         if self.weak:
             lines.append(f"cannot rank the runs, signal/noise below {LEAST_RATIO:g}: {listing(self.weak)}")
+        for name, runs in self._doubted.items():
+            lines.append(
+                f"{listing(runs)} may have diverged in {name}: far from all other runs, also of the same mixture. Without {'it' if len(runs) == 1 else 'them'} "
+                f"the noise of {name} is smaller, so {name} is not named as one that cannot rank the runs"
+            )
         if self.varying:
             lines.append(f"the noise depends on the mixture: {listing(self.varying)}")
         if unknown := [name for name in self._metrics if name not in self.sd]:
@@ -147,21 +156,25 @@ def noise(
     sd: dict[str, float] = {}
     dof: dict[str, int] = {}
     snr: dict[str, float] = {}
+    weak: list[str] = []
+    doubted: dict[str, tuple[str, ...]] = {}
     pieces: dict[str, tuple[Vector, Vector, Vector]] = {}
     columns = zip(metrics, values[kept].T, strict=True) if several else ()
     for name, column in columns:
         known = ~np.isnan(column)
         y, of = column[known], label[known]
-        count = np.bincount(of, minlength=len(groups)).astype(np.float64)
-        mean = np.bincount(of, y, minlength=len(groups)) / np.maximum(count, 1.0)
-        squares = np.bincount(of, (y - mean[of]) ** 2, minlength=len(groups)).astype(np.float64)
-        free = np.maximum(count - 1.0, 0.0)
+        squares, free, ratio = _measured(y, of, len(groups))
         if not free.any():
             continue
-        variance = float(squares.sum() / free.sum())
-        sd[name], dof[name] = math.sqrt(variance), int(free.sum())
-        snr[name] = _signal(mean[count > 0.0], count[count > 0.0], variance)
+        sd[name], dof[name], snr[name] = math.sqrt(squares.sum() / free.sum()), int(free.sum()), ratio
         pieces[name] = (z[free > 0.0], squares[free > 0.0], free[free > 0.0])
+        if ratio < LEAST_RATIO and dof[name] >= _LEAST_DOF:
+            lost = _far_repeats(y, of, len(groups))
+            _, left, cleaned = _measured(y[~lost], of[~lost], len(groups)) if lost.any() else (squares, free, ratio)
+            if lost.any() and not (cleaned < LEAST_RATIO and left.sum() >= _LEAST_DOF):
+                doubted[name] = tuple(runs[row] for row in kept[known][lost].tolist())
+            else:
+                weak.append(name)
     lines = _related(pieces)
     spans = [where for where, rows in zip(z.tolist(), groups, strict=True) if len(rows) > 1]
     return Noise(
@@ -169,14 +182,33 @@ def noise(
         sd=sd,
         dof=dof,
         snr=snr,
-        weak=tuple(name for name in sd if snr[name] < LEAST_RATIO and dof[name] >= _LEAST_DOF),
+        weak=tuple(weak),
         varying=tuple(lines),
         _metrics=metrics,
         _centre=centre,
         _span=(min(spans, default=0.0), max(spans, default=0.0)),
         _lines=lines,
         _pooled=tokens is not None,
+        _doubted=doubted,
     )
+
+
+def _measured(y: Vector, of: NDArray[np.int64], groups: int) -> tuple[Vector, Vector, float]:
+    """Return the squares within each mixture and their degrees of freedom (M,), and the signal to noise, of values y of the mixtures `of`."""
+    count = np.bincount(of, minlength=groups).astype(np.float64)
+    mean = np.bincount(of, y, minlength=groups) / np.maximum(count, 1.0)
+    squares = np.bincount(of, (y - mean[of]) ** 2, minlength=groups).astype(np.float64)
+    free = np.maximum(count - 1.0, 0.0)
+    if not free.any():
+        return squares, free, math.nan
+    return squares, free, _signal(mean[count > 0.0], count[count > 0.0], float(squares.sum() / free.sum()))
+
+
+def _far_repeats(y: Vector, of: NDArray[np.int64], groups: int) -> NDArray[np.bool_]:
+    """Return which values are far from those of all runs although another run of their mixture is not: they look diverged."""
+    far = far_from_others(y)
+    near = np.bincount(of, ~far, minlength=groups) > 0
+    return far & near[of]
 
 
 def _same_run(ratios: Matrix, tokens: Matrix | None, budget: Vector | None) -> list[NDArray[np.int64]]:

@@ -304,3 +304,24 @@ def test_no_law_is_fitted_again_once_another_explains_the_far_values():
         fitted = fit(swarm_of(with_values(curved(), {7: 11.3})), laws)
         found[len(laws)] = Counted.fits, fitted.diverged
     assert found == {1: (6 + 6 + 1, {"m0": ("r7",)}), 2: (6, {})}
+
+
+@pytest.mark.parametrize("law", ["log_linear", "autoscale"])
+def test_a_negative_value_of_a_diverged_run_takes_no_law_from_its_metric(law):
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 40)
+    values = 2.0 + np.exp(-(ratios @ [[0.5], [1.5], [0.2]]))
+    spoiled = values.copy()
+    spoiled[7] = -40.0
+    runs = [f"r{i}" for i in range(40)]
+    clean, found = (
+        fit(Swarm(ratios, y, domains=["a", "b", "c"], metric_names=["loss"], runs=runs), law, folds=3)
+        for y in (values, spoiled)
+    )
+    assert found.diverged == {"loss": ("r7",)}
+    assert found.reports[0].rmse == pytest.approx(clean.reports[0].rmse, abs=0.02)
+    assert np.abs(found.predict(ratios) - clean.predict(ratios)).max() < 0.02
+    # Nor does it make the direction of the metric doubtful.
+    assert found.doubted_directions == {}
+    # Values that are negative without being far from the others are those of a metric that such a law cannot have.
+    with pytest.raises(ValueError, match="negative values, and this law is positive everywhere"):
+        fit(Swarm(ratios, values - 2.5, domains=["a", "b", "c"], metric_names=["loss"], runs=runs), law, folds=0)

@@ -548,3 +548,20 @@ def test_reach_needs_a_mixture_to_stay_near():
         reach(law, None, {"text": 9.0}, near=EVEN, method="regmix")
     region = Region(law.domains, prior=np.full(5, 0.2))
     assert reach(law, region, {"text": 9.0}).change == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_gain_in_metrics_that_cannot_rank_the_runs_is_doubted():
+    rng = np.random.default_rng(0)
+    ratios = rng.dirichlet(np.ones(3), 24)
+    ratios[:10] = ratios[0]
+    steady = ratios @ [0.5, 0.6, 0.4] + 0.001 * rng.normal(size=24)
+    values = np.column_stack([steady, rng.normal(size=(24, 3))])
+    names = ["steady", "noisy0", "noisy1", "noisy2"]
+    law = fit(Swarm(ratios, values, domains=["a", "b", "c"], metric_names=names), "linear", folds=0)
+    dominated = propose(law, objective={"steady": 1.0, "noisy1": 1.0})
+    (doubt,) = (one for one in dominated.doubts if "cannot rank the runs" in one)
+    assert "% of the expected gain is in metrics that cannot rank the runs" in doubt
+    assert "steady" not in doubt
+    assert "noisy1" in doubt
+    for objective in ("steady", {"steady": 100.0, "noisy1": 1.0}):
+        assert not [one for one in propose(law, objective=objective).doubts if "cannot rank" in one]

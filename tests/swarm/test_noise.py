@@ -205,3 +205,21 @@ def test_values_that_rounding_makes_equal_do_not_relate_noise_to_the_mixture():
 def test_at_refuses_a_mixture_because_it_cannot_check_its_names():
     with pytest.raises(ValueError, match=r"in the order of the swarm's domains, got a Mixture; give Mixture\.align"):
         planted().noise.at(Mixture(list("abcd"), [0.25] * 4))
+
+
+@pytest.mark.parametrize("value", [40.0, -40.0])
+def test_a_diverged_repeat_does_not_decide_that_a_metric_is_weak(value):
+    rng = np.random.default_rng(0)
+    ratios = rng.dirichlet(np.ones(3), 40)
+    ratios[:4] = ratios[0]
+    strong = 2.0 + np.exp(-(ratios @ [0.5, 1.5, 0.2])) + 0.002 * rng.normal(size=40)
+    values = np.column_stack([strong, 0.3 + 0.05 * rng.normal(size=40)])
+    values[2, 0] = value
+    found = Swarm(ratios, values, domains=["a", "b", "c"], metric_names=["loss", "noisy"]).noise
+    assert found.snr["loss"] < 1.0
+    assert found.weak == ("noisy",)
+    assert found.strong == ("loss",)
+    assert "2 may have diverged in loss: far from all other runs, also of the same mixture." in str(found)
+    # Repeats that are all far are no divergence, but a mixture of its own.
+    values[:4, 0] = 40.0 + np.array([0.0, 9.0, -9.0, 3.0])
+    assert Swarm(ratios, values, domains=["a", "b", "c"], metric_names=["loss", "noisy"]).noise._doubted == {}
