@@ -13,6 +13,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain_alone, harm, late_harm
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
+from mixfast.swarm import same_mixture
 
 # The grid of shapes. rho is in units of 1 / (median of the epochs above 0), so that the unit of the tokens does not matter.
 _RHO = np.geomspace(0.003, 10.0, 9)
@@ -102,10 +103,16 @@ def unit_of(loss: Vector) -> float:
 
 
 def inner_folds(epochs: Matrix, folds: int, seed: int) -> NDArray[np.int64]:
-    """Divide the runs (R,) into folds; runs with the same epochs are in one fold."""
-    _, which = np.unique(epochs.round(12), axis=0, return_inverse=True)
+    """Divide the runs (R,) into folds; runs with the same epochs, apart from rounding, are in one fold."""
+    most = epochs.max(axis=0)
+    groups = same_mixture(epochs / np.where(most > 0.0, most, 1.0))
+    # Numbered by their epochs, so that the order of the runs does not matter.
+    _, place = np.unique(epochs[[rows[0] for rows in groups]], axis=0, return_inverse=True)
+    which = np.empty(len(epochs), dtype=np.int64)
+    for at, rows in zip(place.ravel().tolist(), groups, strict=True):
+        which[rows] = at
     order = np.random.default_rng(seed).permutation(int(which.max()) + 1)
-    return np.asarray(order[which.ravel()] % folds, dtype=np.int64)
+    return np.asarray(order[which] % folds, dtype=np.int64)
 
 
 def choose(epochs: Matrix, losses: Matrix, least: Vector, *, convex: bool, seed: int) -> list[Shape]:

@@ -9,7 +9,7 @@ import scipy.optimize
 import mixfast
 from mixfast._engine.objectives.epoch_terms import gain, harm
 from mixfast.laws import Facts, Fit, compare
-from mixfast.laws._epoch_search import columns, deficits, loops
+from mixfast.laws._epoch_search import columns, deficits, inner_folds, loops
 from mixfast.laws.epochs import Epochs
 
 NAMES = list("abcd")
@@ -348,3 +348,17 @@ def test_tokens_in_another_unit_than_the_budget_are_doubted() -> None:
     assert not swarm_of(ratios, rate, values).report.doubted_epochs
     with pytest.raises(ValueError, match="have one unit"):
         Epochs().fit(1e120 * ratios, values)
+
+
+def test_runs_whose_epochs_differ_by_rounding_are_held_out_together() -> None:
+    rng = np.random.default_rng(6)
+    whole = np.concatenate([rng.dirichlet(np.ones(4), 19), [[1 / 1024, 511 / 1024, 1 / 4, 1 / 4]]]) * [
+        1e-7,
+        3.0,
+        16.0,
+        0.0,
+    ]
+    again = np.concatenate([whole[:19] * (1.0 + rng.uniform(-1e-6, 1e-6, (19, 1))), whole[19:] * (1.0 + 3e-16)])
+    fold = inner_folds(np.concatenate([whole, again]), 5, 0)
+    assert (fold[:20] == fold[20:]).all()
+    assert set(fold.tolist()) == set(range(5))
