@@ -16,7 +16,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted
+from mixfast._text.names import counted, listing
 from mixfast._text.notebook import html_table
 from mixfast._text.outputs import WEAR, check_output
 from mixfast._text.table import text_table
@@ -68,6 +68,8 @@ class FittedWear(Frozen):
         The metrics that were used.
     runs : int
         The number of runs.
+    diverged : tuple of str
+        Runs that look diverged in some metric; these values were left out.
     repeated : (K,) int64
         Runs that read the domain at least twice.
     most : (K,) float64
@@ -92,6 +94,7 @@ class FittedWear(Frozen):
     runs: int
     repeated: Vector = field(repr=False)
     most: Vector = field(repr=False)
+    diverged: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -171,6 +174,8 @@ class FittedWear(Frozen):
             f"one number fitted to all domains: {self._number(self.pooled)}, interval {self._span(self.pooled_low, self.pooled_high)}",
             f"residual: {self.residual:.3g} standard deviations of the metrics; the form with less fits better ({way})",
         ]
+        if self.diverged:
+            lines.append(f"left out, because they look diverged: values of {listing(self.diverged, limit=5)}")
         if not all(self.told.values()):
             alone = "as published for web text" if self.form == "fade" else "the usual limit"
             what = "the median of the others" if any(self.told.values()) else alone
@@ -209,6 +214,7 @@ class FittedWear(Frozen):
             "level": self.level,
             "metrics": list(self.metrics),
             "runs": self.runs,
+            "diverged": list(self.diverged),
             "seconds": self.seconds,
         }
 

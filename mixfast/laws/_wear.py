@@ -8,22 +8,26 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._engine.optimise import wear_fit
 from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import LARGEST
-from mixfast._text.progress import tracked
+from mixfast.laws._epoch_search import tamed
 from mixfast.laws._fitted_wear import FORMS, LEAST, FittedWear
 from mixfast.laws._target_run import how_to_give_tokens
-from mixfast.region import DEFAULT_MAX_EPOCHS
+from mixfast.region import DEFAULT_MAX_EPOCHS, MOST_EPOCHS
 from mixfast.swarm import Swarm
 
 # Exponents of the value of tokens that are tried: 1 is the log-linear law, smaller ones let new tokens lose value too.
 _POWERS = (1.0, 0.75, 0.5, 0.35)
+# From where v is searched, for all domains together: the published repeats; thresholds of 4 epochs and others, as runs beyond a threshold tell
+# nothing of where it is.
+_FIRST = {"fade": (1.0 / (1.0 + MEASURED),), "threshold": (1.0 / DEFAULT_MAX_EPOCHS, 0.6, 0.08, 0.01)}
 # A domain is told only if this many runs read it at least twice, ...
 _RUNS, _TWICE = 5, 2.0
 # ... and its interval ends below this multiple of the most repeats of a run: beyond, wear cannot be seen in these runs.
@@ -70,8 +74,8 @@ def fit_wear(
     Least squares by damped Gauss-Newton steps; metrics count by one over the variance of their noise. An interval has the repeats at which
     the sum of squares, with everything else fitted again, rises by less than a chi-squared quantile; noise that metrics of one run share
     widens it. In planted worlds with noise of a tenth of the effects, 90 % intervals held the truth in 85 % of domains (120 runs, 10 domains) and
-    95 % (320 runs, 20 domains); intervals of thresholds in 91 % and 94 %. A domain is not told if fewer than 5 runs read it at least twice, if no metric gains from it, or if the
-    interval ends above 20 times the most repeats of a run. Wear was fitted at the size of the runs, and may differ for larger models.
+    95 % (320 runs, 20 domains); intervals of thresholds in 91 % and 94 %. A domain is not told if fewer than 5 runs read it at least twice, if no metric gains from it, if some metric
+    has too few values to tell noise from effects, or if the interval ends above 20 times the most repeats of a run. Wear was fitted at the size of the runs, and may differ for larger models.
 
     References
     ----------
@@ -92,18 +96,22 @@ def fit_wear(
     values = swarm.values[:, used] * sign[used]
     repeated, most = (epochs >= _TWICE).sum(axis=0), epochs.max(axis=0)
     height = NormalDist().inv_cdf(0.5 + 0.5 * level) ** 2
-    first = 1.0 / (1.0 + MEASURED) if form == "fade" else 1.0 / DEFAULT_MAX_EPOCHS
+    values, apart = _without_diverged(epochs, values)
     # Where hardly any run repeats, the profile is flat.
     ends = np.tile([wear_fit.LEAST, wear_fit.MOST], (len(swarm.domains), 1))
     with single_blas():
-        fitted = wear_fit.fit(epochs, values, _POWERS, first, threshold=form == "threshold")
-        pooled_ends = wear_fit.interval(fitted, None, height)
-        worth = np.flatnonzero((repeated >= _RUNS) & wear_fit.valued(fitted.single)).tolist()
-        for k in tracked(worth, "computing the intervals of wear", len(worth), "domain"):
-            ends[k] = wear_fit.interval(fitted, k, height)
+        fitted = wear_fit.fit(epochs, values, _POWERS, _FIRST[form], threshold=form == "threshold")
+        pooled_ends = wear_fit.pooled_interval(fitted, height)
+        enough = bool(wear_fit.spare(fitted).all())
+        if enough:
+            worth = np.flatnonzero((repeated >= _RUNS) & wear_fit.valued(fitted.single)).tolist()
+            fitted, found = wear_fit.intervals(fitted, worth, height)
+            for k, own in found.items():
+                ends[k] = own
     high, low = _ends(ends, form).T
     pooled_high, pooled_low = _ends(pooled_ends, form)
-    why = _reasons(swarm.domains, repeated, most, high, wear_fit.valued(fitted.single))
+    few = "" if enough else f"{len(swarm)} runs do not tell noise from the effects of {len(swarm.domains)} domains"
+    why = _reasons(swarm.domains, repeated, most, high, wear_fit.valued(fitted.single), few)
     return FittedWear(
         domains=swarm.domains,
         form=form,
@@ -120,6 +128,7 @@ def fit_wear(
         level=float(level),
         metrics=tuple(swarm.metrics[j] for j in used),
         runs=len(swarm),
+        diverged=tuple(swarm.runs[i] for i in np.flatnonzero(apart.any(axis=1))),
         repeated=repeated,
         most=most,
         seconds=perf_counter() - began,
@@ -139,7 +148,23 @@ def _epochs(swarm: Swarm) -> Any:
             f"no run reads a domain twice (at most {epochs.max():.2f} epochs): these runs cannot tell wear. Train proxies on smaller pools, as "
             f"{either('design(..., proxy_budget=)', 'mixfast design --proxy-budget')} plans them"
         )
+    if not epochs.max() <= MOST_EPOCHS:
+        raise ValueError(
+            f"a run reads a domain {epochs.max():.3g} times: check that the tokens and the budgets of the runs have one unit; wear is fitted to at "
+            f"most {MOST_EPOCHS:g} epochs"
+        )
     return epochs
+
+
+def _without_diverged(epochs: Matrix, values: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Return the values (R, J) without those of runs that look diverged, and which these are."""
+    kept = values.copy()
+    for j in range(values.shape[1]):
+        seen = np.isfinite(values[:, j])
+        kept[seen, j] = np.where(
+            tamed(epochs[seen], values[seen, j], convex=True) == values[seen, j], values[seen, j], np.nan
+        )
+    return kept, np.isnan(kept) & np.isfinite(values)
 
 
 def _varies(values: Vector) -> bool:
@@ -160,18 +185,22 @@ def _ends(v: Any, form: str) -> Any:
     return np.where(np.asarray(v) >= wear_fit.MOST, LEAST[form], _numbers(v, form))
 
 
-def _reasons(domains: tuple[str, ...], repeated: Any, most: Vector, high: Vector, valued: Any) -> dict[str, str]:
+def _reasons(
+    domains: tuple[str, ...], repeated: Any, most: Vector, high: Vector, valued: Any, few: str
+) -> dict[str, str]:
     why: dict[str, str] = {}
     for k, name in enumerate(domains):
         if repeated[k] < _RUNS:
-            few = (
+            seldom = (
                 "no run reads it twice"
                 if not repeated[k]
                 else f"only {repeated[k]} of the {_RUNS} needed runs read it twice"
             )
-            why[name] = f"{few} (most {most[k]:.1f} epochs)"
+            why[name] = f"{seldom} (most {most[k]:.1f} epochs)"
         elif not valued[k]:
             why[name] = "no metric gains from it"
+        elif few:
+            why[name] = few
         elif not high[k] <= _BEYOND * (most[k] - 1.0):
             why[name] = "the interval has no upper end in these runs"
     return why

@@ -27,6 +27,7 @@ from mixfast.region._reach import Reach as Reach
 from mixfast.region._reach import limits_over as limits_over
 from mixfast.region._reach import reach as reach
 from mixfast.region._region import DEFAULT_MAX_EPOCHS as DEFAULT_MAX_EPOCHS
+from mixfast.region._region import MOST_EPOCHS as MOST_EPOCHS
 from mixfast.region._region import Region
 from mixfast.region._shadow_prices import ShadowPrice
 from mixfast.region._shadow_prices import limit_prices as limit_prices

@@ -17,17 +17,21 @@ NATURAL = np.array([0.55, 0.2, 0.12, 0.08, 0.05])
 REPEATS = np.array([15.4, 4.0, 1.5, 8.0, 20.0])
 
 
-def planted(runs=120, *, power=1.0, noise=0.02, seed=0, repeats=REPEATS, thresholds=None, **options):
+def pools():
+    return {"tokens": dict(zip(NAMES, 1e9 * NATURAL, strict=True)), "budget": 1e9}
+
+
+def planted(runs=120, *, power=1.0, noise=0.02, seed=0, repeats=REPEATS, thresholds=None, scale=1.0, **options):
     """Return runs in which repeated tokens of each domain wear out, or count up to thresholds, as planted."""
     rng = np.random.default_rng(seed)
     w = rng.dirichlet(0.5 + 4.0 * NATURAL, runs)
-    epochs = w / NATURAL
+    epochs = w / NATURAL * scale
     fading = wear_fit.effective(epochs, 1.0 / (1.0 + repeats))[0]
     worth = (fading if thresholds is None else np.minimum(epochs, thresholds)) ** power
-    value = rng.uniform(0.05, 0.3, size=(3, len(NAMES)))
+    value = rng.uniform(0.05, 0.3, size=(3, len(NAMES))) / scale**power
     losses = 2.0 + np.exp(0.5 - worth @ value.T)
     losses += noise * losses.std(axis=0) * rng.standard_normal(losses.shape)
-    given = {"tokens": dict(zip(NAMES, 1e9 * NATURAL, strict=True)), "budget": 1e9} | options
+    given = pools() | options
     return Swarm(w, losses, domains=NAMES, metric_names=["a_loss", "b_loss", "c_loss"], **given)
 
 
@@ -103,9 +107,67 @@ def test_wear_that_fades_does_not_stand_in_for_thresholds_and_the_residual_says_
     assert "form='threshold'" in found.summary()
 
 
+@pytest.mark.parametrize("form", ["fade", "threshold"])
+def test_too_few_runs_for_their_domains_tell_nothing(form):
+    """With more domains than runs the fit has no residual, and noise looks like wear."""
+    rng = np.random.default_rng(0)
+    names = [f"d{k}" for k in range(30)]
+    runs = Swarm(
+        rng.dirichlet(np.full(30, 0.3), 20), rng.random((20, 2)), domains=names, metric_names=["a_loss", "b_loss"],
+        tokens=dict.fromkeys(names, 1e7), budget=1e9,
+    )  # fmt: skip
+    found = laws.fit_wear(runs, form=form)
+    assert not any(found.told.values())
+    assert "20 runs do not tell noise from the effects of 30 domains" in found.why.values()
+    assert "endless" not in found.mapping.values()
+
+
+def test_a_diverged_run_is_named_and_left_out():
+    runs = planted()
+    values = runs.values.copy()
+    values[3, 1] += 3.0 * np.ptp(values[:, 1])
+    values[7] = 1e90
+    found = laws.fit_wear(Swarm(runs.ratios, values, domains=NAMES, metric_names=runs.metrics, **pools()))
+    assert found.diverged == ("3", "7")
+    assert "they look diverged: values of 3, 7" in found.summary()
+    np.testing.assert_allclose(found.fitted[1:], laws.fit_wear(runs).fitted[1:], rtol=0.1)
+
+
+def test_units_of_the_metrics_and_orders_of_runs_and_domains_do_not_matter():
+    runs, turned = planted(), [3, 0, 4, 1, 2]
+    found = laws.fit_wear(runs)
+    mixed = np.random.default_rng(0).permutation(len(runs))
+    others = {
+        "small": Swarm(runs.ratios, 1e-200 * runs.values, domains=NAMES, metric_names=runs.metrics, **pools()),
+        "large": Swarm(runs.ratios, 1e6 + 1e3 * runs.values, domains=NAMES, metric_names=runs.metrics, **pools()),
+        "runs": runs.subset(mixed),
+        "domains": Swarm(
+            runs.ratios[:, turned],
+            runs.values,
+            domains=[NAMES[k] for k in turned],
+            metric_names=runs.metrics,
+            **pools(),
+        ),
+    }
+    for name, other in others.items():
+        again = laws.fit_wear(other)
+        order = [again.domains.index(domain) for domain in NAMES]
+        np.testing.assert_allclose(again.fitted[order], found.fitted, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(again.high[order], found.high, rtol=1e-4, err_msg=name)
+
+
+def test_a_threshold_far_above_the_first_guess_is_found():
+    """No run lies near 4 epochs, so the slopes there say nothing of a threshold at 80."""
+    found = laws.fit_wear(
+        planted(tokens=dict(zip(NAMES, 2e7 * NATURAL, strict=True)), scale=50.0, thresholds=np.full(5, 80.0)),
+        form="threshold",
+    )
+    np.testing.assert_allclose(found.fitted[1:], 80.0, rtol=0.1)
+
+
 def test_ends_of_intervals_that_the_runs_do_not_tell_are_open():
     """Hardly any value of repeats: the search ends at 0.05 repeats, and the runs do not exclude less."""
-    found = laws.fit_wear(planted(repeats=np.array([15.4, 4.0, 0.06, 8.0, 20.0]), noise=0.2))
+    found = laws.fit_wear(planted(repeats=np.array([15.4, 4.0, 0.01, 8.0, 20.0]), noise=0.2))
     assert found.told["books"]
     assert found.low[2] == 0.0
     (row,) = [line for line in found.summary().splitlines() if line.startswith("books")]
@@ -156,6 +218,8 @@ def test_runs_that_cannot_tell_are_refused():
         laws.fit_wear(Swarm(runs.ratios, runs.values, domains=NAMES, metric_names=runs.metrics))
     with pytest.raises(ValueError, match="no run reads a domain twice"):
         laws.fit_wear(planted(budget=1e7))
+    with pytest.raises(ValueError, match=r"e\+07 times: check that the tokens"):
+        laws.fit_wear(planted(budget=1e15))
     with pytest.raises(ValueError, match="at least 10 runs"):
         laws.fit_wear(planted(9))
     with pytest.raises(ValueError, match=r"form is 'steps', expected one of fade, threshold"):

@@ -8,19 +8,25 @@ one small system for every metric and one for v.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.progress import tracked
 
 # Bounds of v: R* of infinity and of 0.05, or thresholds of infinity and of 1.05 epochs.
 LEAST, MOST = 0.0, 1.0 / 1.05
 # How far the constant may lie below the smallest value, in ranges of the values.
 _NEAR, _FAR = 0.01, 30.0
+# A profile may find a better fit this often, by at least this fraction of the height of an interval.
+_RESTARTS, _BETTER = 3, 0.1
 # How round a threshold is at first.
 _ROUND = 4.0
+# If fewer values than this fraction are left after the coefficients, they do not tell the noise.
+_SPARE = 0.25
 # The largest exponent, and the smallest curvature as a fraction of the mean one.
 _HIGHEST, _FLAT = 50.0, 1e-10
 # Where profiles are computed: repeats of 0.05 to 800, and infinite ones.
@@ -191,11 +197,15 @@ class Fitted:
     single: State
 
 
-def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float, *, threshold: bool = False) -> Fitted:
-    """Fit each power, from v = `first` for all domains, and return the most likely one. Missing values are NaN; less is better."""
+def fit(
+    epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: tuple[float, ...], *, threshold: bool = False
+) -> Fitted:
+    """Fit each power, from the best v of `first` for all domains, and return the most likely one. Missing values are NaN; less is better."""
     seen = np.isfinite(values)
     centre = np.nanmean(values, axis=0)
-    scale = np.maximum(np.nanstd(values, axis=0), 1e-300)
+    # Squares of tiny values are 0.
+    most = np.maximum(np.nanmax(np.abs(values - centre), axis=0), 1e-300)
+    scale = most * np.nanstd((values - centre) / most, axis=0)
     scaled = np.where(seen, (values - centre) / scale, 0.0)
     best: tuple[float, Fitted] | None = None
     for power in powers:
@@ -210,10 +220,11 @@ def fit(epochs: Matrix, values: Matrix, powers: tuple[float, ...], first: float,
     return best[1]
 
 
-def _fit_power(runs: Runs, first: float) -> Fitted:
+def _fit_power(runs: Runs, first: tuple[float, ...]) -> Fitted:
     domains = runs.epochs.shape[1]
     all_together, alone = np.ones((domains, 1)), np.eye(domains)
-    state = descend(runs, start(runs, np.full(domains, first)), np.zeros((domains, 0)), tol=1e-4)
+    flat = [descend(runs, start(runs, np.full(domains, v)), np.zeros((domains, 0)), tol=1e-4) for v in first]
+    state = min(flat, key=lambda one: float(one.squares.sum()))
     state = descend(runs, state, all_together, tol=1e-5)
     single = state
     # Metrics count by their residual variance, which is that of noise only after every domain has its own v.
@@ -227,10 +238,32 @@ def _fit_power(runs: Runs, first: float) -> Fitted:
     return Fitted(runs, pooled, single)
 
 
-def interval(fitted: Fitted, domain: int | None, most: float) -> tuple[float, float]:
+def intervals(fitted: Fitted, domains: Sequence[int], most: float) -> tuple[Fitted, dict[int, tuple[float, float]]]:
+    """Return the fit and the interval of each of these domains; where a profile found a better fit, it is followed first."""
+    for _ in range(_RESTARTS):
+        found: dict[int, tuple[float, float]] = {}
+        best = fitted.single
+        for k in tracked(domains, "computing the intervals of wear", len(domains), "domain"):
+            *ends, lowest = _profile(fitted, k, most)
+            found[k] = (ends[0], ends[1])
+            best = min(best, lowest, key=lambda state: float(state.squares.sum()))
+        if best.squares.sum() > fitted.single.squares.sum() - _BETTER * most:
+            break
+        fitted = replace(fitted, single=descend(fitted.runs, best, np.eye(len(best.v)), tol=1e-6))
+    return fitted, found
+
+
+def pooled_interval(fitted: Fitted, most: float) -> tuple[float, float]:
+    """Return the interval of one v for all domains."""
+    low, high, _ = _profile(fitted, None, most)
+    return low, high
+
+
+def _profile(fitted: Fitted, domain: int | None, most: float) -> tuple[float, float, State]:
     """Return the v at which the profile of the sum of squares rises by `most` variances of the noise, of one domain or of all together.
 
     Other v and all coefficients are fitted again at each v of a grid; the ends are interpolated. An end that is not reached is the bound.
+    The state with the least sum of squares that was seen is returned too.
     """
     runs, state = fitted.runs, fitted.pooled if domain is None else fitted.single
     domains = len(state.v)
@@ -238,7 +271,7 @@ def interval(fitted: Fitted, domain: int | None, most: float) -> tuple[float, fl
     moved = slice(None) if domain is None else slice(domain, domain + 1)
     height = np.sqrt(most * (inflation(fitted, domain) if domain is not None else 1.0))
     own = float(state.v[0 if domain is None else domain])
-    ends = []
+    ends, lowest = [], state
     for grid, bound in (([v for v in _GRID if v < own], LEAST), ([v for v in reversed(_GRID) if v > own], MOST)):
         at, near, rise = state, own, 0.0
         for v in grid:
@@ -246,6 +279,7 @@ def interval(fitted: Fitted, domain: int | None, most: float) -> tuple[float, fl
             fixed[moved] = v
             again = State(at.local, fixed, _squares(runs, at.local, fixed))
             at = descend(runs, again, rest, steps=12, tol=1e-5)
+            lowest = min(lowest, at, key=lambda one: float(one.squares.sum()))
             higher = float(np.sqrt(max(at.squares.sum() - state.squares.sum(), 0.0)))
             if higher >= height:
                 # No v lies between a finite number of repeats and none at all.
@@ -254,7 +288,7 @@ def interval(fitted: Fitted, domain: int | None, most: float) -> tuple[float, fl
             near, rise = v, higher
         else:
             ends.append(bound)
-    return ends[0], ends[1]
+    return ends[0], ends[1], lowest
 
 
 def _between(one: float, other: float, part: float) -> float:
@@ -278,6 +312,12 @@ def inflation(fitted: Fitted, domain: int) -> float:
     return max(float((each.sum(axis=0) ** 2).sum()) / alone, 1.0) if alone > 0.0 else 1.0
 
 
+def spare(fitted: Fitted) -> NDArray[np.bool_]:
+    """Return for which metrics (J,) the values suffice to tell noise from effects."""
+    left, count = _left(fitted.runs, fitted.single)
+    return np.asarray(left > _SPARE * count)
+
+
 def residual(fitted: Fitted) -> float:
     """Return the root mean square residual, in standard deviations of the metrics."""
     seen = (fitted.runs.weight > 0.0).astype(np.float64)
@@ -293,7 +333,12 @@ def valued(state: State) -> NDArray[np.bool_]:
 def scaled(runs: Runs, state: State) -> Runs:
     """Return the runs with each metric weighted by one over the variance of its noise, as estimated from the residuals of a fit."""
     seen = (runs.weight > 0.0).astype(np.float64)
-    squares, count = _squares(replace(runs, weight=seen), state.local, state.v), seen.sum(axis=0)
-    spent = 2.0 + (state.local[:, 2:] > 0.0).sum(axis=1) + len(state.v) / len(state.local)
-    variance = squares / np.maximum(count - spent, 0.25 * count)
+    squares, (left, count) = _squares(replace(runs, weight=seen), state.local, state.v), _left(runs, state)
+    variance = squares / np.maximum(left, _SPARE * count)
     return replace(runs, weight=seen / np.maximum(variance, 1e-12 * variance.max() + 1e-300))
+
+
+def _left(runs: Runs, state: State) -> tuple[Vector, Vector]:
+    """Return the number of values (J,) less that of the coefficients above 0, and the number of values."""
+    count = (runs.weight > 0.0).sum(axis=0).astype(np.float64)
+    return count - 2.0 - (state.local[:, 2:] > 0.0).sum(axis=1) - len(state.v) / len(state.local), count
