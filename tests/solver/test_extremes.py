@@ -60,6 +60,8 @@ def problem(seed: int) -> Problem | None:
                     tokens, int(sum(tokens.values()) * rng.uniform(0.5, 3)), max_epochs=1000, **options
                 )
                 wear = float(10.0 ** rng.uniform(-1, 2))
+                if seed % 2:
+                    wear = f"{1.0 + wear} epochs"
             else:
                 region = Region(domains, **options) if options else None
     except InfeasibleError:

@@ -166,7 +166,10 @@ def _region(rng: np.random.Generator, domains: list[str], options: dict[str, Any
     if pick < 0.45:
         options["wear"] = float(10.0 ** rng.uniform(0, 2))
         if pick > 0.4:
-            options["wear"] = dict(zip(domains, (options["wear"] * np.logspace(-1.0, 1.0, k)).tolist(), strict=True))
+            each = (options["wear"] * np.logspace(-1.0, 1.0, k)).tolist()
+            # Every third domain has a threshold.
+            wear = [f"{1.0 + number} epochs" if i % 3 == 1 else number for i, number in enumerate(each)]
+            options["wear"] = dict(zip(domains, wear, strict=True))
         tokens = dict(zip(domains, rng.integers(10**6, 10**9, k).tolist(), strict=True))
         return Region.from_tokens(tokens, int(sum(tokens.values()) * rng.uniform(0.5, 3)), max_epochs=1000)
     limits: dict[str, Any] = {}
