@@ -17,7 +17,7 @@ from mixfast._engine.optimise import wear_fit
 from mixfast._text.audience import either
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import LARGEST
-from mixfast.laws._epoch_search import tamed
+from mixfast.laws._doubts import diverged
 from mixfast.laws._fitted_wear import FORMS, LEAST, FittedWear
 from mixfast.laws._target_run import how_to_give_tokens
 from mixfast.region import DEFAULT_MAX_EPOCHS, MOST_EPOCHS
@@ -28,6 +28,8 @@ _POWERS = (1.0, 0.75, 0.5, 0.35)
 # From where v is searched, for all domains together: the published repeats; thresholds of 4 epochs and others, as runs beyond a threshold tell
 # nothing of where it is.
 _FIRST = {"fade": (1.0 / (1.0 + MEASURED),), "threshold": (1.0 / DEFAULT_MAX_EPOCHS, 0.6, 0.08, 0.01)}
+# Values are bounded at this many median distances from the median before the guess that says which runs diverged.
+_FAR = 10.0
 # A domain is told only if this many runs read it at least twice, ...
 _RUNS, _TWICE = 5, 2.0
 # ... and its interval ends below this multiple of the most repeats of a run: beyond, wear cannot be seen in these runs.
@@ -96,10 +98,10 @@ def fit_wear(
     values = swarm.values[:, used] * sign[used]
     repeated, most = (epochs >= _TWICE).sum(axis=0), epochs.max(axis=0)
     height = NormalDist().inv_cdf(0.5 + 0.5 * level) ** 2
-    values, apart = _without_diverged(epochs, values)
     # Where hardly any run repeats, the profile is flat.
     ends = np.tile([wear_fit.LEAST, wear_fit.MOST], (len(swarm.domains), 1))
     with single_blas():
+        values, apart = _without_diverged(epochs, values, _FIRST[form][0])
         fitted = wear_fit.fit(epochs, values, _POWERS, _FIRST[form], threshold=form == "threshold")
         pooled_ends = wear_fit.pooled_interval(fitted, height)
         enough = bool(wear_fit.spare(fitted).all())
@@ -156,15 +158,13 @@ def _epochs(swarm: Swarm) -> Any:
     return epochs
 
 
-def _without_diverged(epochs: Matrix, values: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:
+def _without_diverged(epochs: Matrix, values: Matrix, v: float) -> tuple[Matrix, NDArray[np.bool_]]:
     """Return the values (R, J) without those of runs that look diverged, and which these are."""
-    kept = values.copy()
-    for j in range(values.shape[1]):
-        seen = np.isfinite(values[:, j])
-        kept[seen, j] = np.where(
-            tamed(epochs[seen], values[seen, j], convex=True) == values[seen, j], values[seen, j], np.nan
-        )
-    return kept, np.isnan(kept) & np.isfinite(values)
+    middle = np.nanmedian(values, axis=0)
+    reach = _FAR * np.nanmedian(np.abs(values - middle), axis=0)
+    guess = wear_fit.guess(epochs, np.clip(values, middle - reach, middle + reach), v)
+    apart = np.column_stack([diverged(own, [of]) for own, of in zip(values.T, guess.T, strict=True)])
+    return np.where(apart, np.nan, values), apart
 
 
 def _varies(values: Vector) -> bool:

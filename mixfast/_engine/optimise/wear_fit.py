@@ -202,11 +202,7 @@ def fit(
 ) -> Fitted:
     """Fit each power, from the best v of `first` for all domains, and return the most likely one. Missing values are NaN; less is better."""
     seen = np.isfinite(values)
-    centre = np.nanmean(values, axis=0)
-    # Squares of tiny values are 0.
-    most = np.maximum(np.nanmax(np.abs(values - centre), axis=0), 1e-300)
-    scale = most * np.nanstd((values - centre) / most, axis=0)
-    scaled = np.where(seen, (values - centre) / scale, 0.0)
+    scaled, _, _ = _standardised(values)
     best: tuple[float, Fitted] | None = None
     for power in powers:
         corner = _ROUND if threshold else None
@@ -218,6 +214,25 @@ def fit(
     if best is None:
         raise ValueError("no power was given")
     return best[1]
+
+
+def guess(epochs: Matrix, values: Matrix, v: float) -> Matrix:
+    """Return the values (R, J) of a fit in which all domains have this v."""
+    scaled, centre, scale = _standardised(values)
+    runs = Runs(epochs, scaled, np.isfinite(values).astype(np.float64))
+    domains = epochs.shape[1]
+    state = descend(runs, start(runs, np.full(domains, v)), np.zeros((domains, 0)), tol=1e-4)
+    excess, _, _ = _model(runs, state.local, state.v)
+    return np.asarray(centre + scale * (state.local[:, 0] + excess))
+
+
+def _standardised(values: Matrix) -> tuple[Matrix, Vector, Vector]:
+    """Return the values with mean 0 and standard deviation 1, 0 where they are missing, and the two."""
+    centre = np.nanmean(values, axis=0)
+    # Squares of tiny values are 0.
+    most = np.maximum(np.nanmax(np.abs(values - centre), axis=0), 1e-300)
+    scale = np.maximum(most * np.nanstd((values - centre) / most, axis=0), 1e-300)
+    return np.where(np.isfinite(values), (values - centre) / scale, 0.0), centre, scale
 
 
 def _fit_power(runs: Runs, first: tuple[float, ...]) -> Fitted:
