@@ -22,7 +22,7 @@ LEAST, MOST = 0.0, 1.0 / 1.05
 # How far the constant may lie below the smallest value, in ranges of the values.
 _NEAR, _FAR = 0.01, 30.0
 # A profile may find a better fit this often, by at least this fraction of the height of an interval.
-_RESTARTS, _BETTER = 3, 0.1
+_RESTARTS, _BETTER = 2, 0.1
 # How round a threshold is at first.
 _ROUND = 4.0
 # If fewer values than this fraction are left after the coefficients, they do not tell the noise.
@@ -289,11 +289,15 @@ def _profile(fitted: Fitted, domain: int | None, most: float) -> tuple[float, fl
     ends, lowest = [], state
     for grid, bound in (([v for v in _GRID if v < own], LEAST), ([v for v in reversed(_GRID) if v > own], MOST)):
         at, near, rise = state, own, 0.0
+        # Most profiles that do not reach the height at the bound do so nowhere.
+        if own != bound:
+            last = _fitted_at(runs, state, moved, bound, rest)
+            lowest = min(lowest, last, key=lambda one: float(one.squares.sum()))
+            if last.squares.sum() - state.squares.sum() < height**2:
+                ends.append(bound)
+                continue
         for v in grid:
-            fixed = at.v.copy()
-            fixed[moved] = v
-            again = State(at.local, fixed, _squares(runs, at.local, fixed))
-            at = descend(runs, again, rest, steps=12, tol=1e-5)
+            at = _fitted_at(runs, at, moved, v, rest)
             lowest = min(lowest, at, key=lambda one: float(one.squares.sum()))
             higher = float(np.sqrt(max(at.squares.sum() - state.squares.sum(), 0.0)))
             if higher >= height:
@@ -304,6 +308,13 @@ def _profile(fitted: Fitted, domain: int | None, most: float) -> tuple[float, fl
         else:
             ends.append(bound)
     return ends[0], ends[1], lowest
+
+
+def _fitted_at(runs: Runs, state: State, moved: slice, v: float, rest: Matrix) -> State:
+    """Return a fit with some v fixed, from a state near it."""
+    fixed = state.v.copy()
+    fixed[moved] = v
+    return descend(runs, State(state.local, fixed, _squares(runs, state.local, fixed)), rest, steps=12, tol=1e-5)
 
 
 def _between(one: float, other: float, part: float) -> float:
