@@ -129,3 +129,25 @@ def test_the_worlds_with_a_known_truth_are_those_of_the_study():
             given = {"world": repeats, "law": [law], "cap": ["inf"], "proxies": ["matched"], "domains": [domains]}
             found = [regrets(**given, runs=[runs]) for runs in ("40", "80", "160", "320")]
             assert f"| {law} | {domains} | {' | '.join(found)} |" in page
+
+
+def test_what_is_recovered_of_planted_laws_is_what_the_study_recorded():
+    page = (ROOT / "docs/explanation/epochs.md").read_text(encoding="utf-8")
+    recorded = rows("benchmarks/results/recovered.csv")
+    stopping = ["told", "stops", "off"]
+    for domains in ("20",):
+        for runs in ("40", "80", "160", "320"):
+            own = [row for row in recorded if (row["domains"], row["runs"]) == (domains, runs)]
+            assert f"Medians over {len(own)} seeds" in page
+
+            def median(column, form=".2f", own=own):
+                values = np.array([float(row[column]) for row in own])
+                known = values[np.isfinite(values)]
+                return f"{np.median(known):{form}}" if known.size else "-"
+
+            found = [median(key) for key in ("r2", "spearman", "gains", "harms", "at_one_epoch", "rho", "p", "onset")]
+            assert f"| {domains} | {runs} | {' | '.join(found)} |" in page
+            found = [median("repeated", ".0f"), median("stops_law"), median("off_law")]
+            for form in ("fade", "threshold"):
+                found += [median(f"{key}_{form}", ".0f" if key == "told" else ".2f") for key in stopping]
+            assert f"| {domains} | {runs} | {' | '.join(found)} |" in page
