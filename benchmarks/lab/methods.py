@@ -144,6 +144,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, epochs, unmatched, KL": epoch_rows.epochs(False, kl=KL),
     "mixfast, epochs, matched, guard": epoch_rows.epochs(True, guard=True),
     "mixfast, epochs, matched, next runs": epoch_rows.next_runs,
+    "mixfast, epochs, matched, exact fit": epoch_rows.epochs(True),
     "Olmix, matched": epoch_rows.matched("log_linear", kl=KL * math.log(2)),
     "RegMix, matched": epoch_rows.matched("lightgbm", method="regmix"),
     "mixfast, auto, matched, KL": epoch_rows.matched("auto", kl=KL),
@@ -174,14 +175,15 @@ FREE = (
     "mixfast, epochs, unmatched, KL",
     "mixfast, epochs, matched, guard",
     "mixfast, epochs, matched, next runs",
+    "mixfast, epochs, matched, exact fit",
     "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )
 
 
 def about_repetition(method: str) -> bool:
-    """Whether a row was added to ask about repetition; an earlier version of a law has "first version" in the names of its rows."""
-    return any(word in method for word in ("matched", "fitted wear", "temperature", "UtiliMax", "first version"))
+    """Whether a row was added to ask about repetition."""
+    return any(word in method for word in ("matched", "fitted wear", "temperature", "UtiliMax"))
 
 
 def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:

@@ -65,12 +65,9 @@ def final_run(mixture: mixfast.Mixture, seed: int) -> str:
 def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
     """Return the final models of all choices, all models of one seed first: an interrupted training is complete for some seeds.
 
-    Within a seed the laws in epochs without caps come first, because most questions are about them. Rows of an earlier version of a
-    method keep the seeds that they have.
+    Within a seed the laws in epochs without caps come first, because most questions are about them.
     """
-    chosen = sorted(
-        (one for one in found if "version" not in one.method), key=lambda one: (one.capped, "epochs" not in one.method)
-    )
+    chosen = sorted(found, key=lambda one: (one.capped, "epochs" not in one.method))
     return [Job(final_run(one.mixture, seed), "final", "final", one.mixture, seed) for seed in seeds for one in chosen]
 
 
