@@ -144,7 +144,6 @@ METHODS: dict[str, Chooser] = {
     "mixfast, epochs, unmatched, KL": epoch_rows.epochs(False, kl=KL),
     "mixfast, epochs, matched, guard": epoch_rows.epochs(True, guard=True),
     "mixfast, epochs, matched, next runs": epoch_rows.next_runs,
-    "mixfast, epochs, matched, exact fit": epoch_rows.epochs(True),
     "Olmix, matched": epoch_rows.matched("log_linear", kl=KL * math.log(2)),
     "RegMix, matched": epoch_rows.matched("lightgbm", method="regmix"),
     "mixfast, auto, matched, KL": epoch_rows.matched("auto", kl=KL),
@@ -175,7 +174,6 @@ FREE = (
     "mixfast, epochs, unmatched, KL",
     "mixfast, epochs, matched, guard",
     "mixfast, epochs, matched, next runs",
-    "mixfast, epochs, matched, exact fit",
     "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )
