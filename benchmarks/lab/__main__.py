@@ -72,6 +72,8 @@ def main() -> None:
         rows = judge.verdicts(load(chosen), lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
         judge.save(rows, folder / "verdicts.csv")
         figures.methods(rows, folder / "methods.svg")
+        # `--stage questions` has the table of the other rows.
+        rows = [row for row in rows if not about_repetition(row.method)]
         for capped in (True, False):
             print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares, or limits of their own")
             print(judge.table(rows, capped=capped))
