@@ -133,10 +133,28 @@ class Nearness:
         self.sd *= np.sqrt(np.maximum(1.0 - alike, 0.0))
 
 
+def limit(target: Target, joints: list[Joint] | None) -> float:
+    """Return the value that the objective approaches if all metrics that count approach one, else -inf."""
+    limits = [None] if joints is None else [joint.limit for joint in joints]
+    known = [float(value) for value in limits if value is not None]
+    if len(known) < len(limits):
+        return -math.inf
+    values = np.zeros((1, len(target.metrics)))
+    values[0, target.used] = known
+    return float(target.score(values)[0])
+
+
 def improving(
-    mean: Vector, uncertainty: Covariances | Nearness, best: float, count: int, order: Places | None = None
+    mean: Vector,
+    uncertainty: Covariances | Nearness,
+    best: float,
+    count: int,
+    order: Places | None = None,
+    limit: float = -math.inf,
 ) -> tuple[Places, Vector]:
     """Choose ``count`` of M points with the largest expected improvement on ``best``, an objective to minimise.
+
+    If the law has a ``limit`` below all means, errors are normal on the scale of the logarithm of the distance from it.
 
     Each point is the one with the largest expected improvement. The next is chosen as if the result had been as predicted (the
     kriging believer of Ginsbourger et al. 2010), which also reduces the uncertainty of correlated points. If an ``order`` (count,) is given,
@@ -150,7 +168,7 @@ def improving(
     taken = np.zeros(len(mean), dtype=bool)
     for place in range(count):
         sd = uncertainty.sd
-        gain = expected_improvement(mean, sd, best)
+        gain = expected_improvement(mean, sd, best, limit)
         # Equal improvements, such as 0 everywhere, are ordered by uncertainty.
         row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
         chosen[place], gains[place], taken[row] = row, gain[row], True
@@ -160,11 +178,14 @@ def improving(
     return chosen, gains
 
 
-def hopeful(mean: Vector, sd: Vector) -> Places:
+def hopeful(mean: Vector, sd: Vector, limit: float = -math.inf) -> Places:
     """Return the positions, in ascending order, of the points where a draw may have its minimum; as many as can be drawn jointly."""
     if len(mean) <= _DRAWN:
         return np.arange(len(mean))
-    return np.sort(np.argsort(mean - _OPTIMISM * sd, kind="stable")[:_DRAWN])
+    low = mean - _OPTIMISM * sd
+    if limit < mean.min():
+        low = limit + (mean - limit) * np.exp(-_OPTIMISM * sd / (mean - limit))
+    return np.sort(np.argsort(low, kind="stable")[:_DRAWN])
 
 
 def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:
@@ -182,10 +203,29 @@ def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> P
     return chosen
 
 
-def expected_improvement(mean: Vector, sd: Vector, best: float) -> Vector:
-    """``E max(best - f, 0)`` for f normal (M,); Jones, Schonlau and Welch 1998."""
+def expected_improvement(mean: Vector, sd: Vector, best: float, limit: float = -math.inf) -> Vector:
+    """``E max(best - f, 0)`` for f normal (M,); Jones, Schonlau and Welch 1998.
+
+    If ``limit`` is below all means, ``f - limit`` is lognormal with median ``mean - limit``, and the improvement cannot exceed ``best - limit``.
+    A normal f would have a large improvement wherever an exponential law is very uncertain, also where it predicts a very large loss.
+    """
+    if math.isfinite(limit) and limit < mean.min():
+        return _above_limit(mean - limit, sd, best - limit)
     safe = np.maximum(sd, 1e-300)
     z = np.clip((best - mean) / safe, -38.0, 38.0)
     density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
     below = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in z.tolist()])
     return np.where(sd > 0.0, np.maximum(safe * (z * below + density), 0.0), np.maximum(best - mean, 0.0))
+
+
+def _above_limit(median: Vector, sd: Vector, best: float) -> Vector:
+    """``E max(best - f, 0)`` for f lognormal (M,) with these medians; by the delta method its logarithm has the deviation sd / median."""
+    from scipy.special import log_ndtr
+
+    if best <= 0.0:
+        return np.zeros_like(median)
+    spread = np.maximum(sd / median, 1e-300)
+    z = (math.log(best) - np.log(median)) / spread
+    # In logarithms, because the exponential of a large variance overflows.
+    gain = np.exp(math.log(best) + log_ndtr(z)) - np.exp(np.log(median) + 0.5 * spread**2 + log_ndtr(z - spread))
+    return np.where(sd > 0.0, np.maximum(gain, 0.0), np.maximum(best - median, 0.0))

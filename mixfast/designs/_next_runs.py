@@ -96,6 +96,9 @@ def next_runs(
     There are 4096 candidates, half of them around the best run. The best run is the one with the best prediction, not with the best
     measurement, which may have been chance.
 
+    Laws in epochs and BiMix are exponentials or powers, and are most uncertain where they predict very large losses. Their errors count as normal on
+    the scale of the logarithm of the distance from the law's floor, so an improvement is at most the distance of the best run from it.
+
     The law's covariances say how much one run tells about other mixtures: those of a Gaussian process, or those of a
     law's coefficients by the delta method. Errors of different metrics count as independent. For laws without
     covariances, the uncertainty around every chosen run is reduced. Under the objective "worst" the uncertainty of a mixture is that of the
@@ -172,7 +175,7 @@ class _Candidates:
 
     def draws(self, count: int, seed: int) -> _acquisition.Places:
         """Return the best candidate of each joint draw of the objective."""
-        some = _acquisition.hopeful(self.mean, self.sd)
+        some = _acquisition.hopeful(self.mean, self.sd, _acquisition.limit(self.target, self.joints))
         joints = self.law.joint(self.at[some], [self.target.metrics[j] for j in self.target.used])
         return some[_acquisition.thompson(self.target, joints or [], count, seed=seed)]
 
@@ -198,7 +201,8 @@ def _chosen(
         else _acquisition.Covariances(target, values, joints)
     )
     drawn = candidates.draws(count, seed) if way == "thompson" else None
-    chosen, gain = _acquisition.improving(candidates.mean, uncertainty, best, count, drawn)
+    limit = _acquisition.limit(target, joints)
+    chosen, gain = _acquisition.improving(candidates.mean, uncertainty, best, count, drawn, limit)
     return chosen, gain, "expected improvement of the objective"
 
 

@@ -59,7 +59,12 @@ class Coefficients:
             np.full(len(x), self.noise[j] ** 2),
             lambda rows: told @ jacobian[rows].T,
             lambda count, rng: self._moved(x, j, value, jacobian, _normal(covariance, count, rng)),
+            self._limit(j),
         )
+
+    def _limit(self, j: int) -> float | None:
+        """Return the value that metric j approaches if the logarithm of its distance from it is linear in the coefficients, else None."""
+        return None
 
     def state(self) -> State:
         """Return the settings, arrays and notes of the fitted law."""

@@ -21,6 +21,10 @@ class Joint:
         Variance given the runs that the law was fitted to, and the runs added by `choose`.
     noise : ndarray (M,)
         Additional variance of a new run's result at each mixture.
+    limit : float or None
+        The value that the law approaches and never crosses, if the logarithm of its distance from this value is (nearly) linear in
+        the coefficients.
+        Errors are then normal on the scale of this logarithm. None: they are normal on the scale of the metric.
 
     Notes
     -----
@@ -30,6 +34,7 @@ class Joint:
 
     variance: Vector
     noise: Vector
+    limit: float | None
 
     def __init__(
         self,
@@ -37,8 +42,9 @@ class Joint:
         noise: Vector,
         columns: Callable[[Places], Matrix],
         draw: Callable[[int, np.random.Generator], Matrix],
+        limit: float | None = None,
     ) -> None:
-        self.variance, self.noise = np.maximum(variance, 0.0), noise
+        self.variance, self.noise, self.limit = np.maximum(variance, 0.0), noise, limit
         self._columns, self._draw = columns, draw
         self._steps: list[Vector] = []
 

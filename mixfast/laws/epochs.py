@@ -240,6 +240,9 @@ class Epochs(Coefficients):
         excess = self.sign[j] * (value - self.floor[j])
         return self.floor[j] + self.sign[j] * np.exp(np.minimum(np.log(excess) + steps, _HIGHEST))
 
+    def _limit(self, j: int) -> float:
+        return float(self.floor[j])
+
     @classmethod
     def from_state(cls, state: dict[str, object]) -> Self:
         """Rebuild the law from what `state` returned."""

@@ -289,6 +289,10 @@ class BiMix(PowerLaw):
     def _seen(self, x: Matrix) -> Matrix:
         return -np.log(np.clip(x, self.floor, 1.0))
 
+    def _limit(self, j: int) -> float:
+        # A sum of powers with positive factors: where it is very large, one of them is, and its logarithm is linear in log factor and alpha.
+        return 0.0
+
     def _shapes(self) -> tuple[Vector, Vector]:
         return np.array(_EXPONENTS), np.zeros(1)
 

@@ -173,6 +173,47 @@ def test_expected_improvement_is_the_integral():
     assert 0.0 <= far[0] < 1e-300
 
 
+def test_expected_improvement_above_a_limit_is_the_integral():
+    mean, sd = np.array([1.0, 0.6, 3.0, 0.8, 0.7, 1e5]), np.array([0.3, 0.05, 9.0, 0.0, 0.0, 1e6])
+    draws = np.random.default_rng(0).standard_normal(400_000)
+    limit, best = 0.5, 0.75
+    want = [
+        np.maximum(best - limit - (m - limit) * np.exp(s / (m - limit) * draws), 0.0).mean()
+        for m, s in zip(mean, sd, strict=True)
+    ]
+    found = _acquisition.expected_improvement(mean, sd, best, limit)
+    np.testing.assert_allclose(found, want, atol=6e-4)
+    # Small errors are the same on both scales, and nothing is better than the limit.
+    near = np.array([0.9, 0.75]), np.array([1e-6, 1e-6])
+    plain = _acquisition.expected_improvement(*near, best)
+    np.testing.assert_allclose(_acquisition.expected_improvement(*near, best, limit), plain, rtol=1e-4, atol=1e-12)
+    assert (_acquisition.expected_improvement(mean, sd, 0.4, limit) == 0.0).all()
+
+
+def test_runs_are_not_chosen_where_an_exponential_law_predicts_a_huge_loss():
+    """Errors are largest where a law in epochs predicts the largest losses: with normal errors, a run is chosen above all measured ones."""
+    rng = np.random.default_rng(0)
+    names, rate = [f"d{k}" for k in range(8)], np.exp(rng.normal(2.5, 1.3, 8))
+    w, a, h = rng.dirichlet(np.full(8, 0.5), 20), rng.gamma(1.0, 0.5, 8), rng.gamma(1.0, 0.1, 8)
+    exponent = -(1.0 - np.exp(-0.5 * w * rate)) @ a + 0.3 * np.maximum(w * rate - 2.0, 0.0) @ h
+    loss = 1.0 + np.exp(exponent) + 0.03 * rng.standard_normal(20)
+    tokens = dict(zip(names, 1e9 / rate, strict=True))
+    swarm = Swarm(w, loss[:, None], domains=names, metric_names=["loss"], tokens=tokens, budget=1e9)
+    found = next_runs(swarm, fit(swarm, "epochs", folds=0), Region(names), 8, seed=0)
+    assert (found.predicted < loss.max()).all()
+
+
+def test_runs_are_not_chosen_where_powers_of_a_share_explode():
+    """BiMix predicts 1e9 at a share of 0, with an error as large."""
+    rng = np.random.default_rng(0)
+    names, w = [f"d{k}" for k in range(8)], rng.dirichlet(np.full(8, 0.7), 20)
+    loss = (rng.gamma(1.0, 0.3, 8) * np.maximum(w, 1e-3) ** -rng.gamma(1.0, 0.2, 8)).sum(axis=1)
+    loss += 0.05 * rng.standard_normal(20)
+    swarm = Swarm(w, loss[:, None], domains=names, metric_names=["loss"])
+    found = next_runs(swarm, fit(swarm, "bimix", folds=0), Region(names), 6, seed=0)
+    assert found.predicted.max() < 100.0 * loss.max()
+
+
 def test_improving_runs_go_where_the_loss_is_low_and_not_twice():
     swarm = planted(24)
     law = fit(swarm, "gp", folds=0)
