@@ -184,7 +184,8 @@ def hopeful(mean: Vector, sd: Vector, limit: float = -math.inf) -> Places:
         return np.arange(len(mean))
     low = mean - _OPTIMISM * sd
     if limit < mean.min():
-        low = limit + (mean - limit) * np.exp(-_OPTIMISM * sd / (mean - limit))
+        distance, spread = _relative(mean - limit, sd)
+        low = limit + distance * np.exp(-_OPTIMISM * spread)
     return np.sort(np.argsort(low, kind="stable")[:_DRAWN])
 
 
@@ -224,8 +225,14 @@ def _above_limit(median: Vector, sd: Vector, best: float) -> Vector:
 
     if best <= 0.0:
         return np.zeros_like(median)
-    spread = np.maximum(sd / median, 1e-300)
+    median, spread = _relative(median, sd)
     z = (math.log(best) - np.log(median)) / spread
     # In logarithms, because the exponential of a large variance overflows.
     gain = np.exp(math.log(best) + log_ndtr(z)) - np.exp(np.log(median) + 0.5 * spread**2 + log_ndtr(z - spread))
     return np.where(sd > 0.0, np.maximum(gain, 0.0), np.maximum(best - median, 0.0))
+
+
+def _relative(distance: Vector, sd: Vector) -> tuple[Vector, Vector]:
+    """Return distances from a limit and the deviations of their logarithms, finite and above 0."""
+    distance = np.clip(distance, 1e-300, 1e300)
+    return distance, np.clip(np.minimum(sd, 1e300) / distance, 1e-300, 1e150)

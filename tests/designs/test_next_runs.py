@@ -188,6 +188,10 @@ def test_expected_improvement_above_a_limit_is_the_integral():
     plain = _acquisition.expected_improvement(*near, best)
     np.testing.assert_allclose(_acquisition.expected_improvement(*near, best, limit), plain, rtol=1e-4, atol=1e-12)
     assert (_acquisition.expected_improvement(mean, sd, 0.4, limit) == 0.0).all()
+    # Predictions and errors that overflow count as certainly bad.
+    with np.errstate(all="raise", under="ignore"):
+        huge = _acquisition.expected_improvement(np.array([np.inf, 1.0]), np.array([np.inf, 0.3]), best, limit)
+    assert huge[0] < 1e-3 < huge[1]
 
 
 def test_runs_are_not_chosen_where_an_exponential_law_predicts_a_huge_loss():
