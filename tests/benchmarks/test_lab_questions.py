@@ -140,6 +140,7 @@ def test_matched_proxies_are_searched_round_by_round(tmp_path: Path, monkeypatch
 LABELS = {
     '`fit(swarm, "epochs")` on 64 matched proxies': questions.EPOCHS,
     "the same on 32 of them": "mixfast, epochs, 32 matched",
+    "the same on 32 of them and 32 that `next_runs` chose": f"{questions.EPOCHS}, next runs",
     "the same on 64, `propose(kl=0.05)`": f"{questions.EPOCHS}, KL",
     "the same on 64, `guard` of 2 % on each domain": f"{questions.EPOCHS}, guard",
     "the same on 64 proxies that repeat nothing": "mixfast, epochs, unmatched",
