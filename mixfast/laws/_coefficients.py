@@ -41,7 +41,7 @@ class Coefficients:
         for j, noise in enumerate(self.noise):
             jacobian, covariance = self._tangent(x, j)
             # Rounding can make the variance slightly negative if the coefficients are exact.
-            variance = np.maximum(np.einsum("mk,kl,ml->m", jacobian, covariance, jacobian), 0.0)
+            variance = np.maximum(np.einsum("mk,mk->m", jacobian @ covariance, jacobian), 0.0)
             out[:, j] = np.sqrt(variance + noise**2)
         return out
 

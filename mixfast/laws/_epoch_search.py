@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import each, thread_count
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain_alone, harm, late_harm
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
-from mixfast.swarm import same_mixture
+from mixfast.swarm import mixture_of
 
 # The grid of shapes. rho is in units of 1 / (median of the epochs above 0), so that the unit of the tokens does not matter.
 _RHO = np.geomspace(0.003, 10.0, 9)
@@ -22,15 +22,15 @@ _TAUS = 6
 # Harm begins at these fractions of the way from 1 epoch to the largest number of epochs of any run, on the scale of log(1 + epochs).
 _BEGINS = np.linspace(0.0, 0.9, _TAUS)
 # Penalties of the squared coefficients, relative to the mean squared error of the logarithms; from large to small, as they are solved.
-_RIDGES = 10.0 ** -np.arange(7.0)
+_RIDGES = 10.0 ** -np.arange(6.0)
 # The floor lies this many times (median - best run) below the best run.
 _DEPTHS = 0.025 * 2.0 ** np.arange(9.0)
 # The ridge and the depth with which all shapes are compared, and how many of the best shapes are compared with the other ridges and depths.
 _FIRST, _DEPTH, _BEST = np.array([1e-1, 1e-3]), 0.5, 8
 _INNER, _FEWER, _MANY = 5, 3, 200
 _NEAR = 4.0
-# Steps and tolerance of the solver while shapes are compared, and at the end.
-_ROUGH, _FULL = (30, 1e-4), (20000, 1e-20)
+# Errors that differ by less than this fraction are equal up to rounding.
+_EQUAL = 1e-9
 _NORMAL = 1.4826
 # A run looks diverged if it is this many robust standard deviations from the median and from a prediction, as in `_doubts`. Then it
 # counts like a run that lies the second number of standard deviations from the prediction. With fewer runs, none does.
@@ -61,7 +61,10 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Every shape at the epochs (R, K) of the runs: gains (S, R, K) with their rho and p (S,), harms (T, R, H) with their tau (T,)."""
+    """Every shape at the epochs (R, K) of the runs: gains (S, R, K) with rho and p (S,), harms (T, R, H) with tau (T,).
+
+    Gains have a minus sign, and all columns a mean of 0.
+    """
 
     rho: Vector
     p: Vector
@@ -74,13 +77,17 @@ class Grid:
         """Evaluate the grid of shapes. Without a run above 1 epoch there is no harm, and H is 0."""
         scale = typical(epochs)
         rho, p = (each_.ravel() for each_ in np.meshgrid(_RHO / scale, _P, indexing="ij"))
-        gains = np.array([gain_alone(epochs, float(a), float(b)) for a, b in zip(rho, p, strict=True)])
+        gains = np.array([_centred(-gain_alone(epochs, float(a), float(b))) for a, b in zip(rho, p, strict=True)])
         most = float(epochs.max(initial=0.0))
         if not most > 1.0:
             return cls(rho, p, gains, np.array([np.inf]), np.zeros((1, len(epochs), 0)))
         tau = np.log(2.0) + _BEGINS * (np.log1p(most) - np.log(2.0))
         kind = harm if convex else late_harm
-        return cls(rho, p, gains, tau, np.array([kind(epochs, each_)[0] for each_ in tau]))
+        return cls(rho, p, gains, tau, np.array([_centred(kind(epochs, each_)[0]) for each_ in tau]))
+
+
+def _centred(x: Matrix) -> Matrix:
+    return x - x.mean(axis=0)
 
 
 def typical(epochs: Matrix) -> float:
@@ -102,32 +109,48 @@ def unit_of(loss: Vector) -> float:
     return unit if unit > 0.05 * span else 0.5 * span
 
 
-def inner_folds(epochs: Matrix, folds: int, seed: int) -> NDArray[np.int64]:
-    """Divide the runs (R,) into folds; runs with the same epochs, apart from rounding, are in one fold."""
-    most = epochs.max(axis=0)
-    groups = same_mixture(epochs / np.where(most > 0.0, most, 1.0))
-    # Numbered by their epochs, so that the order of the runs does not matter.
-    _, place = np.unique(epochs[[rows[0] for rows in groups]], axis=0, return_inverse=True)
-    which = np.empty(len(epochs), dtype=np.int64)
-    for at, rows in zip(place.ravel().tolist(), groups, strict=True):
-        which[rows] = at
-    order = np.random.default_rng(seed).permutation(int(which.max()) + 1)
-    return np.asarray(order[which] % folds, dtype=np.int64)
+def by_epochs(epochs: Matrix) -> NDArray[np.int64]:
+    """Return a number (R,) for each run; runs with the same epochs, apart from rounding, have the same one."""
+    most = epochs.max(axis=0, initial=0.0)
+    return mixture_of(epochs / np.where(most > 0.0, most, 1.0))
 
 
-def choose(epochs: Matrix, losses: Matrix, least: Vector, *, convex: bool, seed: int) -> list[Shape]:
-    """Choose the shape of each metric from its values (R, J), smaller is better; the floor lies at least ``least`` (J,) below the runs."""
-    fold = inner_folds(epochs, _INNER if len(epochs) < _MANY else _FEWER, seed)
-    folds = int(fold.max()) + 1
-    grid = Grid.of(epochs, convex=convex)
-    metrics = losses.shape[1]
+def inner_folds(epochs: Matrix, mixture: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Divide the runs (R,) into folds; runs with the same mixture (a number for each run) are in one fold.
+
+    The folds do not depend on the order of the domains. That of the runs matters only if the epochs of several mixtures are permutations
+    of each other.
+    """
+    _, first, which = np.unique(mixture, return_index=True, return_inverse=True)
+    # Sorted epochs do not depend on the order of the domains. Of a mixture with several, the least count; of equal mixtures, the first.
+    ordered = np.sort(epochs / (epochs.max(initial=0.0) or 1.0), axis=1).round(9)
+    for row in np.lexsort(ordered.T)[::-1].tolist():
+        first[which[row]] = row
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.lexsort((np.arange(len(first)), *ordered[first].T))] = np.arange(len(first))
+    order = np.random.default_rng(seed).permutation(len(first))
+    return np.asarray(order[rank[which]] % folds, dtype=np.int64)
+
+
+def choose(
+    epochs: Matrix, losses: Matrix, least: Vector, mixture: NDArray[np.int64], *, convex: bool, seed: int
+) -> list[Shape]:
+    """Choose the shape of each metric from its values (R, J), smaller is better; the floor lies at least ``least`` (J,) below the runs.
+
+    Runs with the same number of ``mixture`` (R,) are left out together.
+    """
+    fold = inner_folds(epochs, mixture, _INNER if len(epochs) < _MANY else _FEWER, seed)
+    folds, metrics = int(fold.max()) + 1, losses.shape[1]
     if folds < 2:
+        grid = Grid.of(epochs, convex=convex)
         scale = typical(epochs)
         middle = Shape(1.0 / scale, 1.0, float(grid.tau[len(grid.tau) // 2]), _DEPTH, 1e-1)
         return [middle] * metrics
-    blocks = [part for part in np.array_split(np.arange(metrics), min(thread_count(None), metrics)) if len(part)]
-    found = each(lambda part: _choose(grid, fold, folds, losses[:, part], least[part]), blocks)
-    return [shape for block in found for shape in block]
+    order = np.argsort(fold, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(fold))])
+    trial = Trials(Grid.of(epochs[order], convex=convex), bounds, np.ascontiguousarray(losses[order].T), least)
+    best = trial.best_shapes()
+    return [trial.simplest(one) for one in trial.errors_of(best)]
 
 
 def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix, Vector]:
@@ -137,8 +160,14 @@ def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix,
     return loss[None] - floor[:, None], floor
 
 
-def tamed(epochs: Matrix, loss: Vector, *, convex: bool) -> Vector:
-    """Return the values (R,) with those of runs that look diverged moved near the prediction of the other runs.
+def middle_columns(epochs: Matrix, *, convex: bool) -> Matrix:
+    """Return the columns (R, 2K) of a shape that is never far off."""
+    most = float(np.log1p(epochs.max()))
+    return columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex)
+
+
+def tamed(x: Matrix, loss: Vector) -> Vector:
+    """Return the values (R,) with those of runs that look diverged moved near the prediction of the other runs, by `middle_columns`.
 
     Such a value is far from the median, and also far from what a law of a middle shape predicts.
     """
@@ -147,8 +176,6 @@ def tamed(epochs: Matrix, loss: Vector, *, convex: bool) -> Vector:
     if not far.any() or len(loss) < _FEWEST:
         return loss
     bounded = np.clip(loss, middle - _FAR * usual, middle + _FAR * usual)
-    most = float(np.log1p(epochs.max()))
-    x = columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex)
     deficit, floor = deficits(bounded, _DEPTH, 0.0)
     b0, b, _ = fit_coefficients(x, deficit[0], _FIRST[0])
     guess = floor[0] + np.exp(np.minimum(b0 + x @ b, np.log(2.0 * np.ptp(bounded))))
@@ -163,50 +190,171 @@ def tamed(epochs: Matrix, loss: Vector, *, convex: bool) -> Vector:
     return np.where(moved, guess + np.clip(missed, -_NEAR_GUESS * limit, _NEAR_GUESS * limit), loss)
 
 
-def _choose(grid: Grid, fold: NDArray[np.int64], folds: int, losses: Matrix, least: Vector) -> list[Shape]:
-    kernel = loops()
-    runs, metrics = losses.shape
-    first = np.vstack([deficits(losses[:, j], _DEPTH, least[j])[0] for j in range(metrics)])
-    target = np.log(first)
-    delta = np.array([_HUBER * _NORMAL * _scale(loss) for loss in losses.T])
-    found = np.empty((metrics, len(grid.rho), len(grid.tau)))
-    kernel.search(grid.gains, grid.harms, fold, folds, first, target, delta, _FIRST, *_ROUGH, found)
-    out = []
-    for j in range(metrics):
-        many, _ = deficits(losses[:, j], _DEPTHS, least[j])
-        trials: list[tuple[float, Shape]] = []
-        for flat in np.argsort(found[j], axis=None, kind="stable")[:_BEST].tolist():
-            s, t = np.unravel_index(flat, found[j].shape)
-            x = np.empty((runs, grid.gains.shape[2] + grid.harms.shape[2]))
-            kernel.columns_of(grid.gains[s], grid.harms[t], x)
-            error = np.empty((len(_DEPTHS), len(_RIDGES)))
-            start = np.zeros((len(_DEPTHS), folds, x.shape[1]))
-            kernel.score(
-                x,
-                grid.gains.shape[2],
-                fold,
-                folds,
-                many,
-                np.log(many),
-                np.full(len(_DEPTHS), delta[j]),
-                _RIDGES,
-                *_ROUGH,
-                start,
-                error,
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums of columns (R, P) and of their products with others, in each fold of the runs: ``bounds[f] : bounds[f + 1]``."""
+
+    bounds: NDArray[np.int64]
+
+    def of(self, x: Matrix) -> Matrix:
+        """Return sums (F, P)."""
+        return np.add.reduceat(x, self.bounds[:-1], axis=0)
+
+    def products(self, x: Matrix, z: Matrix) -> NDArray[np.float64]:
+        """Return sums of products (F, P, Q) with z (R, Q)."""
+        ends = zip(self.bounds[:-1], self.bounds[1:], strict=True)
+        return np.stack([x[begin:end].T @ z[begin:end] for begin, end in ends])
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """The comparison of shapes, for losses (J, R) of runs that are ordered by fold: fold f is the runs ``bounds[f] : bounds[f + 1]``."""
+
+    grid: Grid
+    bounds: NDArray[np.int64]
+    losses: Matrix
+    least: Vector
+
+    @property
+    def delta(self) -> Vector:
+        """The residual (J,) beyond which Huber's loss is linear."""
+        return np.array([_HUBER * _NORMAL * _scale(loss) for loss in self.losses])
+
+    @property
+    def wide(self) -> bool:
+        """Whether there are more columns than runs. Then moments would cost more than they save."""
+        return self.grid.gains.shape[2] + self.grid.harms.shape[2] > self.losses.shape[1]
+
+    def best_shapes(self) -> list[list[tuple[int, int]]]:
+        """Return for each metric the best shapes, as positions in the grid, with the first ridges and depth."""
+        kernel, grid, moments = loops(), self.grid, Moments(self.bounds)
+        deficit = np.vstack(
+            [deficits(loss, _DEPTH, least)[0] for loss, least in zip(self.losses, self.least, strict=True)]
+        )
+        logs, delta, domains, folds = np.log(deficit), self.delta, grid.gains.shape[2], len(self.bounds) - 1
+        turned = np.ascontiguousarray(logs.T)
+        level = moments.of(turned)
+        # All gains share the moments of the harms.
+        own = [] if self.wide else [_with_itself(moments, harms, turned) for harms in grid.harms]
+        found = np.full((len(deficit), len(grid.rho), len(grid.tau)), np.inf)
+
+        def errors(s: int) -> None:
+            # A shape is left as soon as its error exceeds that of the best ones so far; this changes no choice.
+            limit = np.sort(found.reshape(len(found), -1), axis=1)[:, _BEST - 1] * (1.0 + 2.0 * _EQUAL)
+            gains = grid.gains[s]
+            first, second, cross = ([], [], []) if self.wide else _with_itself(moments, gains, turned)
+            out = np.empty((len(deficit), len(_FIRST)))
+            size = domains + grid.harms.shape[2]
+            passive = np.ones((len(deficit), folds, len(_FIRST), 0 if self.wide else size), dtype=np.bool_)
+            for t, harms in enumerate(grid.harms):
+                across = np.ascontiguousarray(np.hstack([gains, harms]).T)
+                if self.wide:
+                    kernel.held_out_wide(across, domains, self.bounds, logs, deficit, delta, limit, _FIRST, out)
+                else:
+                    both = moments.products(gains, harms)
+                    sums = np.concatenate([first, own[t][0]], axis=1)
+                    squares = np.block([[second, both], [both.transpose(0, 2, 1), own[t][1]]])
+                    with_logs = np.concatenate([cross, own[t][2]], axis=2)
+                    kernel.held_out(
+                        across,
+                        domains,
+                        self.bounds,
+                        sums,
+                        squares,
+                        level,
+                        with_logs,
+                        deficit,
+                        delta,
+                        limit,
+                        _FIRST,
+                        passive,
+                        out,
+                    )
+                found[:, s, t] = out.min(axis=1)
+
+        # From the middle of the grid, where the best shapes are more often.
+        each(errors, np.argsort(np.abs(np.arange(len(grid.rho)) - 0.5 * len(grid.rho)), kind="stable").tolist())
+        return [[divmod(at, len(grid.tau)) for at in _smallest(one.ravel(), _BEST)] for one in found]
+
+    def errors_of(self, best: list[list[tuple[int, int]]]) -> list[list[tuple[float, Shape]]]:
+        """Return the errors of each metric's best shapes with all depths and ridges. Metrics that share a shape are solved together."""
+        owners: dict[tuple[int, int], list[int]] = {}
+        for j, shapes in enumerate(best):
+            for at in shapes:
+                owners.setdefault(at, []).append(j)
+        many = [deficits(loss, _DEPTHS, least)[0] for loss, least in zip(self.losses, self.least, strict=True)]
+        least = np.full(len(best), np.inf)
+
+        def errors(at: tuple[int, int]) -> NDArray[np.float64]:
+            own = owners[at]
+            x = np.hstack([self.grid.gains[at[0]], self.grid.harms[at[1]]])
+            # A trial is left as soon as its error is too large to be chosen.
+            delta, limit = (np.repeat(one, len(_DEPTHS)) for one in (self.delta[own], self._near(least[own])))
+            found = held_out(
+                x, self.grid.gains.shape[2], self.bounds, np.vstack([many[j] for j in own]), delta, limit, _RIDGES
             )
-            for d, l in np.ndindex(error.shape):
-                shape = Shape(
-                    float(grid.rho[s]), float(grid.p[s]), float(grid.tau[t]), float(_DEPTHS[d]), float(_RIDGES[l])
-                )
-                trials.append((float(error[d, l]), shape))
-        out.append(_simplest(trials, runs))
+            found = found.reshape(len(own), len(_DEPTHS), len(_RIDGES))
+            least[own] = np.minimum(least[own], found.min(axis=(1, 2)))
+            return found
+
+        found = dict(zip(owners, each(errors, owners), strict=True))
+        return [
+            [
+                (float(found[s, t][owners[s, t].index(j), d, l]), self._shape(s, t, d, l))
+                for s, t in shapes
+                for d, l in np.ndindex(len(_DEPTHS), len(_RIDGES))
+            ]
+            for j, shapes in enumerate(best)
+        ]
+
+    def _near(self, error: Any) -> Any:
+        """Return what an error may be at most to be nearly the least."""
+        return error * (1.0 + _NEAR / self.losses.shape[1])
+
+    def _shape(self, s: int, t: int, depth: int, ridge: int) -> Shape:
+        grid = self.grid
+        chosen = grid.rho[s], grid.p[s], grid.tau[t], _DEPTHS[depth], _RIDGES[ridge]
+        return Shape(*map(float, chosen))
+
+    def simplest(self, trials: list[tuple[float, Shape]]) -> Shape:
+        """Return the trial with the largest ridge, of those with nearly the least error; of these, the one with the least error."""
+        near = self._near(min(error for error, _ in trials))
+        ridge = max(shape.ridge for error, shape in trials if error <= near)
+        rest = [(error, shape) for error, shape in trials if shape.ridge == ridge]
+        return rest[_smallest(np.array([error for error, _ in rest]), 1)[0]][1]
+
+
+def held_out(
+    x: Matrix, domains: int, bounds: NDArray[np.int64], deficit: Matrix, delta: Vector, limit: Vector, ridges: Vector
+) -> Matrix:
+    """Return held-out errors (V, L): mean Huber loss of V deficits (V, R) for L ridges, for the centred columns x (R, P) of one shape.
+
+    An error above ``limit`` (V,) may lack some folds.
+    """
+    kernel, logs, out = loops(), np.log(deficit), np.empty((len(deficit), len(ridges)))
+    across = np.ascontiguousarray(x.T)
+    if x.shape[1] > len(x):
+        kernel.held_out_wide(across, domains, bounds, logs, deficit, delta, limit, ridges, out)
+        return out
+    moments, turned = Moments(bounds), np.ascontiguousarray(logs.T)
+    passive = np.ones((1, len(bounds) - 1, len(ridges), x.shape[1]), dtype=np.bool_)
+    first, second, cross = _with_itself(moments, x, turned)
+    kernel.held_out(
+        across, domains, bounds, first, second, moments.of(turned), cross, deficit, delta, limit, ridges, passive, out
+    )
     return out
 
 
-def _simplest(trials: list[tuple[float, Shape]], runs: int) -> Shape:
-    """Return the trial with the largest ridge, of those with nearly the least error; of these, the one with the least error."""
-    near = min(error for error, _ in trials) * (1.0 + _NEAR / runs)
-    return min((trial for trial in trials if trial[0] <= near), key=lambda trial: (-trial[1].ridge, trial[0]))[1]
+def _with_itself(moments: Moments, x: Matrix, logs: Matrix) -> tuple[NDArray[np.float64], ...]:
+    """Return sums (F, P), products (F, P, P), and products with the logarithms (R, V), which are (F, V, P)."""
+    return moments.of(x), moments.products(x, x), moments.products(logs, x)
+
+
+def _smallest(errors: Vector, count: int) -> list[int]:
+    """Return the positions of the smallest errors, in order; of errors that are equal up to rounding, the first positions."""
+    order = np.argsort(errors, kind="stable")
+    level = np.concatenate([[0], np.cumsum(np.diff(errors[order]) > _EQUAL * errors[order][1:])])
+    return order[np.lexsort((order, level))][:count].tolist()
 
 
 def _scale(values: Vector) -> float:
@@ -217,8 +365,23 @@ def _scale(values: Vector) -> float:
 
 def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, Vector, Vector]:
     """Fit the logarithms of deficits (R,) to columns (R, 2K). Return the intercept, the coefficients (2K,) >= 0, and their penalties."""
-    b, penalty = np.zeros(x.shape[1]), np.empty(x.shape[1])
-    b0 = loops().fitted(np.ascontiguousarray(x), x.shape[1] // 2, np.log(deficit), ridge, *_FULL, b, penalty)
+    kernel, (runs, size), logs = loops(), x.shape, np.log(deficit)
+    mean, height = x.mean(axis=0), logs.mean()
+    rows, logs = x - mean, logs - height
+    b, penalty = np.empty(size), np.empty(size)
+    if size > runs:
+        kernel.penalties((rows**2).mean(axis=0), size // 2, ridge, penalty)
+        scale = np.divide(1.0, np.sqrt(runs * penalty), out=np.zeros(size), where=penalty > 0.0)
+        kernel.newton(np.ascontiguousarray((rows * scale).T), logs, np.zeros(runs), b, np.empty((runs, runs)))
+        b *= scale
+    else:
+        gram, moment, unit, scale = rows.T @ rows / runs, logs @ rows / runs, np.empty((size, size)), np.empty(size)
+        kernel.scaled(gram, size // 2, ridge, penalty, scale, unit)
+        work = np.empty(size), np.empty(size), np.empty(size, dtype=np.int64), np.empty((size, size))
+        kernel.exchange(unit, unit, False, moment * scale, np.ones(size, dtype=np.bool_), b, *work)
+        b *= scale
+        # Removes the rounding errors of the factorisation, in a few sweeps.
+        kernel.descend(gram, penalty, moment, b, work[0])
     # A constant column has no effect; its coefficient is a rounding error.
     b[np.ptp(x, axis=0) <= 1e-12 * np.abs(x).max(axis=0)] = 0.0
-    return float(b0), b, penalty
+    return float(height - mean @ b), b, penalty

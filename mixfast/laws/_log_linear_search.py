@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.laws import descend
+from mixfast.swarm import mixture_of
 
 # Start values of the constant: this many spreads of the metric below its smallest value, from an almost linear law (far below)
 # to one with strong curvature. One more start lies above the smallest value, because Huber's loss may have its optimum there.
@@ -113,7 +114,9 @@ class Search:
     def chosen(self, seed: int) -> float:
         """Return the penalty with the smallest cross-validated Huber loss; the larger one of equals."""
         runs = len(self.y)
-        fold = np.random.default_rng(seed).permutation(runs) % min(_FOLDS, runs)
+        mixture = mixture_of(self.basis.z)
+        order = np.random.default_rng(seed).permutation(int(mixture.max()) + 1)
+        fold = order[mixture] % min(_FOLDS, len(order))
         lost = np.zeros(len(_PENALTIES))
         highest = float(self.y.max()) + 0.5 * float(np.ptp(self.y))
         start = self._blunt(self._constants()[2], self._quad(_PENALTIES[0] * self.delta, runs))

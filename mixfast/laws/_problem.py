@@ -19,7 +19,7 @@ from mixfast.laws._mixtures_in import aligned
 from mixfast.laws._protocol import Facts, FeatureMap, epochs_of, uses_epochs
 from mixfast.laws._report import MetricReport, measure
 from mixfast.laws._target_run import how_to_give_tokens
-from mixfast.swarm import Identifiable, Noise, Swarm, doubts_of_directions
+from mixfast.swarm import Identifiable, Noise, Swarm, doubts_of_directions, mixture_of
 
 Flags = NDArray[np.bool_]
 
@@ -104,7 +104,7 @@ class Problem:
         found = self.swarm.noise if self.counted is None else self.noise(self.counted)
         # One degree of freedom says too little: half of all pairs differ by less than 0.95 standard deviations.
         told = {name: sd for name, sd in found.sd.items() if found.dof[name] > 1}
-        return Facts(sign, np.array([told.get(name, np.nan) for name in self.metrics]))
+        return Facts(sign, np.array([told.get(name, np.nan) for name in self.metrics]), mixture_of(self.x))
 
     def fit(self, candidate: Candidate, progress: Progress | None) -> dict[int, str]:
         """Fit a candidate to its metrics, and predict each run out of fold. Return the metrics it refuses, with the reasons."""

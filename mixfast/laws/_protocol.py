@@ -87,10 +87,15 @@ class Note(str):
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of J metrics besides their values: sign 1 (minimise) or -1 (maximise), and the standard deviation of seeds or NaN."""
+    """What is known of R runs and J metrics besides their values.
+
+    Sign is 1 (minimise) or -1 (maximise), noise the standard deviation of seeds or NaN. Runs with the same number have the same mixture,
+    perhaps with other budgets or pools.
+    """
 
     sign: NDArray[np.float64]  # (J,)
     noise: NDArray[np.float64]  # (J,), NaN if unknown
+    mixture: NDArray[np.int64] | None = None  # (R,), None if unknown
 
     @classmethod
     def unknown(cls, metrics: int) -> Self:
@@ -99,7 +104,7 @@ class Facts:
 
     def of(self, columns: Sequence[int]) -> Facts:
         """Return the facts of these metrics."""
-        return Facts(self.sign[list(columns)], self.noise[list(columns)])
+        return Facts(self.sign[list(columns)], self.noise[list(columns)], self.mixture)
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
 from mixfast.laws._trees import MOST_LEAVES, Forest
+from mixfast.swarm import mixture_of
 
 __all__ = ["Boosted"]
 
@@ -283,9 +284,12 @@ class Boosted:
     def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
         """Return the number of rounds with the smallest cross-validated error, and the root of that mean squared error."""
         runs = y.size
-        folds = min(_FOLDS if runs >= _FEW else _FOLDS_OF_FEW, runs)
-        fold = np.empty(runs, dtype=np.int64)
-        fold[np.random.default_rng(self.seed).permutation(runs)] = np.arange(runs) % folds
+        mixture = mixture_of(x)
+        mixtures = int(mixture.max()) + 1
+        folds = min(_FOLDS if runs >= _FEW else _FOLDS_OF_FEW, mixtures)
+        of = np.empty(mixtures, dtype=np.int64)
+        of[np.random.default_rng(self.seed).permutation(mixtures)] = np.arange(mixtures) % folds
+        fold = of[mixture]
         boosters = []
         for out in range(folds):
             train = lightgbm.Dataset(x[fold != out], y[fold != out], params=settings)

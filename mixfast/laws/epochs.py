@@ -14,8 +14,9 @@ from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
-from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients, tamed
+from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients, middle_columns, tamed
 from mixfast.laws._protocol import Facts, Note
+from mixfast.swarm import mixture_of
 
 __all__ = ["Epochs"]
 
@@ -111,7 +112,7 @@ class Epochs(Coefficients):
         facts = self._facts or Facts.unknown(y.shape[1])
         least = np.where(np.isfinite(facts.noise), _LEAST_NOISE * facts.noise, 0.0)
         shapes = self._shapes if self._shapes is not None and len(self._shapes) == y.shape[1] else None
-        return self._fit(x, y, np.array(facts.sign, dtype=np.float64), least, shapes)
+        return self._fit(x, y, np.array(facts.sign, dtype=np.float64), least, shapes, facts.mixture)
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
         """Return a copy fitted to some of the runs; the shapes, depth of the floor and ridge stay those of all runs."""
@@ -131,7 +132,15 @@ class Epochs(Coefficients):
         chosen = (self.rho, self.p, self.tau, self.depth, self.ridge)
         return [Shape(*(float(values[j]) for values in chosen)) for j in columns]
 
-    def _fit(self, x: Matrix, y: Matrix, sign: Vector, least: Vector, shapes: list[Shape] | None) -> Self:
+    def _fit(
+        self,
+        x: Matrix,
+        y: Matrix,
+        sign: Vector,
+        least: Vector,
+        shapes: list[Shape] | None,
+        mixture: NDArray[np.int64] | None = None,
+    ) -> Self:
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, domains = y.shape[1], x.shape[1]
         if not x.max(initial=0.0) < _MOST_EPOCHS:
@@ -144,23 +153,32 @@ class Epochs(Coefficients):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
         law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
-        groups = list(by_missing(y))
-        told = each(lambda group: law._fit_group(x, y, *group, shapes), groups)
+        alike = None if mixture is None or len(mixture) != len(x) else mixture
+        told = each(lambda group: law._fit_group(x, y, *group, shapes, alike), list(by_missing(y)))
         law.notes = tuple(chain(_unrepeated(x), *told))
         return law
 
     def _fit_group(
-        self, x: Matrix, y: Matrix, rows: NDArray[np.bool_], own: NDArray[np.intp], shapes: list[Shape] | None
+        self,
+        x: Matrix,
+        y: Matrix,
+        rows: NDArray[np.bool_],
+        own: NDArray[np.intp],
+        shapes: list[Shape] | None,
+        mixture: NDArray[np.int64] | None,
     ) -> list[Note]:
         """Fit the metrics that exactly these runs have. Return notes on them."""
         seen, losses = x[rows], y[np.ix_(rows, own)] * self.sign[own]
         varied = np.ptp(losses, axis=0) > 1e-12 * np.abs(losses).max(axis=0)
         some = np.flatnonzero(varied).tolist()
         if some:
-            near = each(lambda i: tamed(seen, losses[:, i], convex=self.convex), some)
+            middle = middle_columns(seen, convex=self.convex)
+            near = each(lambda i: tamed(middle, losses[:, i]), some)
             losses[:, varied] = np.column_stack(near)
             if shapes is None:
-                chosen = choose(seen, losses[:, varied], self.least[own[varied]], convex=self.convex, seed=self.seed)
+                alike = mixture_of(seen) if mixture is None else mixture[rows]
+                least = self.least[own[varied]]
+                chosen = choose(seen, losses[:, varied], least, alike, convex=self.convex, seed=self.seed)
             else:
                 chosen = [shapes[j] for j in own[varied]]
             each(

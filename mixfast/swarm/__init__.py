@@ -23,7 +23,7 @@ Read the files in this order: `_swarm.py` (the class), `_checks.py` (what is acc
 (the csv files).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
-(`read_mixtures`, `write_csv`), the runs of one mixture (`same_mixture`), the wording of doubts (`doubts_of_directions`), and what names of columns and metrics tell (`told_direction`,
+(`read_mixtures`, `write_csv`), the runs of one mixture (`mixture_of`), the wording of doubts (`doubts_of_directions`), and what names of columns and metrics tell (`told_direction`,
 `told_unit`, `in_doubt`, `is_bookkeeping`, `is_by_product`, `spelled`), and cells and columns of tables (`numbers_of`, `run_id`, `mixtures_within`,
 `block_within`, `in_shares`).
 """
@@ -42,7 +42,7 @@ from mixfast.swarm._far import far_from_others as far_from_others
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
 from mixfast.swarm._files import read_columns as read_columns
-from mixfast.swarm._folds import same_mixture as same_mixture
+from mixfast.swarm._folds import mixture_of as mixture_of
 from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions
 from mixfast.swarm._metric_names import in_doubt as in_doubt

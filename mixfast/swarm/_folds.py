@@ -42,6 +42,14 @@ def same_mixture(ratios: NDArray[np.float64]) -> list[list[int]]:
     return sorted(map(sorted, joined.values()))
 
 
+def mixture_of(ratios: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of each row's mixture (R,), counted from 0 in the order of their first rows."""
+    out = np.empty(len(ratios), dtype=np.int64)
+    for number, rows in enumerate(same_mixture(ratios)):
+        out[rows] = number
+    return out
+
+
 def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: int) -> list[Split]:
     """Return n splits; runs with the same mixture stay together and go to the fold that is smallest at that point."""
     groups = _shuffled(ratios, chosen, seed)

@@ -9,7 +9,7 @@ import scipy.optimize
 import mixfast
 from mixfast._engine.objectives.epoch_terms import gain, harm
 from mixfast.laws import Facts, Fit, compare
-from mixfast.laws._epoch_search import columns, deficits, inner_folds, loops
+from mixfast.laws._epoch_search import by_epochs, columns, deficits, held_out, inner_folds
 from mixfast.laws.epochs import Epochs
 
 NAMES = list("abcd")
@@ -47,7 +47,7 @@ def by_scipy(seen, target, penalty):
 
 def penalties(seen, domains, ridge):
     variance = seen.var(axis=0)
-    gains, harms = variance[:domains].mean(), 30.0 * variance[domains:].mean()
+    gains, harms = variance[:domains].mean(), 300.0 * variance[domains:].mean()
     return ridge * np.r_[np.full(domains, gains), np.full(seen.shape[1] - domains, harms)]
 
 
@@ -69,8 +69,9 @@ def test_held_out_errors_are_those_of_another_solver() -> None:
     seen = columns(ratios * rate, 0.3, 0.7, 1.0, convex=True)
     fold, ridges, delta = np.arange(30) % 3, np.array([1e-1, 1e-3]), np.array([0.05, 0.02])
     deficit = (values - values.min(axis=0) + 0.3).T.copy()
-    found, start = np.empty((2, 2)), np.zeros((2, 3, 8))
-    loops().score(seen, 4, fold, 3, deficit, np.log(deficit), delta, ridges, 10_000, 1e-15, start, found)
+    order = np.argsort(fold, kind="stable")
+    by_fold, centred = np.ascontiguousarray(deficit[:, order]), (seen - seen.mean(axis=0))[order]
+    found = held_out(centred, 4, np.arange(0, 31, 10), by_fold, delta, np.full(2, np.inf), ridges)
     for j in range(2):
         for i, ridge in enumerate(ridges):
             losses = []
@@ -359,6 +360,7 @@ def test_runs_whose_epochs_differ_by_rounding_are_held_out_together() -> None:
         0.0,
     ]
     again = np.concatenate([whole[:19] * (1.0 + rng.uniform(-1e-6, 1e-6, (19, 1))), whole[19:] * (1.0 + 3e-16)])
-    fold = inner_folds(np.concatenate([whole, again]), 5, 0)
+    both = np.concatenate([whole, again])
+    fold = inner_folds(both, by_epochs(both), 5, 0)
     assert (fold[:20] == fold[20:]).all()
     assert set(fold.tolist()) == set(range(5))
