@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ _DEPTHS = 0.025 * 2.0 ** np.arange(9.0)
 _FIRST, _DEPTH, _BEST = np.array([1e-1, 1e-3]), 0.5, 8
 _INNER, _FEWER, _MANY = 5, 3, 200
 _NEAR = 4.0
+# Errors within this many over the square root of the runs of the least are as good: two standard errors of a mean of squared residuals.
+# Of the trials that are as good, at most this many more are fitted; their spread is a part of the error bars.
+_ALIKE, RIVALS = 2.0 * 2.0**0.5, 4
 # Errors that differ by less than this fraction are equal up to rounding.
 _EQUAL = 1e-9
 _NORMAL = 1.4826
@@ -50,13 +53,14 @@ def loops() -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """What is chosen for one metric before its coefficients are fitted."""
+    """What is chosen for one metric before its coefficients are fitted, and other choices whose errors are as good."""
 
     rho: float
     p: float
     tau: float
     depth: float
     ridge: float
+    rivals: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,8 +292,8 @@ class Trials:
         def errors(at: tuple[int, int]) -> NDArray[np.float64]:
             own = owners[at]
             x = np.hstack([self.grid.gains[at[0]], self.grid.harms[at[1]]])
-            # A trial is left as soon as its error is too large to be chosen.
-            delta, limit = (np.repeat(one, len(_DEPTHS)) for one in (self.delta[own], self._near(least[own])))
+            # A trial is left as soon as its error is too large.
+            delta, limit = (np.repeat(one, len(_DEPTHS)) for one in (self.delta[own], self._as_good(least[own])))
             found = held_out(
                 x, self.grid.gains.shape[2], self.bounds, np.vstack([many[j] for j in own]), delta, limit, _RIDGES
             )
@@ -307,9 +311,9 @@ class Trials:
             for j, shapes in enumerate(best)
         ]
 
-    def _near(self, error: Any) -> Any:
-        """Return what an error may be at most to be nearly the least."""
-        return error * (1.0 + _NEAR / self.losses.shape[1])
+    def _as_good(self, error: Any) -> Any:
+        """Return what an error may be at most to be as good as the least."""
+        return error * (1.0 + _ALIKE / np.sqrt(self.losses.shape[1]))
 
     def _shape(self, s: int, t: int, depth: int, ridge: int) -> Shape:
         grid = self.grid
@@ -318,10 +322,25 @@ class Trials:
 
     def simplest(self, trials: list[tuple[float, Shape]]) -> Shape:
         """Return the trial with the largest ridge, of those with nearly the least error; of these, the one with the least error."""
-        near = self._near(min(error for error, _ in trials))
+        least = min(error for error, _ in trials)
+        near = least * (1.0 + _NEAR / self.losses.shape[1])
         ridge = max(shape.ridge for error, shape in trials if error <= near)
         rest = [(error, shape) for error, shape in trials if shape.ridge == ridge]
-        return rest[_smallest(np.array([error for error, _ in rest]), 1)[0]][1]
+        best = rest[_smallest(np.array([error for error, _ in rest]), 1)[0]][1]
+        return replace(best, rivals=self._rivals(trials, best, self._as_good(least)))
+
+    def _rivals(self, trials: list[tuple[float, Shape]], best: Shape, limit: float) -> tuple[Shape, ...]:
+        """Return a few trials of other shapes or depths with errors up to the limit, evenly among them."""
+        errors = np.array([error for error, _ in trials])
+        alike = [trials[at][1] for at in _smallest(errors, int((errors <= limit).sum()))]
+        # One ridge of each: with others, the predictions would be nearly the same.
+        others: dict[tuple[float, ...], Shape] = {}
+        for one in alike:
+            others.setdefault((one.rho, one.p, one.tau, one.depth), one)
+        others.pop((best.rho, best.p, best.tau, best.depth), None)
+        several = list(others.values())
+        places = np.linspace(0, len(several) - 1, min(RIVALS, len(several))).round().astype(np.int64)
+        return tuple(several[at] for at in places.tolist())
 
 
 def held_out(

@@ -14,7 +14,7 @@ from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
-from mixfast.laws._epoch_search import Shape, choose, columns, deficits, fit_coefficients, middle_columns, tamed
+from mixfast.laws._epoch_search import RIVALS, Shape, choose, columns, deficits, fit_coefficients, middle_columns, tamed
 from mixfast.laws._protocol import Facts, Note
 from mixfast.swarm import mixture_of
 
@@ -77,6 +77,8 @@ class Epochs(Coefficients):
         "runs",
         "noise",
         "covariance",
+        "rivals",
+        "rival_count",
     )
 
     convex: bool
@@ -95,6 +97,9 @@ class Epochs(Coefficients):
     runs: Vector
     noise: Vector
     covariance: NDArray[np.float64]  # (J, 1 + 2K, 1 + 2K), of b0, a and h
+    # Laws (J, S, 7 + 2K) of other shapes that predict as well: rho, p, tau, depth, ridge, floor, b0, a and h; the first (J,) count.
+    rivals: NDArray[np.float64]
+    rival_count: Vector
 
     def __init__(self, *, convex: bool = True, seed: int = 0) -> None:
         self.convex, self.seed = bool(convex), int(seed)
@@ -130,7 +135,16 @@ class Epochs(Coefficients):
 
     def _shapes_of(self, columns: Sequence[int]) -> list[Shape]:
         chosen = (self.rho, self.p, self.tau, self.depth, self.ridge)
-        return [Shape(*(float(values[j]) for values in chosen)) for j in columns]
+        return [
+            Shape(
+                *(float(values[j]) for values in chosen), tuple(Shape(*rival[:5].tolist()) for rival in self._alike(j))
+            )
+            for j in columns
+        ]
+
+    def _alike(self, j: int) -> Matrix:
+        """Return the rivals (S, 7 + 2K) of metric j."""
+        return self.rivals[j, : int(self.rival_count[j])]
 
     def _fit(
         self,
@@ -153,6 +167,7 @@ class Epochs(Coefficients):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
         law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
+        law.rivals, law.rival_count = np.zeros((metrics, RIVALS, 7 + 2 * domains)), np.zeros(metrics)
         alike = None if mixture is None or len(mixture) != len(x) else mixture
         told = each(lambda group: law._fit_group(x, y, *group, shapes, alike), list(by_missing(y)))
         law.notes = tuple(chain(_unrepeated(x), *told))
@@ -198,19 +213,33 @@ class Epochs(Coefficients):
         self.rho[j], self.p[j], self.tau[j], self.depth[j], self.ridge[j] = 1.0, 1.0, np.inf, 0.5, 0.0
         self.runs[j], self.noise[j] = runs, 0.0
 
-    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape) -> None:
+    def _solved(
+        self, j: int, x: Matrix, loss: Vector, shape: Shape
+    ) -> tuple[Vector, float, Matrix, float, Vector, Vector]:
+        """Return the deficits (R,), the floor, the columns (R, 2K), and the fitted intercept, coefficients and penalties (2K,)."""
         many, floor = deficits(loss, shape.depth, float(self.least[j]))
-        deficit, domains = many[0], x.shape[1]
         seen = columns(x, shape.rho, shape.p, shape.tau, convex=self.convex)
-        b0, b, penalty = fit_coefficients(seen, deficit, shape.ridge)
+        return many[0], float(self.sign[j] * floor[0]), seen, *fit_coefficients(seen, many[0], shape.ridge)
+
+    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape) -> None:
+        deficit, floor, seen, b0, b, penalty = self._solved(j, x, loss, shape)
+        domains = x.shape[1]
         self.rho[j], self.p[j], self.tau[j] = shape.rho, shape.p, shape.tau
         self.depth[j], self.ridge[j], self.runs[j] = shape.depth, shape.ridge, len(loss)
-        self.floor[j], self.b0[j], self.a[j], self.h[j] = self.sign[j] * floor[0], b0, b[:domains], b[domains:]
+        self.floor[j], self.b0[j], self.a[j], self.h[j] = floor, b0, b[:domains], b[domains:]
+        self.rival_count[j] = len(shape.rivals)
+        for i, rival in enumerate(shape.rivals):
+            _, below, _, start, slopes, _ = self._solved(j, x, loss, rival)
+            self.rivals[j, i, :7] = rival.rho, rival.p, rival.tau, rival.depth, rival.ridge, below, start
+            self.rivals[j, i, 7:] = slopes
         free = b > 0.0
         value = np.exp(np.minimum(b0 + seen @ b, _HIGHEST))
         residual = deficit - value
         spare = max(len(loss) - 1 - int(free.sum()), 1)
         self.noise[j] = np.sqrt((residual**2).sum() / spare)
+        if len(loss) > seen.shape[1]:
+            # A coefficient at 0 is as uncertain as the others; its penalty limits it.
+            free = np.ptp(seen, axis=0) > 0.0
         jacobian = np.column_stack([value, value[:, None] * seen[:, free]])
         gram = jacobian.T @ jacobian
         gram[1:, 1:] += len(loss) * float(np.mean(value**2)) * np.diag(penalty[free])
@@ -250,12 +279,26 @@ class Epochs(Coefficients):
         seen = self._columns(x, j)
         coefficients = np.concatenate([self.a[j], self.h[j]])
         value = self.sign[j] * np.exp(np.minimum(self.b0[j] + seen @ coefficients, _HIGHEST))
-        return np.column_stack([value, value[:, None] * seen]), self.covariance[j]
+        own, rivals = self.covariance[j], self._alike(j)
+        # The differences from laws of other shapes are directions of their own, because the coefficients cannot express them.
+        apart = [self._of_rival(x, j, rival) - self.floor[j] - value for rival in rivals]
+        covariance = np.zeros((len(own) + len(rivals),) * 2)
+        covariance[: len(own), : len(own)] = own
+        covariance[range(len(own), len(covariance)), range(len(own), len(covariance))] = 1.0 / max(len(rivals), 1)
+        return np.column_stack([value, value[:, None] * seen, *apart]), covariance
+
+    def _of_rival(self, x: Matrix, j: int, rival: Vector) -> Vector:
+        """Return metric j (M,) by a law of another shape."""
+        rho, p, tau, _, _, floor, b0 = rival[:7].tolist()
+        seen = columns(np.minimum(x, _MOST_EPOCHS), rho, p, tau, convex=self.convex)
+        return np.asarray(floor + self.sign[j] * np.exp(np.minimum(b0 + seen @ rival[7:], _HIGHEST)))
 
     def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
         # Coefficients move together with the intercept, so none is cut off at 0: this would change the sum. The floor is never crossed.
-        steps = by @ np.column_stack([np.ones(len(x)), self._columns(x, j)]).T
-        excess = self.sign[j] * (value - self.floor[j])
+        # The differences from other shapes are relative to the value too.
+        excess, own = self.sign[j] * (value - self.floor[j]), jacobian.shape[1] - len(self._alike(j))
+        steps = by[:, :own] @ np.column_stack([np.ones(len(x)), self._columns(x, j)]).T
+        steps += by[:, own:] @ (self.sign[j] * jacobian[:, own:] / excess[:, None]).T
         return self.floor[j] + self.sign[j] * np.exp(np.minimum(np.log(excess) + steps, _HIGHEST))
 
     def _limit(self, j: int) -> float:

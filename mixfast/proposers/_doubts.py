@@ -8,6 +8,7 @@ import numpy as np
 
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing
+from mixfast.laws import Fit
 from mixfast.mixture import Mixture
 from mixfast.proposers._doubts_of_epochs import doubts_of_epochs
 from mixfast.proposers._outcome import Gain
@@ -59,7 +60,8 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
         found.append(
             f"all runs had the same share of {named}, so the law knows nothing about other shares: kept at that share."
         )
-    if gain.sd is not None and gain.value < gain.sd:
+    unclear = _uncertainty(task, mixture, gain)
+    if unclear is not None and gain.value < unclear:
         found.append(
             "the gain is smaller than its uncertainty: the runs cannot distinguish this mixture from the prior."
         )
@@ -103,6 +105,17 @@ def _of_weak_metrics(task: Task, gain: Gain) -> list[str]:
         f"mixtures do: {listing(weak)}. Leave them out of the objective ({either('swarm.select(swarm.noise.strong)', 'mixfast fit --drop-weak')}), or "
         f"divide metrics by their noise ({setting('scale', 'noise')})."
     ]
+
+
+def _uncertainty(task: Task, mixture: Mixture, gain: Gain) -> float | None:
+    """Return the standard deviation of the expected gain, which has no noise of new runs; that of two new runs if covariances are unknown."""
+    points = np.stack([mixture.weights, task.region.prior])
+    found = task.law.joint(points, task.target.metrics) if isinstance(task.law, Fit) else None
+    if found is None:
+        return gain.sd
+    both = [one.variance[0] + one.variance[1] - 2.0 * float(one.column(0)[1]) for one in found]
+    expected = np.asarray(task.law.predict(points[:1]), dtype=np.float64)
+    return float(task.target.spread(expected, np.sqrt(np.maximum([both], 0.0)))[0])
 
 
 def _share(task: Task) -> str:
