@@ -317,8 +317,8 @@ class Trials:
 
     def _shape(self, s: int, t: int, depth: int, ridge: int) -> Shape:
         grid = self.grid
-        chosen = grid.rho[s], grid.p[s], grid.tau[t], _DEPTHS[depth], _RIDGES[ridge]
-        return Shape(*map(float, chosen))
+        rho, p, tau = float(grid.rho[s]), float(grid.p[s]), float(grid.tau[t])
+        return Shape(rho, p, tau, float(_DEPTHS[depth]), float(_RIDGES[ridge]))
 
     def simplest(self, trials: list[tuple[float, Shape]]) -> Shape:
         """Return the trial with the largest ridge, of those with nearly the least error; of these, the one with the least error."""

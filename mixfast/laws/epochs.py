@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Self
 
@@ -134,13 +135,8 @@ class Epochs(Coefficients):
         return law
 
     def _shapes_of(self, columns: Sequence[int]) -> list[Shape]:
-        chosen = (self.rho, self.p, self.tau, self.depth, self.ridge)
-        return [
-            Shape(
-                *(float(values[j]) for values in chosen), tuple(Shape(*rival[:5].tolist()) for rival in self._alike(j))
-            )
-            for j in columns
-        ]
+        chosen = np.column_stack([self.rho, self.p, self.tau, self.depth, self.ridge])
+        return [replace(_shape_of(chosen[j]), rivals=tuple(map(_shape_of, self._alike(j)[:, :5]))) for j in columns]
 
     def _alike(self, j: int) -> Matrix:
         """Return the rivals (S, 7 + 2K) of metric j."""
@@ -310,6 +306,12 @@ class Epochs(Coefficients):
         law = super().from_state(state)
         law._facts, law._shapes = None, None
         return law
+
+
+def _shape_of(values: Vector) -> Shape:
+    """Return the shape of these numbers: rho, p, tau, depth and ridge."""
+    rho, p, tau, depth, ridge = values.tolist()
+    return Shape(rho, p, tau, depth, ridge)
 
 
 def _unrepeated(x: Matrix) -> list[Note]:
