@@ -187,7 +187,8 @@ class Epochs(Coefficients):
             near = each(lambda i: tamed(middle, losses[:, i]), some)
             losses[:, varied] = np.column_stack(near)
             if shapes is None:
-                alike = mixture_of(seen) if mixture is None else mixture[rows]
+                # Relative to the largest, because the unit of the tokens must not matter.
+                alike = mixture_of(seen / (seen.max() or 1.0)) if mixture is None else mixture[rows]
                 least = self.least[own[varied]]
                 chosen = choose(seen, losses[:, varied], least, alike, convex=self.convex, seed=self.seed)
             else:
