@@ -15,9 +15,18 @@ from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
-from mixfast.laws._epoch_search import RIVALS, Shape, choose, columns, deficits, fit_coefficients, middle_columns, tamed
+from mixfast.laws._epoch_search import (
+    RIVALS,
+    Shape,
+    by_epochs,
+    choose,
+    columns,
+    deficits,
+    fit_coefficients,
+    middle_columns,
+    tamed,
+)
 from mixfast.laws._protocol import Facts, Note
-from mixfast.swarm import mixture_of
 
 __all__ = ["Epochs"]
 
@@ -187,8 +196,7 @@ class Epochs(Coefficients):
             near = each(lambda i: tamed(middle, losses[:, i]), some)
             losses[:, varied] = np.column_stack(near)
             if shapes is None:
-                # Relative to the largest, because the unit of the tokens must not matter.
-                alike = mixture_of(seen / (seen.max() or 1.0)) if mixture is None else mixture[rows]
+                alike = by_epochs(seen) if mixture is None else mixture[rows]
                 least = self.least[own[varied]]
                 chosen = choose(seen, losses[:, varied], least, alike, convex=self.convex, seed=self.seed)
             else:
