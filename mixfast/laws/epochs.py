@@ -85,6 +85,7 @@ class Epochs(Coefficients):
         "ridge",
         "least",
         "runs",
+        "worst",
         "noise",
         "covariance",
         "rivals",
@@ -105,6 +106,7 @@ class Epochs(Coefficients):
     ridge: Vector
     least: Vector  # (J,), smallest distance of the floor from the best run
     runs: Vector
+    worst: Vector  # (J,), value of the worst run
     noise: Vector
     covariance: NDArray[np.float64]  # (J, 1 + 2K, 1 + 2K), of b0, a and h
     # Laws (J, S, 7 + 2K) of other shapes that predict as well: rho, p, tau, depth, ridge, floor, b0, a and h; the first (J,) count.
@@ -168,7 +170,7 @@ class Epochs(Coefficients):
             )
         law = copy.copy(self)
         law._facts, law._shapes, law.sign, law.least = None, None, sign, least
-        for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "noise"):
+        for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "worst", "noise"):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
         law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
@@ -216,7 +218,7 @@ class Epochs(Coefficients):
         half = 0.5 * abs(loss) or 1.0
         self.floor[j], self.b0[j] = self.sign[j] * (loss - half), np.log(half)
         self.rho[j], self.p[j], self.tau[j], self.depth[j], self.ridge[j] = 1.0, 1.0, np.inf, 0.5, 0.0
-        self.runs[j], self.noise[j] = runs, 0.0
+        self.runs[j], self.worst[j], self.noise[j] = runs, self.sign[j] * loss, 0.0
 
     def _solved(
         self, j: int, x: Matrix, loss: Vector, shape: Shape
@@ -232,7 +234,7 @@ class Epochs(Coefficients):
         self.rho[j], self.p[j], self.tau[j] = shape.rho, shape.p, shape.tau
         self.depth[j], self.ridge[j], self.runs[j] = shape.depth, shape.ridge, len(loss)
         self.floor[j], self.b0[j], self.a[j], self.h[j] = floor, b0, b[:domains], b[domains:]
-        self.rival_count[j] = len(shape.rivals)
+        self.rival_count[j], self.worst[j] = len(shape.rivals), self.sign[j] * loss.max()
         for i, rival in enumerate(shape.rivals):
             _, below, _, start, slopes, _ = self._solved(j, x, loss, rival)
             self.rivals[j, i, :7] = rival.rho, rival.p, rival.tau, rival.depth, rival.ridge, below, start
@@ -286,7 +288,10 @@ class Epochs(Coefficients):
         value = self.sign[j] * np.exp(np.minimum(self.b0[j] + seen @ coefficients, _HIGHEST))
         own, rivals = self.covariance[j], self._alike(j)
         # The differences from laws of other shapes are directions of their own, because the coefficients cannot express them.
-        apart = [self._of_rival(x, j, rival) - self.floor[j] - value for rival in rivals]
+        # A prediction beyond the worst run counts as that run: a rival that predicts a huge loss does not make a tiny one as likely.
+        highest = np.maximum((self.worst[j] - self.floor[j]) / value, 1.0)
+        ratios = [(self._of_rival(x, j, rival) - self.floor[j]) / value for rival in rivals]
+        apart = [value * (np.minimum(ratio, highest) - 1.0) for ratio in ratios]
         covariance = np.zeros((len(own) + len(rivals),) * 2)
         covariance[: len(own), : len(own)] = own
         covariance[range(len(own), len(covariance)), range(len(own), len(covariance))] = 1.0 / max(len(rivals), 1)
