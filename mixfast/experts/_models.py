@@ -16,6 +16,8 @@ from mixfast.errors import AlignmentError, TableError
 _SHOWN = 5
 # The attribute of estimators before the tags of scikit-learn 1.6.
 _OLD_TYPE = "_estimator_type"
+# The names of the columns that a model of LightGBM was fitted to.
+_NAMES = "feature_name_"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Expert:
 
     def call(self, method: str, X: Any, rows: int | None) -> Any:
         """Return what a method of the model gives for X; errors of the model become a `TableError`."""
+        self._refuse_moved_columns(X)
         try:
             found = getattr(self.model, method)(X)
         except MemoryError:
@@ -46,6 +49,17 @@ class Expert:
         if rows is not None and (values.ndim == 0 or values.shape[0] != rows):
             raise TableError(f"{self}: {method} returns shape {values.shape} for {rows} rows of X")
         return values
+
+    def _refuse_moved_columns(self, X: Any) -> None:
+        # LightGBM takes columns by position, whatever their names; other libraries check the names.
+        known, given = getattr(self.model, _NAMES, None), getattr(X, "columns", None)
+        if known is None or given is None:
+            return
+        names, columns = list(known), list(given)
+        if names != columns and len(names) == len(columns) and set(names) == set(columns):
+            raise TableError(
+                f"{self} was fitted to the columns {listing(map(shown, names))}, and X has them in another order: give X[model.{_NAMES}]"
+            )
 
     def unfitted(self) -> TableError:
         """Return the error for a model that was not fitted."""

@@ -84,9 +84,11 @@ def _of_labels(values: NDArray[np.float64], truth: Labels, classes: Any) -> NDAr
             f"y holds {listing(map(shown, unknown))}, which is not one of the classes {listing(map(shown, listed.tolist()))}"
         )
     place = positions[truth.codes]
+    if classes is None and (positions > 0).all():
+        _warn_if_from_1(values, place, listed)
+    out = _at(values, place)
     if values.ndim == 3:
-        return values[np.arange(place.size), place]
-    out = np.where(place[:, None] == 1, values, 1.0 - values)
+        return out
     chance = np.log(0.5)
     with np.errstate(divide="ignore"):
         as_read, as_true = (np.log(np.maximum(one, 1e-9)).mean(axis=0) for one in (out, values))
@@ -98,6 +100,26 @@ def _of_labels(values: NDArray[np.float64], truth: Labels, classes: Any) -> NDAr
             stacklevel=5,
         )
     return out
+
+
+def _at(values: NDArray[np.float64], place: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the probabilities (n, K) of the classes at these positions (n,)."""
+    if values.ndim == 3:
+        return values[np.arange(place.size), place]
+    return np.where(place[:, None] == 1, values, 1.0 - values)
+
+
+def _warn_if_from_1(values: NDArray[np.float64], place: NDArray[np.intp], listed: NDArray[Any]) -> None:
+    """Warn if no label is the first class, and every expert fits labels that count from 1 better."""
+    as_read, from_1 = (np.log(np.maximum(_at(values, at), 1e-9)).mean(axis=0) for at in (place, place - 1))
+    if (from_1 > as_read).all():
+        first = (listed + 1).tolist()
+        warnings.warn(
+            f"no label in y is {shown(listed[0].item())}, and every expert fits y better if its labels count from 1: if they do, give "
+            + either(f"classes={first}", f"the key classes, {first}"),
+            MixfastWarning,
+            stacklevel=6,
+        )
 
 
 def _listed_classes(given: Any, truth: Labels, count: int, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -57,9 +57,14 @@ def predicted(expert: Expert, X: Any, rows: int) -> NDArray[np.float64]:
     model = expert.model
     if not hasattr(model, "predict"):
         raise TableError(f"{expert} has no predict: give a fitted regressor")
-    if kind_of_model(model) == "classifier":
+    kind = kind_of_model(model)
+    if kind == "classifier":
         raise TableError(
             f"{expert} is a classifier: mix its probabilities, with ExpertTable.from_classifiers, not its labels"
+        )
+    if kind not in ("", "regressor"):
+        raise TableError(
+            f"{expert} is of the kind {kind!r}, whose predict returns no values of the target: give a fitted regressor"
         )
     values = expert.call("predict", X, rows)
     if values.dtype.kind not in "iuf":

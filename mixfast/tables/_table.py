@@ -308,6 +308,7 @@ class ExpertTable(Frozen):
         -----
         MixfastWarning
             If every expert is worse than chance as `proba` (n, K) is read, and not if it is read as that of the true class.
+            If no label is 0, and every expert fits labels that count from 1 better.
 
         References
         ----------

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from mixfast.errors import MixfastWarning, MixtureError, TableError
 from mixfast.experts import predictions, true_class_probabilities
 
 linear = pytest.importorskip("sklearn.linear_model")
+cluster = pytest.importorskip("sklearn.cluster")
+ensemble = pytest.importorskip("sklearn.ensemble")
 
 
 def rows_of(seed=0, n=240, classes=("a", "b", "c")):
@@ -251,6 +254,11 @@ class Predicting:
         (Predicting([0.0, 1.0]), r"'bad' \(Predicting\): predict returns shape \(2,\) for 3 rows"),
         (Predicting(np.zeros((3, 2))), r"'bad' \(Predicting\) predicts 2 outputs, and the expert of 'good'"),
         (Predicting(["a", "b", "c"]), r"'bad' \(Predicting\): predict returns <U1, expected numbers"),
+        (
+            cluster.KMeans(1, n_init=1).fit([[0, 0], [1, 1]]),
+            r"'bad' \(KMeans\) is of the kind .clusterer., whose predict",
+        ),
+        (ensemble.IsolationForest(n_estimators=2).fit([[0, 0], [1, 1]]), r"'bad' .* is of the kind .outlier_detector."),
         (3, r"'bad' \(int\) has no predict"),
     ],
 )
@@ -298,6 +306,16 @@ def test_names_of_models_and_domains_must_agree():
         ExpertTable.from_classifiers({"x": model, "y": model}, np.zeros((1, 1)), [0], domains=["y", "z"])
 
 
+def test_columns_in_another_order_are_refused_by_models_that_take_them_by_position():
+    lightgbm, pandas = pytest.importorskip("lightgbm"), pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    models = {"u": lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(X, X["a"])}
+    for good in (X, X.rename(columns={"a": "c"})):
+        ExpertTable.from_regressors(models, good, X["a"])
+    with pytest.raises(TableError, match=r"fitted to the columns 'a', 'b', and X has them in another order"):
+        ExpertTable.from_regressors(models, X[["b", "a"]], X["a"])
+
+
 # --- arrays of probabilities ------------------------------------------------------------------------------------------
 
 
@@ -319,6 +337,22 @@ def test_a_matrix_is_the_probability_of_the_second_class_or_of_the_label():
     assert ExpertTable.from_probabilities(np.exp(expected), None).loglik == pytest.approx(expected)
     with pytest.warns(MixfastWarning, match="give y=None"):
         ExpertTable.from_probabilities(np.full((4, 2), 0.9), [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_labels_that_count_from_1_are_warned_of_if_the_last_class_is_missing(columns):
+    rng = np.random.default_rng(6)
+    y = np.repeat([0, 1], 10)[: 10 * min(columns, 2)]
+    proba = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])[y][:, :, None] * np.ones(2)
+    if columns == 1:
+        proba = rng.uniform(0.1, 0.4, (10, 2))
+    with pytest.warns(MixfastWarning, match=r"no label in y is 0, and every expert .* give classes=\[1, 2"):
+        ExpertTable.from_probabilities(proba, y + 1)
+    right = proba if columns == 1 else np.roll(proba, 1, axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ExpertTable.from_probabilities(1.0 - right if columns == 1 else right, y + 1)
+        ExpertTable.from_probabilities(proba, y + 1, classes=[1, 2] if columns == 1 else [1, 2, 3])
 
 
 @pytest.mark.parametrize(
