@@ -164,13 +164,13 @@ def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix,
     return loss[None] - floor[:, None], floor
 
 
-def middle_columns(epochs: Matrix, *, convex: bool) -> Matrix:
+def middle_columns(epochs: Matrix, *, convex: bool) -> Columns:
     """Return the columns (R, 2K) of a shape that is never far off."""
     most = float(np.log1p(epochs.max()))
-    return columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex)
+    return Columns.of(columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex))
 
 
-def tamed(x: Matrix, loss: Vector) -> Vector:
+def tamed(seen: Columns, loss: Vector) -> Vector:
     """Return the values (R,) with those of runs that look diverged moved near the prediction of the other runs, by `middle_columns`.
 
     Such a value is far from the median, and also far from what a law of a middle shape predicts.
@@ -181,8 +181,8 @@ def tamed(x: Matrix, loss: Vector) -> Vector:
         return loss
     bounded = np.clip(loss, middle - _FAR * usual, middle + _FAR * usual)
     deficit, floor = deficits(bounded, _DEPTH, 0.0)
-    b0, b, _ = fit_coefficients(x, deficit[0], _FIRST[0])
-    guess = floor[0] + np.exp(np.minimum(b0 + x @ b, np.log(2.0 * np.ptp(bounded))))
+    b0, b, _ = fit_coefficients(seen, deficit[0], _FIRST[0])
+    guess = floor[0] + np.exp(np.minimum(b0 + seen.x @ b, np.log(2.0 * np.ptp(bounded))))
     missed = loss - guess
     limit = _NORMAL * float(np.median(np.abs(missed)))
     moved = far & (np.abs(missed) > _FAR * limit)
@@ -382,11 +382,45 @@ def _scale(values: Vector) -> float:
     return found if found > 0.0 else float(values.std())
 
 
-def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, Vector, Vector]:
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns (R, 2K) of one shape, with what all metrics share of their regressions."""
+
+    x: Matrix
+    mean: Vector  # (2K,)
+    rows: Matrix  # (R, 2K), without their mean
+    gram: Matrix  # (2K, 2K); empty if there are more columns than runs
+    constant: NDArray[np.bool_]  # (2K,)
+
+    @classmethod
+    def of(cls, x: Matrix) -> Columns:
+        """Prepare columns (R, 2K)."""
+        mean = x.mean(axis=0)
+        rows = x - mean
+        gram = rows.T @ rows / len(x) if x.shape[1] <= len(x) else np.empty((0, 0))
+        return cls(x, mean, rows, gram, np.ptp(x, axis=0) <= 1e-12 * np.abs(x).max(axis=0))
+
+
+class SharedColumns:
+    """The columns of every shape that is asked for, at the epochs (R, K) of the runs; metrics with the same shape share them."""
+
+    def __init__(self, epochs: Matrix, convex: bool) -> None:
+        self.epochs, self.convex = epochs, convex
+        self._known: dict[tuple[float, float, float], Columns] = {}
+
+    def of(self, shape: Shape) -> Columns:
+        """Return the columns of a shape."""
+        key = shape.rho, shape.p, shape.tau
+        if key not in self._known:
+            self._known[key] = Columns.of(columns(self.epochs, *key, convex=self.convex))
+        return self._known[key]
+
+
+def fit_coefficients(seen: Columns, deficit: Vector, ridge: float) -> tuple[float, Vector, Vector]:
     """Fit the logarithms of deficits (R,) to columns (R, 2K). Return the intercept, the coefficients (2K,) >= 0, and their penalties."""
-    kernel, (runs, size), logs = loops(), x.shape, np.log(deficit)
-    mean, height = x.mean(axis=0), logs.mean()
-    rows, logs = x - mean, logs - height
+    kernel, (runs, size), logs, rows = loops(), seen.x.shape, np.log(deficit), seen.rows
+    height = logs.mean()
+    logs = logs - height
     b, penalty = np.empty(size), np.empty(size)
     if size > runs:
         kernel.penalties((rows**2).mean(axis=0), size // 2, ridge, penalty)
@@ -394,13 +428,13 @@ def fit_coefficients(x: Matrix, deficit: Vector, ridge: float) -> tuple[float, V
         kernel.newton(np.ascontiguousarray((rows * scale).T), logs, np.zeros(runs), b, np.empty((runs, runs)))
         b *= scale
     else:
-        gram, moment, unit, scale = rows.T @ rows / runs, logs @ rows / runs, np.empty((size, size)), np.empty(size)
-        kernel.scaled(gram, size // 2, ridge, penalty, scale, unit)
+        moment, unit, scale = logs @ rows / runs, np.empty((size, size)), np.empty(size)
+        kernel.scaled(seen.gram, size // 2, ridge, penalty, scale, unit)
         work = np.empty(size), np.empty(size), np.empty(size, dtype=np.int64), np.empty((size, size))
         kernel.exchange(unit, unit, False, moment * scale, np.ones(size, dtype=np.bool_), b, *work)
         b *= scale
         # Removes the rounding errors of the factorisation, in a few sweeps.
-        kernel.descend(gram, penalty, moment, b, work[0])
+        kernel.descend(seen.gram, penalty, moment, b, work[0])
     # A constant column has no effect; its coefficient is a rounding error.
-    b[np.ptp(x, axis=0) <= 1e-12 * np.abs(x).max(axis=0)] = 0.0
-    return float(height - mean @ b), b, penalty
+    b[seen.constant] = 0.0
+    return float(height - seen.mean @ b), b, penalty

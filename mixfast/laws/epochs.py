@@ -18,6 +18,7 @@ from mixfast.laws._coefficients import Coefficients, by_missing
 from mixfast.laws._epoch_search import (
     RIVALS,
     Shape,
+    SharedColumns,
     by_epochs,
     choose,
     columns,
@@ -203,8 +204,9 @@ class Epochs(Coefficients):
                 chosen = choose(seen, losses[:, varied], least, alike, convex=self.convex, seed=self.seed)
             else:
                 chosen = [shapes[j] for j in own[varied]]
+            shared = SharedColumns(seen, self.convex)
             each(
-                lambda at: self._fit_metric(int(own[at[0]]), seen, losses[:, at[0]], at[1]),
+                lambda at: self._fit_metric(int(own[at[0]]), shared, losses[:, at[0]], at[1]),
                 zip(some, chosen, strict=True),
             )
         notes = []
@@ -221,22 +223,22 @@ class Epochs(Coefficients):
         self.runs[j], self.worst[j], self.noise[j] = runs, self.sign[j] * loss, 0.0
 
     def _solved(
-        self, j: int, x: Matrix, loss: Vector, shape: Shape
+        self, j: int, shared: SharedColumns, loss: Vector, shape: Shape
     ) -> tuple[Vector, float, Matrix, float, Vector, Vector]:
         """Return the deficits (R,), the floor, the columns (R, 2K), and the fitted intercept, coefficients and penalties (2K,)."""
         many, floor = deficits(loss, shape.depth, float(self.least[j]))
-        seen = columns(x, shape.rho, shape.p, shape.tau, convex=self.convex)
-        return many[0], float(self.sign[j] * floor[0]), seen, *fit_coefficients(seen, many[0], shape.ridge)
+        seen = shared.of(shape)
+        return many[0], float(self.sign[j] * floor[0]), seen.x, *fit_coefficients(seen, many[0], shape.ridge)
 
-    def _fit_metric(self, j: int, x: Matrix, loss: Vector, shape: Shape) -> None:
-        deficit, floor, seen, b0, b, penalty = self._solved(j, x, loss, shape)
-        domains = x.shape[1]
+    def _fit_metric(self, j: int, shared: SharedColumns, loss: Vector, shape: Shape) -> None:
+        deficit, floor, seen, b0, b, penalty = self._solved(j, shared, loss, shape)
+        domains = shared.epochs.shape[1]
         self.rho[j], self.p[j], self.tau[j] = shape.rho, shape.p, shape.tau
         self.depth[j], self.ridge[j], self.runs[j] = shape.depth, shape.ridge, len(loss)
         self.floor[j], self.b0[j], self.a[j], self.h[j] = floor, b0, b[:domains], b[domains:]
         self.rival_count[j], self.worst[j] = len(shape.rivals), self.sign[j] * loss.max()
         for i, rival in enumerate(shape.rivals):
-            _, below, _, start, slopes, _ = self._solved(j, x, loss, rival)
+            _, below, _, start, slopes, _ = self._solved(j, shared, loss, rival)
             self.rivals[j, i, :7] = rival.rho, rival.p, rival.tau, rival.depth, rival.ridge, below, start
             self.rivals[j, i, 7:] = slopes
         free = b > 0.0
