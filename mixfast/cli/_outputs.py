@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,13 +78,17 @@ def next_proposal(path: str, law: Fit) -> str:
     """Return the next command for laws, with an objective if the mean of all metrics would be refused."""
     from mixfast.laws import resolve
 
-    for options, objective in (("", None), (" --objective standardised", "standardised")):
+    options = f" --objective {quote(law.metrics[0])}"
+    open_target = law.uses_epochs and law.rate is None  # the runs do not tell which run to predict
+    known = replace(law, rate=law.run_rates[0]) if open_target and law.run_rates is not None else law
+    for shorter, objective in (("", None), (" --objective standardised", "standardised")):
         try:
-            resolve(objective, law)
+            resolve(objective, known)
         except ValueError:
             continue
-        return f"next: mixfast propose {quote(path)}{options}"
-    return f"next: mixfast propose {quote(path)} --objective {quote(law.metrics[0])}"
+        options = shorter
+        break
+    return f"next: mixfast propose {quote(path)}{options}{' --tokens FILE --budget N' if open_target else ''}"
 
 
 def mixture_text(mixture: Mixture, path: str) -> str:

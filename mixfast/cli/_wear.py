@@ -11,7 +11,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._console import say, show
 from mixfast.cli._progress import progress
-from mixfast.cli._runs import add_columns, add_runs, read_runs
+from mixfast.cli._runs import add_columns, add_drop_weak, add_runs, drop_weak, read_runs
 
 _EXAMPLES = """\
 examples:
@@ -32,6 +32,7 @@ def add(commands: shared.Commands) -> None:
     )
     add_runs(wear)
     add_columns(wear)
+    add_drop_weak(wear)
     wear.add_argument(
         "--form",
         choices=("fade", "threshold"),
@@ -48,7 +49,7 @@ def _wear(args: argparse.Namespace) -> int:
     from mixfast.laws import fit_wear
 
     outputs.check(args, out=WEAR)
-    swarm = read_runs(args, args.ratios, args.metrics)
+    swarm = drop_weak(args, read_runs(args, args.ratios, args.metrics))
     show(swarm.report)
     with progress("fitting the wear of repeated tokens"):
         found = fit_wear(swarm, form=args.form)

@@ -55,7 +55,7 @@ def diverged(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
     The guesses are best made by laws that were fitted without the `suspects`: otherwise, one diverged run can make all residuals large.
     """
     found = suspects(y, guesses)
-    for guess in guesses:
+    for guess in _useful(y, guesses):
         missed = np.abs(y - guess)
         others = np.isfinite(missed) & ~found
         found &= missed > _FAR_RESIDUAL * NORMAL * float(np.median(missed[others])) if others.any() else False
@@ -69,7 +69,7 @@ def suspects(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
     if not found.any() or not guesses:
         return none
     far = np.abs(y - np.median(y[np.isfinite(y)]))
-    for guess in guesses:
+    for guess in _useful(y, guesses) or guesses:
         if not found.any():
             break
         missed = np.abs(y - guess)
@@ -77,6 +77,25 @@ def suspects(y: Vector, guesses: Sequence[Vector]) -> NDArray[np.bool_]:
         if known.sum() < _FEWEST:
             return none
         found &= known & (missed > (1.0 - _EXPLAINED) * far)
+    return found
+
+
+def _useful(y: Vector, guesses: Sequence[Vector]) -> list[Vector]:
+    """Return the guesses that are better than the mean over the runs whose values are not far from the others.
+
+    A law whose guesses are wild may come near the value of a diverged run by chance, which explains nothing.
+    """
+    near = np.isfinite(y) & ~far_from_others(y)
+    found = []
+    for guess in guesses:
+        known = near & np.isfinite(guess)
+        if known.sum() < _FEWEST:
+            found.append(guess)  # too few to judge the law
+            continue
+        with np.errstate(over="ignore"):
+            error = float(np.mean((y - guess)[known] ** 2))
+        if error < np.var(y[known]):
+            found.append(guess)
     return found
 
 

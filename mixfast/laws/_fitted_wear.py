@@ -172,7 +172,7 @@ class FittedWear(Frozen):
         lines = [
             f"{'wear' if self.form == 'fade' else 'threshold'}: {FORMS[self.form]}, from {self.runs} runs and {counted(len(self.metrics), 'metric')}{shape}",
             f"one number fitted to all domains: {self._number(self.pooled)}, interval {self._span(self.pooled_low, self.pooled_high)}",
-            f"residual: {self.residual:.3g} standard deviations of the metrics; the form with less fits better ({way})",
+            f"residual: {self.residual:.3g} standard deviations of the metrics; compare it with that of {way}: the form with the smaller one fits better",
         ]
         if self.diverged:
             lines.append(f"left out, because they look diverged: values of {listing(self.diverged, limit=5)}")

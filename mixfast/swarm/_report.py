@@ -23,6 +23,8 @@ _RUNS_PER_NUMBER = 3
 _REPORTED = 5e-4
 # More epochs than this suggest that tokens and budgets have different units; `Region.from_tokens` refuses such limits.
 _MOST_EPOCHS = 1000.0
+# Pools that differ by at most this fraction are the same: whole numbers of sequences, and rounded counts.
+_SAME_POOL = 1e-3
 # Why a column is not used, in the order of the report.
 _REASONS = ("name", "text", "empty", "ignored")
 # The fraction of the largest number of epochs of a domain below which the smallest one is not printed.
@@ -77,6 +79,8 @@ class SwarmReport:
         Smallest and largest number of tokens that a run reads, if the swarm knows its tokens.
     epochs : dict of str to (float, float)
         Smallest and largest number of epochs of each domain, over the runs that sample it; empty if the swarm does not know its tokens.
+    other_pools : tuple of str
+        Domains with pools that differ by more than 0.1 % between runs. Only laws in epochs know the difference.
     never_repeated : tuple of str
         Domains that some runs sample and no run reads more than once: the runs do not tell what repetition of them costs.
     fits : str
@@ -106,6 +110,7 @@ class SwarmReport:
     doubted_directions: dict[str, str]
     budget: tuple[float, float] | None
     epochs: dict[str, tuple[float, float]]
+    other_pools: tuple[str, ...]
     never_repeated: tuple[str, ...]
     fits: str
 
@@ -174,6 +179,10 @@ class SwarmReport:
             return []
         low, high = map(tokens, self.budget)
         lines = [f"each run reads {low} tokens" if low == high else f"a run reads {low} to {high} tokens"]
+        if self.other_pools:
+            lines.append(
+                f"runs with different pools, which only laws in epochs tell apart: {_counted(self.other_pools, 'domain')}"
+            )
         order = sorted(self.epochs.items(), key=lambda item: -item[1][1])
         lines.append(f"epochs in the runs that sample a domain: {listing(_span(name, *span) for name, span in order)}")
         if self.doubted_epochs:
@@ -228,6 +237,7 @@ def report(
     chosen: NDArray[np.bool_],
     direction: tuple[str, ...],
     unit: tuple[str, ...],
+    tokens: Matrix | None,
     budget: NDArray[np.float64] | None,
     epochs: Matrix | None,
     identifiable: Identifiable,
@@ -263,10 +273,19 @@ def report(
         doubted_directions={name: reason for name, reason in why.items() if reason is not None},
         budget=None if budget is None else (float(budget.min()), float(budget.max())),
         epochs=spans,
+        other_pools=()
+        if tokens is None
+        else tuple(name for name, pool in zip(domains, tokens.T, strict=True) if _differ(pool)),
         never_repeated=tuple(name for name, (_, most) in spans.items() if most <= 1.0),
         fits=_fits(len(runs), len(domains), identifiable.rank, missing),
         **vars(history),
     )
+
+
+def _differ(pool: NDArray[np.float64]) -> bool:
+    """Return whether the tokens of a domain (R,), 0 for runs that do not read it, differ between runs by more than rounding."""
+    read = pool[pool > 0.0]
+    return len(read) > 1 and float(np.ptp(read)) > _SAME_POOL * float(read.max())
 
 
 def _span(name: str, few: float, most: float) -> str:

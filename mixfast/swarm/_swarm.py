@@ -369,6 +369,7 @@ class Swarm(Frozen):
             chosen=self.chosen,
             direction=self.direction,
             unit=self.unit,
+            tokens=self.tokens,
             budget=self.budget,
             epochs=self.epochs,
             identifiable=self.identifiable,

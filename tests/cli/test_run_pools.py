@@ -146,6 +146,7 @@ def repeated(files):
     accuracy = np.concatenate([0.4 + 0.03 * rng.normal(size=14), [0.4, 0.45, 0.35]])
     swarm = Swarm(ratios, np.column_stack([loss, accuracy]), domains=DOMAINS, metric_names=["a_loss", "arc_accuracy"])
     swarm.to_csv(files / "repeated.csv", files / "reached.csv", force=True)
+    (files / "repeated.yaml").write_text("".join(f"{name}: 100\n" for name in DOMAINS))
     return "repeated.csv", "reached.csv"
 
 
@@ -164,6 +165,7 @@ def test_weak_metrics_are_named_and_left_out_only_when_asked(run, repeated):
         ("compare", *repeated, "--folds", "2", "--drop-weak"),
         ("next", *repeated, "--law", "linear", "--runs", "1", "--drop-weak"),
         ("report", *repeated, "--law-kind", "linear", "--out", "report.html", "--drop-weak"),
+        ("wear", *repeated, "--run-tokens", "repeated.yaml", "--run-budget", "1K", "--drop-weak"),
     ):
         status, _, err = run(*words)
         assert status == 0

@@ -148,6 +148,18 @@ def test_the_next_command_of_a_fit_can_be_run_as_it_stands(run, good):
     assert "next: mixfast propose law.json\n" in good("info", "law.json")
 
 
+def test_the_next_command_asks_for_tokens_if_the_runs_share_no_rate(folder, good):
+    """A law in epochs that is fitted to runs of different pools can predict no run until the target is known."""
+    mixtures = np.random.default_rng(0).dirichlet(np.ones(3), 16)
+    pools = np.full((16, 3), 100.0) * (1 + np.arange(16) % 2)[:, None]
+    losses = 2.0 - np.log1p(mixtures / pools * 1000.0) @ [0.1, 0.2, 0.1]
+    swarm = Swarm(
+        mixtures, losses, domains=["web", "code", "books"], metric_names=["a_loss"], tokens=pools, budget=1000
+    )
+    fit(swarm, "epochs", folds=0).save(folder / "pools.json")
+    assert "next: mixfast propose pools.json --tokens FILE --budget N\n" in good("info", "pools.json")
+
+
 def test_a_mixture_given_for_a_ledger_and_a_short_supply_name_what_to_do(refused, folder):
     for name in ("mixture.yaml", "mixture.json"):
         Mixture({"web": 0.5, "code": 0.3, "books": 0.2}).save(folder / name)
@@ -161,11 +173,11 @@ def test_a_mixture_given_for_a_ledger_and_a_short_supply_name_what_to_do(refused
 def test_paths_of_a_prior_are_named_as_those_of_a_mixture(run, paths):
     words = () if paths is None else ("--mixture-paths", paths)
     for command in (
-        ("propose", "law.json", "--kl", "0.1"),
+        ("propose", "pools.json", "--kl", "0.1"),
         ("solve", "table.npz", "--kl", "0.1"),
         ("design", "--runs", "4", "--out", "runs.csv"),
         ("report", "table.npz", "--kl", "0.1", "--out", "page.html"),
-        ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--out", "next.csv"),
+        ("next", "ratios.csv", "metrics.csv", "pools.json", "--runs", "1", "--out", "next.csv"),
     ):
         status, _, err = run(*command, "--prior", "blend.txt", *words)
         if paths is None:

@@ -9,7 +9,7 @@ import pytest
 
 from mixfast import Mixture, Swarm, fit
 from mixfast._text.audience import commanded
-from mixfast.laws import Fit, compare
+from mixfast.laws import Fit, compare, diverged
 from mixfast.report import page
 
 pytest.importorskip("numba")
@@ -206,6 +206,19 @@ def test_a_comparison_ignores_values_of_diverged_runs_too():
     found = [compare(swarm_of(with_values(noisy(30), {4: value})), laws) for value in (15.0, 1e6)]
     assert found[0].reports == found[1].reports
     assert all(len(about(one.notes)) == 1 for one in found)
+
+
+def test_wild_guesses_that_hit_a_diverged_run_by_chance_explain_nothing():
+    y = curved()[:, 0]
+    y[7] = 11.3
+    good = y + 0.02 * np.random.default_rng(2).standard_normal(len(y))
+    good[7] = 2.3
+    wild = good.copy()
+    wild[[3, 7, 9]] = 15.0, 11.0, -20.0
+    steady = good.copy()
+    steady[7] = 11.0
+    assert np.flatnonzero(diverged(y, [good, wild])).tolist() == [7]
+    assert not diverged(y, [good, steady]).any()
 
 
 def test_files_keep_which_runs_diverged(tmp_path):

@@ -524,6 +524,7 @@ def test_a_search_for_the_least_change_comes_near_the_exact_one_and_proves_nothi
         ({"text": ">= 1"}, "less is better for text: its goal begins with <="),
         ({"acc": "<= 0.5"}, "more is better for acc: its goal begins with >="),
         ({"text": "2 %"}, "say whether that is better or worse, as '2 % better'"),
+        ({"acc": ">= 56 %"}, "without a unit, as '>= 56' or '>= 0.56', or a change from near, as '56 % better'"),
         ({"text": "-1 sd better"}, "expected a value as '<= 0.9'"),
         ({"text": "< 0.9"}, "expected a value as"),
         ({"text": "nan"}, "expected a value as"),

@@ -253,6 +253,17 @@ def test_the_report_says_how_often_domains_are_read_and_which_are_never_repeated
     assert "epochs" not in str(swarm(None, None).report)
 
 
+def test_the_report_says_which_pools_differ_between_runs():
+    assert swarm().report.other_pools == ()
+    assert "different pools" not in str(swarm().report)
+    rows = np.array(ROWS, dtype=float)
+    rows[:, 1:] = rows[:1, 1:] * (1.0 + 1e-4 * np.arange(len(rows))[:, None])
+    rows[:, 0] = rows[0, 0] * np.arange(1, len(rows) + 1)
+    report = swarm(rows, 1000).report
+    assert report.other_pools == ("web",)
+    assert "runs with different pools, which only laws in epochs tell apart: 1 domain: web\n" in str(report)
+
+
 def test_the_report_omits_tiny_epochs():
     ratios = [[0.5, 0.5], [1.0 - 1e-12, 1e-12]]
     report = Swarm(
