@@ -40,7 +40,11 @@ _KEPT = 1e-9
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     parser = shared.add_command(
-        commands, "baselines", _baselines, "print mixtures that follow from token counts alone, as controls", _EXAMPLES
+        commands,
+        "baselines",
+        _baselines,
+        "print baseline mixtures, computed from token counts, to compare with",
+        _EXAMPLES,
     )
     shared.add_limits(parser)
     more = parser.add_argument_group("baselines")
@@ -49,15 +53,19 @@ def add(commands: shared.Commands) -> None:
         metavar="T",
         type=checked(_temperature),
         default=baselines.MULTILINGUAL,
-        help="temperature: shares in proportion to tokens^(1/T), above 0; inf: equal shares (default 10/3)",
+        help="for the baseline `temperature`: shares in proportion to tokens^(1/T), T above 0; inf: equal shares (default 10/3)",
     )
     more.add_argument(
         "--utilities",
         metavar="FILE",
-        help="also print UtiliMax: yaml or json file with the utility of each domain, or of each domain for each task; see below",
+        help="also print the baseline UtiliMax: yaml or json file with the utility of each domain, or of each domain for each task; see below",
     )
     more.add_argument(
-        "--risk", metavar="R", type=positive, default=1.0, help="with --utilities: weight of diversity (default 1)"
+        "--risk",
+        metavar="R",
+        type=positive,
+        default=1.0,
+        help="with --utilities: weight of the term that favours many domains over few (default 1)",
     )
     more.add_argument("--only", choices=_NAMES, help="print this baseline alone; --out then writes a mixture file")
     shared.add_domain_paths(more)

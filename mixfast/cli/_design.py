@@ -157,13 +157,15 @@ def add(commands: shared.Commands) -> None:
     design.add_argument(
         "--extend", metavar="RATIOS", help="csv file of existing runs; the new mixtures are placed far from these"
     )
-    add_run_pools(design.add_argument_group("existing runs", "How often the runs of --extend read each domain."))
+    add_run_pools(
+        design.add_argument_group("existing runs", "These options say how often the runs of --extend read each domain.")
+    )
     design.add_argument(
         "--repeats",
         metavar="N",
         type=types.whole(2),
         default=0,
-        help="number of the runs that repeat one mixture, the allowed one nearest to the prior: train them with different seeds to learn the noise of "
+        help="give this many of the runs the same mixture, the allowed one nearest to the prior; train them with different seeds to measure the noise of "
         "the metrics",
     )
     design.add_argument(

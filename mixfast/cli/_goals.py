@@ -40,8 +40,9 @@ def add(group: Group) -> None:
         "--guard",
         metavar="METRIC=AMOUNT",
         action="append",
-        help="how much worse than at the reference mixture a metric may be: a number in its unit, '1 sd' (seed noise) or '2 %%' (repeatable; * "
-        "alone is every metric that the objective does not name, other patterns match several; a name goes before patterns)",
+        help="limit how much worse than at the reference mixture a metric may get: by a number in its unit, '1 sd' (seed noise) or '2 %%' (repeatable; "
+        "* alone: every metric that the objective does not name; other patterns match several; if several match, the full name or the longest "
+        "pattern counts)",
     )
     group.add_argument(
         "--reference",
@@ -52,7 +53,7 @@ def add(group: Group) -> None:
         "--reach",
         metavar="GOAL",
         action="append",
-        help="find the least change of --near that reaches a goal, quoted: 'METRIC<=0.9', 'METRIC>=0.6' if more is better, 'METRIC=2 %% better' or "
+        help="find the mixture nearest to --near that reaches a goal. Quote the goal: 'METRIC<=0.9', 'METRIC>=0.6' if more is better, 'METRIC=2 %% better' or "
         "'METRIC=1 sd better' than at --near (repeatable; * matches several)",
     )
     group.add_argument(

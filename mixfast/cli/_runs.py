@@ -98,7 +98,7 @@ def add_drop_weak(parser: Group) -> None:
     parser.add_argument(
         "--drop-weak",
         action="store_true",
-        help="leave out metrics that cannot rank the runs: of runs that repeat a mixture, the standard deviation is larger than between mixtures",
+        help="leave out metrics that cannot rank the runs: they differ more between runs of one mixture than between mixtures (in standard deviations)",
     )
 
 

@@ -34,7 +34,7 @@ def add_design_output(parser: argparse.ArgumentParser) -> None:
 def add_pools(parser: argparse.ArgumentParser) -> None:
     """Add the options for pools that are repeated in a proxy run as in the target run."""
     group = parser.add_argument_group(
-        "repetition", "How large each domain's pool must be for a proxy run. They need --tokens and --budget."
+        "repetition", "Compute the size of each domain's pool for proxy runs. These options need --tokens and --budget."
     )
     group.add_argument(
         "--proxy-budget",

@@ -27,7 +27,7 @@ def add(commands: shared.Commands) -> None:
         commands,
         "wear",
         _wear,
-        "fit how fast repeated tokens of each domain wear out, to runs that repeat them",
+        "fit how fast repeated tokens of each domain lose their value, from runs that repeat them",
         _EXAMPLES,
     )
     add_runs(wear)
@@ -37,7 +37,8 @@ def add(commands: shared.Commands) -> None:
         "--form",
         choices=("fade", "threshold"),
         default="fade",
-        help="whether repeated tokens fade (the default), or count fully up to a number of epochs and nothing beyond; the residual says which form fits better",
+        help="fade (default): repeated tokens lose their value gradually. threshold: tokens count fully up to a number of epochs, and further epochs do not "
+        "count. The form with the smaller residual fits better",
     )
     wear.add_argument(
         "--out", metavar="FILE", help="yaml file to write a number for each domain to, for `mixfast solve --wear FILE`"
