@@ -27,6 +27,8 @@ _LEAST_NOISE = 1e-3
 _DRAWN = 1024
 # They are the candidates with the smallest mean minus this many standard deviations; 1 draw in 44 is lower.
 _OPTIMISM = 2.0
+# Largest standard deviation of the logarithm of the distance from a limit.
+_WIDEST = 1.0
 
 
 def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
@@ -154,7 +156,7 @@ def improving(
 ) -> tuple[Places, Vector]:
     """Choose ``count`` of M points with the largest expected improvement on ``best``, an objective to minimise.
 
-    If the law has a ``limit`` below all means, errors are normal on the scale of the logarithm of the distance from it.
+    If the law has a ``limit`` below all means, errors are normal on the scale of the logarithm of the distance from it, and `bounded`.
 
     Each point is the one with the largest expected improvement. The next is chosen as if the result had been as predicted (the
     kriging believer of Ginsbourger et al. 2010), which also reduces the uncertainty of correlated points. If an ``order`` (count,) is given,
@@ -168,7 +170,7 @@ def improving(
     taken = np.zeros(len(mean), dtype=bool)
     for place in range(count):
         sd = uncertainty.sd
-        gain = expected_improvement(mean, sd, best, limit)
+        gain = expected_improvement(mean, bounded(mean, sd, limit), best, limit)
         # Equal improvements, such as 0 everywhere, are ordered by uncertainty.
         row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
         chosen[place], gains[place], taken[row] = row, gain[row], True
@@ -176,6 +178,15 @@ def improving(
         uncertainty.choose(row)
         advance()
     return chosen, gains
+
+
+def bounded(mean: Vector, sd: Vector, limit: float) -> Vector:
+    """Return standard deviations (M,) of at most the distance from the limit, if it lies below all means.
+
+    The delta method takes the law as linear in its coefficients, and cannot tell larger errors. A law that may be wrong by a factor of e^100
+    would come near its limit with a probability of one half, wherever it predicts a huge loss.
+    """
+    return np.minimum(sd, _WIDEST * (mean - limit)) if math.isfinite(limit) and limit < mean.min() else sd
 
 
 def hopeful(mean: Vector, sd: Vector, limit: float = -math.inf) -> Places:

@@ -218,6 +218,21 @@ def test_runs_are_not_chosen_where_powers_of_a_share_explode():
     assert found.predicted.max() < 100.0 * loss.max()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_runs_are_not_chosen_for_errors_that_exceed_a_huge_prediction(seed):
+    """BiMix errs here by hundreds of times its prediction, and then comes near its limit with a probability of one half."""
+    rng = np.random.default_rng(seed)
+    names, w, rate = list("abcd"), rng.dirichlet(np.full(4, 0.7), 40), 8.0 * np.exp(rng.normal(0.0, 0.8, 4))
+    epochs, a = w * rate, rng.uniform(0.1, 0.8, (2, 4))
+    loss = 0.6 + np.exp(
+        0.4 - (1.0 - np.exp(-((0.5 * epochs) ** 0.8))) @ a.T + 0.3 * np.log1p(np.exp(epochs[:, :1] - 3))
+    )
+    swarm = Swarm(w, loss + 0.005 * rng.standard_normal(loss.shape), domains=names, metric_names=["x_loss", "y_loss"])
+    found = next_runs(swarm, fit(swarm, "bimix", folds=0), Region(names), 4, seed=0)
+    assert (found.predicted < 2.0 * loss.mean(axis=1).max()).all()
+    assert (found.gain < 0.3 * found.best).all()
+
+
 def test_improving_runs_go_where_the_loss_is_low_and_not_twice():
     swarm = planted(24)
     law = fit(swarm, "gp", folds=0)
