@@ -194,7 +194,7 @@ def hopeful(mean: Vector, sd: Vector, limit: float = -math.inf) -> Places:
     if len(mean) <= _DRAWN:
         return np.arange(len(mean))
     low = mean - _OPTIMISM * sd
-    if limit < mean.min():
+    if math.isfinite(limit) and limit < mean.min():
         distance, spread = _relative(mean - limit, sd)
         low = limit + distance * np.exp(-_OPTIMISM * spread)
     return np.sort(np.argsort(low, kind="stable")[:_DRAWN])

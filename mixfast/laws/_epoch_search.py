@@ -23,6 +23,8 @@ _TAUS = 6
 _BEGINS = np.linspace(0.0, 0.9, _TAUS)
 # Penalties of the squared coefficients, relative to the mean squared error of the logarithms; from large to small, as they are solved.
 _RIDGES = 10.0 ** -np.arange(6.0)
+# A domain has harm if at least this many runs read it more than once: `designs` asks for as many before it says that wear can be told.
+REPEATED = 5
 # The floor lies this many times (median - best run) below the best run.
 _DEPTHS = 0.025 * 2.0 ** np.arange(9.0)
 # The ridge and the depth with which all shapes are compared, and how many of the best shapes are compared with the other ridges and depths.
@@ -78,16 +80,15 @@ class Grid:
 
     @classmethod
     def of(cls, epochs: Matrix, *, convex: bool) -> Grid:
-        """Evaluate the grid of shapes. Without a run above 1 epoch there is no harm, and H is 0."""
+        """Evaluate the grid of shapes. Without a domain whose harm the runs can tell there is no harm, and H is 0."""
         scale = typical(epochs)
         rho, p = (each_.ravel() for each_ in np.meshgrid(_RHO / scale, _P, indexing="ij"))
         gains = np.array([_centred(-gain_alone(epochs, float(a), float(b))) for a, b in zip(rho, p, strict=True)])
-        most = float(epochs.max(initial=0.0))
-        if not most > 1.0:
+        most, seen = float(epochs.max(initial=0.0)), harm_told(epochs)
+        if not seen.any():
             return cls(rho, p, gains, np.array([np.inf]), np.zeros((1, len(epochs), 0)))
         tau = np.log(2.0) + _BEGINS * (np.log1p(most) - np.log(2.0))
-        kind = harm if convex else late_harm
-        return cls(rho, p, gains, tau, np.array([_centred(kind(epochs, each_)[0]) for each_ in tau]))
+        return cls(rho, p, gains, tau, np.array([_centred(_harms(epochs, each_, convex) * seen) for each_ in tau]))
 
 
 def _centred(x: Matrix) -> Matrix:
@@ -100,10 +101,25 @@ def typical(epochs: Matrix) -> float:
     return float(np.median(seen)) if seen.size else 1.0
 
 
+def harm_told(epochs: Matrix) -> NDArray[np.bool_]:
+    """Whether enough runs (R, K) read a domain more than once, (K,). Harm that only a few runs show would be extrapolated from noise."""
+    seen: NDArray[np.bool_] = (epochs > 1.0).sum(axis=0) >= REPEATED
+    return seen
+
+
+def _harms(epochs: Matrix, tau: float, convex: bool) -> Matrix:
+    return (harm if convex else late_harm)(epochs, tau)[0]
+
+
 def columns(epochs: Matrix, rho: float, p: float, tau: float, *, convex: bool) -> Matrix:
     """Return the columns (R, 2K) of one shape: gains with a minus sign, then harms; harms are 0 if tau is infinite."""
-    bad = np.zeros_like(epochs) if np.isinf(tau) else (harm if convex else late_harm)(epochs, tau)[0]
+    bad = np.zeros_like(epochs) if np.isinf(tau) else _harms(epochs, tau, convex)
     return np.hstack([-gain_alone(epochs, rho, p), bad])
+
+
+def fitted_columns(epochs: Matrix, rho: float, p: float, tau: float, *, convex: bool) -> Matrix:
+    """Return `columns` of the runs that a law is fitted to, without harms that these runs cannot tell."""
+    return columns(epochs, rho, p, tau, convex=convex) * np.concatenate([np.ones(epochs.shape[1]), harm_told(epochs)])
 
 
 def unit_of(loss: Vector) -> float:
@@ -167,7 +183,7 @@ def deficits(loss: Vector, depth: Vector | float, least: float) -> tuple[Matrix,
 def middle_columns(epochs: Matrix, *, convex: bool) -> Columns:
     """Return the columns (R, 2K) of a shape that is never far off."""
     most = float(np.log1p(epochs.max()))
-    return Columns.of(columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex))
+    return Columns.of(fitted_columns(epochs, 0.3 / typical(epochs), 0.8, 0.5 * most, convex=convex))
 
 
 def tamed(seen: Columns, loss: Vector) -> Vector:
@@ -412,7 +428,7 @@ class SharedColumns:
         """Return the columns of a shape."""
         key = shape.rho, shape.p, shape.tau
         if key not in self._known:
-            self._known[key] = Columns.of(columns(self.epochs, *key, convex=self.convex))
+            self._known[key] = Columns.of(fitted_columns(self.epochs, *key, convex=self.convex))
         return self._known[key]
 
 

@@ -16,6 +16,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
 from mixfast.laws._epoch_search import (
+    REPEATED,
     RIVALS,
     Shape,
     SharedColumns,
@@ -24,6 +25,7 @@ from mixfast.laws._epoch_search import (
     columns,
     deficits,
     fit_coefficients,
+    harm_told,
     middle_columns,
     tamed,
 )
@@ -331,19 +333,20 @@ def _shape_of(values: Vector) -> Shape:
 
 
 def _unrepeated(x: Matrix) -> list[Note]:
-    """Write a note on the domains that no run reads more than once: the law cannot tell what repeating them costs."""
+    """Write notes on the domains that no run, or too few runs, read more than once: the law cannot tell what repeating them costs."""
     once = np.flatnonzero(x.max(axis=0, initial=0.0) <= 1.0).tolist()
-    if not once:
-        return []
+    few = np.setdiff1d(np.flatnonzero(~harm_told(x)), once).tolist()
     if len(once) == x.shape[1]:
         return [
             Note(
                 "no run reads any domain more than once, so this law cannot tell what repetition costs: it has no harm (h = 0)"
             )
         ]
+    never = "no run reads {once} more than once, so this law cannot tell the cost of repetition there"
+    rarely = (
+        f"fewer than {REPEATED} runs read {{few}} more than once, so this law cannot tell the cost of repetition there"
+    )
     return [
-        Note(
-            "no run reads {once} more than once, so this law cannot tell the cost of repetition there",
-            inputs={"once": once},
-        )
+        *([Note(never, inputs={"once": once})] if once else []),
+        *([Note(rarely, inputs={"few": few})] if few else []),
     ]

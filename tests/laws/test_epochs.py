@@ -248,6 +248,21 @@ def test_runs_that_repeat_nothing_cannot_tell_harm() -> None:
     ]
 
 
+def test_harm_that_few_runs_show_is_not_extrapolated() -> None:
+    """In a world without harm, two runs that read a domain a little more than once say nothing about reading it 5 times."""
+    rng = np.random.default_rng(0)
+    epochs = rng.uniform(0.0, 0.2, (60, 4))
+    epochs[:2, 0] = 1.3
+    values = (1.0 + np.exp(-0.5 * (1.0 - np.exp(-epochs)).sum(axis=1)) + 0.02 * rng.standard_normal(60))[:, None]
+    # Their noise is unlucky.
+    values[:2] += 0.1
+    law = Epochs().fit(epochs, values)
+    assert not law.h.any()
+    assert "fewer than 5 runs" in law.notes[1].named(["x"], NAMES)
+    often = law.predict(np.array([[5.0, 0.1, 0.1, 0.1]]))
+    assert often[0, 0] <= law.predict(np.array([[1.0, 0.1, 0.1, 0.1]]))[0, 0]
+
+
 def test_runs_without_tokens_are_refused_with_what_to_do() -> None:
     ratios, _, values = planted()
     swarm = mixfast.Swarm(ratios, values, domains=NAMES, metric_names=["x_loss", "y_loss"])
