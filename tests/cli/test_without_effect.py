@@ -173,11 +173,11 @@ def test_a_mixture_given_for_a_ledger_and_a_short_supply_name_what_to_do(refused
 def test_paths_of_a_prior_are_named_as_those_of_a_mixture(run, paths):
     words = () if paths is None else ("--mixture-paths", paths)
     for command in (
-        ("propose", "pools.json", "--kl", "0.1"),
+        ("propose", "law.json", "--kl", "0.1"),
         ("solve", "table.npz", "--kl", "0.1"),
         ("design", "--runs", "4", "--out", "runs.csv"),
         ("report", "table.npz", "--kl", "0.1", "--out", "page.html"),
-        ("next", "ratios.csv", "metrics.csv", "pools.json", "--runs", "1", "--out", "next.csv"),
+        ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--out", "next.csv"),
     ):
         status, _, err = run(*command, "--prior", "blend.txt", *words)
         if paths is None:
