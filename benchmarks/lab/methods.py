@@ -144,6 +144,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, epochs, unmatched, KL": epoch_rows.epochs(False, kl=KL),
     "mixfast, epochs, matched, guard": epoch_rows.epochs(True, guard=True),
     "mixfast, epochs, matched, next runs": epoch_rows.next_runs,
+    "mixfast, epochs, matched, present law": epoch_rows.epochs(True),
     "Olmix, matched": epoch_rows.matched("log_linear", kl=KL * math.log(2)),
     "RegMix, matched": epoch_rows.matched("lightgbm", method="regmix"),
     "mixfast, auto, matched, KL": epoch_rows.matched("auto", kl=KL),
@@ -174,6 +175,7 @@ FREE = (
     "mixfast, epochs, unmatched, KL",
     "mixfast, epochs, matched, guard",
     "mixfast, epochs, matched, next runs",
+    "mixfast, epochs, matched, present law",
     "mixfast, auto, matched, counted",
     *OWN_CAPS,
 )
