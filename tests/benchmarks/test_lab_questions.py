@@ -139,6 +139,7 @@ def test_matched_proxies_are_searched_round_by_round(tmp_path: Path, monkeypatch
 # Labels in laboratory.md, with the rows that they stand for.
 LABELS = {
     '`fit(swarm, "epochs")` on 64 matched proxies': questions.EPOCHS,
+    "the same, the law as it is now": f"{questions.EPOCHS}, present law",
     "the same on 32 of them": "mixfast, epochs, 32 matched",
     "the same on 32 of them and 32 that `next_runs` chose": f"{questions.EPOCHS}, next runs",
     "the same on 64, `propose(kl=0.05)`": f"{questions.EPOCHS}, KL",
