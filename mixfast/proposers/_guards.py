@@ -170,14 +170,14 @@ def goals_of(law: Any, target: Target, given: Mapping[str, Amount], at: Vector) 
             raise ValueError(f"{what}, but {more} is better for {metric}: its goal begins with {right}")
         if not room.direction:
             if room.unit:
-                change = f"'{room.number:g} {room.unit} better'"
+                moved = f"'{room.number:g} {room.unit} better'"
                 number = f"'{right} {room.number:g}'"
                 if room.unit == "%":
                     number += f" or '{right} {room.number / 100.0:g}'"
                 raise ValueError(
-                    f"{what}: write the value to reach without a unit, as {number}, or a change from near, as {change}"
+                    f"{what}: write the value to reach without a unit, as {number}, or a change from near, as {moved}"
                     if room.comparison
-                    else f"{what}: say whether that is better or worse, as {change}"
+                    else f"{what}: say whether that is better or worse, as {moved}"
                 )
             found.append(known.guard(j, "goal", amount, room.number))
             continue
