@@ -1,4 +1,4 @@
-"""Show of the introduction of a room what users need: paragraphs on its files, whose names start with an underscore, are left out."""
+"""Show what users need: no paragraphs on the files of a room, whose names start with an underscore, and no members that scikit-learn adds."""
 
 import re
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 _FILE = re.compile(r"`_\w+|\w+\.py`")
+# Methods that scikit-learn makes for its estimators; their docstrings refer to its own pages.
+_ROUTING = re.compile(r"set_\w+_request|get_metadata_routing")
 
 
 def _without_files(app: Sphinx, what: str, name: str, found: object, options: Any, lines: list[str]) -> None:
@@ -15,8 +17,13 @@ def _without_files(app: Sphinx, what: str, name: str, found: object, options: An
         lines[:] = [*"\n\n".join(kept).rstrip().split("\n"), ""]
 
 
+def _own(app: Sphinx, what: str, name: str, found: object, skip: bool, options: Any) -> bool | None:
+    return True if _ROUTING.fullmatch(name) else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     # Before numpydoc, which is registered with the usual priority.
     app.connect("autodoc-process-docstring", _without_files, priority=100)
+    app.connect("autodoc-skip-member", _own)
     return {"parallel_read_safe": True}
