@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
@@ -21,12 +20,23 @@ from mixfast.experts._regressors import predicted
 from mixfast.experts._temperature import tempered
 from mixfast.mixture import Mixture
 
+if TYPE_CHECKING:
+
+    class BaseEstimator:
+        """scikit-learn has no types; with its own class, the type of `Ensemble` would be unknown."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def __sklearn_tags__(self) -> Any: ...
+
+else:
+    from sklearn.base import BaseEstimator
+
 
 def _are_classifiers(ensemble: Ensemble) -> bool:
     return all(hasattr(expert.model, "predict_proba") for expert in experts_of(ensemble.models, None))
 
 
-class Ensemble(BaseEstimator):  # type: ignore[misc]
+class Ensemble(BaseEstimator):
     """Predict with the mixture of fitted models: ``sum_k w_k p_k(class | x)`` for classifiers, ``sum_k w_k f_k(x)`` for regressors.
 
     An estimator of scikit-learn, ready without `fit`, because its models are fitted. It is a classifier if all models have

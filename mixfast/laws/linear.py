@@ -82,7 +82,8 @@ class Linear(Coefficients):
 
     def __init__(self, *, alpha: float | str = "loo", standardise: bool = True) -> None:
         check_penalty("alpha", alpha, "loo", "leave-one-out error")
-        self.alpha, self.standardise = alpha, bool(standardise)
+        self.alpha: float | str = alpha
+        self.standardise = bool(standardise)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: inputs (R, P) and metrics (R, J), NaN where a run has no value."""

@@ -116,7 +116,8 @@ class LogLinear(Coefficients):
         if delta is not None and not 0.0 < delta < np.inf:
             raise ValueError(f"delta is {shown(delta)}; Huber's loss needs a positive number, in units of the metrics")
         check_penalty("penalty", penalty, "cv", "cross-validation")
-        self.delta, self.penalty, self.seed = None if delta is None else float(delta), penalty, int(seed)
+        self.delta, self.seed = None if delta is None else float(delta), int(seed)
+        self.penalty: float | str = penalty
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has no value."""

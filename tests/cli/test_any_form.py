@@ -96,6 +96,16 @@ def design_tokens(run, file):
     return designed(run, "--tokens", file, "--budget", "1B")
 
 
+def design_run_tokens(run, file):
+    return designed(run, "--extend", "ratios.csv", "--run-tokens", file, "--run-budget", "1B")
+
+
+def baselines_tokens(run, file):
+    status, out, err = run("baselines", "--tokens", file, "--budget", "1B", "--json")
+    assert status == 0, err
+    return next(one["mixture"] for one in json.loads(out)["baselines"] if one["name"] == "natural")
+
+
 def next_prior(run, file):
     status, _, err = run("next", "ratios.csv", "losses.csv", "--runs", "1", "--prior", file)
     return status == 0 or err
@@ -192,6 +202,20 @@ def report_tokens(run, file):
     return status == 0 or err
 
 
+def reported(run, *words):
+    assert run("fit", "ratios.csv", "losses.csv", "--law", "linear", "--out", "law.json")[0] == 0
+    status, _, err = run("report", "--law", "law.json", *words, "--no-intervals", "--out", "page.html")
+    return status == 0 or err
+
+
+def report_near(run, file):
+    return reported(run, "--reach", "*<=1e9", "--near", file)
+
+
+def report_reference(run, file):
+    return reported(run, "--guard", "*=1e9", "--reference", file)
+
+
 def info(run, file):
     status, out, err = run("info", file, "--json")
     assert status == 0, err
@@ -240,10 +264,14 @@ TAKE_MIXTURES = {
     ("report", "--mixture"): report_mixture,
     ("collect", "--mixture-file"): collect_mixture_file,
     ("report", "--prior"): report_prior,
+    ("report", "--near"): report_near,
+    ("report", "--reference"): report_reference,
 }
 TAKE_COUNTS = {
     ("solve", "--tokens"): solve_tokens,
+    ("baselines", "--tokens"): baselines_tokens,
     ("design", "--tokens"): design_tokens,
+    ("design", "--run-tokens"): design_run_tokens,
     ("next", "--tokens"): next_tokens,
     ("fit", "--run-tokens"): fit_run_tokens,
     ("propose", "--tokens"): propose_tokens,
