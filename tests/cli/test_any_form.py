@@ -204,7 +204,7 @@ def report_tokens(run, file):
 
 def reported(run, *words):
     assert run("fit", "ratios.csv", "losses.csv", "--law", "linear", "--out", "law.json")[0] == 0
-    status, _, err = run("report", "--law", "law.json", *words, "--no-intervals", "--out", "page.html")
+    status, _, err = run("report", "--law", "law.json", *words, "--out", "page.html")
     return status == 0 or err
 
 
