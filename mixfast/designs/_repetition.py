@@ -13,13 +13,14 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either, setting
 from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, RegionError
+from mixfast.laws import REPEATED_RUNS
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
-# The wear of a domain can be told from its value if this many runs read it more than once, and the standard deviation of the logarithm of
+# The wear of a domain can be told from its value if `REPEATED_RUNS` read it more than once, and the standard deviation of the logarithm of
 # these epochs is at least this: that of epochs spread evenly, in logarithm, from 1 to 8. `python -m benchmarks.studies wear_design`: for a true
 # wear of 15.4 repeats, the median t of the fitted wear is 4.4 above this spread and 0.5 below it, if the domain's effect is ten times the noise.
-REPEATED_RUNS, SPREAD, _TELLING = 5, 0.6, 8.0
+SPREAD, _TELLING = 0.6, 8.0
 # Smaller shares count as not sampled. RegMix's code advises at least 1e-5, for proxies of 1B tokens.
 SAMPLED = 1e-5
 # More than one epoch, beyond rounding.

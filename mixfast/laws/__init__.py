@@ -36,6 +36,7 @@ from mixfast.laws._compare import Comparison as Comparison
 from mixfast.laws._compare import compare as compare
 from mixfast.laws._convex_form import convex_form as convex_form
 from mixfast.laws._doubts import diverged as diverged
+from mixfast.laws._epoch_search import REPEATED_RUNS as REPEATED_RUNS
 from mixfast.laws._fit import fit
 from mixfast.laws._fitted import Fit
 from mixfast.laws._fitted_wear import FittedWear

@@ -23,8 +23,8 @@ _TAUS = 6
 _BEGINS = np.linspace(0.0, 0.9, _TAUS)
 # Penalties of the squared coefficients, relative to the mean squared error of the logarithms; from large to small, as they are solved.
 _RIDGES = 10.0 ** -np.arange(6.0)
-# A domain has harm if at least this many runs read it more than once: `designs` asks for as many before it says that wear can be told.
-REPEATED = 5
+# A domain has harm if at least this many runs read it more than once; designs ask for as many.
+REPEATED_RUNS = 5
 # The floor lies this many times (median - best run) below the best run.
 _DEPTHS = 0.025 * 2.0 ** np.arange(9.0)
 # The ridge and the depth with which all shapes are compared, and how many of the best shapes are compared with the other ridges and depths.
@@ -103,7 +103,7 @@ def typical(epochs: Matrix) -> float:
 
 def harm_told(epochs: Matrix) -> NDArray[np.bool_]:
     """Whether enough runs (R, K) read a domain more than once, (K,). Harm that only a few runs show would be extrapolated from noise."""
-    seen: NDArray[np.bool_] = (epochs > 1.0).sum(axis=0) >= REPEATED
+    seen: NDArray[np.bool_] = (epochs > 1.0).sum(axis=0) >= REPEATED_RUNS
     return seen
 
 

@@ -16,7 +16,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
 from mixfast.laws._coefficients import Coefficients, by_missing
 from mixfast.laws._epoch_search import (
-    REPEATED,
+    REPEATED_RUNS,
     RIVALS,
     Shape,
     SharedColumns,
@@ -48,7 +48,7 @@ class Epochs(Coefficients):
 
     E_k is the number of epochs of domain k: how often a run reads its tokens. ``F(E) = 1 - exp(-(rho E)^p)`` is a gain that saturates.
     H is harm from repetition. The sign is 1 for a metric to minimise, and then the floor lies below all runs; it is -1 for a metric to
-    maximise, and then the floor is a ceiling above all runs.
+    maximise, and then the floor is a ceiling above all runs. A domain has harm only if at least 5 runs read it more than once.
 
     Parameters
     ----------
@@ -343,9 +343,7 @@ def _unrepeated(x: Matrix) -> list[Note]:
             )
         ]
     never = "no run reads {once} more than once, so this law cannot tell the cost of repetition there"
-    rarely = (
-        f"fewer than {REPEATED} runs read {{few}} more than once, so this law cannot tell the cost of repetition there"
-    )
+    rarely = f"fewer than {REPEATED_RUNS} runs read {{few}} more than once, so this law cannot tell the cost of repetition there"
     return [
         *([Note(never, inputs={"once": once})] if once else []),
         *([Note(rarely, inputs={"few": few})] if few else []),
