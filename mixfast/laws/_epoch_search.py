@@ -13,7 +13,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain_alone, harm, late_harm
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
-from mixfast.swarm import mixture_of
+from mixfast.swarm import FEWEST, NORMAL, mixture_of
 
 # The grid of shapes. rho is in units of 1 / (median of the epochs above 0), so that the unit of the tokens does not matter.
 _RHO = np.geomspace(0.003, 10.0, 9)
@@ -36,10 +36,9 @@ _NEAR = 4.0
 _ALIKE, RIVALS = 2.0 * 2.0**0.5, 4
 # Errors that differ by less than this fraction are equal up to rounding.
 _EQUAL = 1e-9
-_NORMAL = 1.4826
 # A run looks diverged if it is this many robust standard deviations from the median and from a prediction, as in `_doubts`. Then it
 # counts like a run that lies the second number of standard deviations from the prediction. With fewer runs, none does.
-_FAR, _NEAR_GUESS, _FEWEST = 10.0, 3.0, 8
+_FAR, _NEAR_GUESS = 10.0, 3.0
 # It must also be this many times farther from the median than every run that does not look diverged.
 _APART = 3.0
 # Residuals beyond this many robust standard deviations count linearly.
@@ -193,14 +192,14 @@ def tamed(seen: Columns, loss: Vector) -> Vector:
     """
     middle, usual = float(np.median(loss)), _scale(loss)
     far = np.abs(loss - middle) > _FAR * usual
-    if not far.any() or len(loss) < _FEWEST:
+    if not far.any() or len(loss) < FEWEST:
         return loss
     bounded = np.clip(loss, middle - _FAR * usual, middle + _FAR * usual)
     deficit, floor = deficits(bounded, _DEPTH, 0.0)
     b0, b, _ = fit_coefficients(seen, deficit[0], _FIRST[0])
     guess = floor[0] + np.exp(np.minimum(b0 + seen.x @ b, np.log(2.0 * np.ptp(bounded))))
     missed = loss - guess
-    limit = _NORMAL * float(np.median(np.abs(missed)))
+    limit = NORMAL * float(np.median(np.abs(missed)))
     moved = far & (np.abs(missed) > _FAR * limit)
     if moved.all() or not moved.any():
         return loss
@@ -238,7 +237,7 @@ class Trials:
     @property
     def delta(self) -> Vector:
         """The residual (J,) beyond which Huber's loss is linear."""
-        return np.array([_HUBER * _NORMAL * _scale(loss) for loss in self.losses])
+        return np.array([_HUBER * NORMAL * _scale(loss) for loss in self.losses])
 
     @property
     def wide(self) -> bool:
@@ -393,7 +392,7 @@ def _smallest(errors: Vector, count: int) -> list[int]:
 
 
 def _scale(values: Vector) -> float:
-    """Return the robust standard deviation of values; the plain one if more than half of them agree."""
+    """Return the median absolute deviation of values; their standard deviation if more than half of them agree."""
     found = float(np.median(np.abs(values - np.median(values))))
     return found if found > 0.0 else float(values.std())
 
