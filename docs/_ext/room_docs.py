@@ -1,4 +1,4 @@
-"""Show what users need: no paragraphs on the files of a room, whose names start with an underscore, and no members that scikit-learn adds."""
+"""Show what users need: no paragraphs on the files of a room, whose names start with an underscore, and no members of other packages."""
 
 import re
 from typing import Any
@@ -18,7 +18,10 @@ def _without_files(app: Sphinx, what: str, name: str, found: object, options: An
 
 
 def _own(app: Sphinx, what: str, name: str, found: object, skip: bool, options: Any) -> bool | None:
-    return True if _ROUTING.fullmatch(name) else None
+    # Of inherited members, those of classes of mixfast are shown.
+    where = getattr(getattr(found, "fget", found), "__module__", None)
+    foreign = what == "class" and isinstance(where, str) and where.split(".")[0] != "mixfast"
+    return True if foreign or _ROUTING.fullmatch(name) else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

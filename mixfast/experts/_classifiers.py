@@ -46,18 +46,17 @@ def true_class_probabilities(
         If a model is not fitted, is no classifier, fails, or returns probabilities that do not sum to 1 (the message names the expert); or
         if no expert gives the true class of a row any probability.
     """
-    return of_models(models, X, y, domains=domains).probability
+    return of_models(models, X, y, domains, "none", None, None).probability
 
 
 def of_models(
     models: Any,
     X: Any,
     y: ArrayLike,
-    *,
-    domains: Sequence[str] | None = None,
-    calibration: str = "none",
-    held_out: tuple[Any, ArrayLike] | None = None,
-    clip: float | None = None,
+    domains: Sequence[str] | None,
+    calibration: str,
+    held_out: tuple[Any, ArrayLike] | None,
+    clip: float | None,
 ) -> TrueClass:
     """Return the probabilities of the true classes; see `ExpertTable.from_classifiers`."""
     check_clip(clip)

@@ -33,10 +33,9 @@ class TrueClass(NamedTuple):
 def of_arrays(
     proba: Any,
     y: ArrayLike | None,
-    *,
-    domains: Sequence[str] | None = None,
-    classes: ArrayLike | None = None,
-    clip: float | None = None,
+    domains: Sequence[str] | None,
+    classes: ArrayLike | None,
+    clip: float | None,
 ) -> TrueClass:
     """Return the probabilities of the true classes; see `ExpertTable.from_probabilities`."""
     check_clip(clip)

@@ -7,7 +7,9 @@ error). Rows may have weights, lengths, groups and sequences. `solve` finds the 
 ``load`` and ``save`` read and write files; ``rows``, ``select`` and ``split`` make tables of some of the rows or domains; ``to`` moves a table
 to a GPU. For a folder of parts, ``load`` returns a `ShardedTable`: the same rows and weights, read block by block, and shared by processes.
 
-Read `_table` first. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
+Read `_data` first, the fields of a table; then the classes that build on it, one on the other: `_views` (tables of some rows or domains),
+`_from_arrays` (constructors that take arrays) and `_table` (the class itself: fitted models and files). `_made` is what a table remembers of
+how its values were made, and `_from_experts` calls the models. `_values` checks the values, `_rows` checks weights, lengths, groups and sequences, and `_selection` finds the rows that
 an index or a split asks for. `_files` and `formats` read and write files. `_names` checks names and lists them in messages,
 and `_given` says which vectors a table of either kind has.
 

@@ -286,7 +286,7 @@ def test_what_does_not_fit_in_memory_is_not_called_truncated(tmp_path, monkeypat
     with pytest.raises(TableError, match="does not fit in memory: float64"):
         ExpertTable.load(path)
     np.save(tmp_path / "t.npy", LOGLIK.T.astype(">f8").T)
-    monkeypatch.setattr("mixfast.tables._table.checked_loglik", none_left)
+    monkeypatch.setattr("mixfast.tables._from_arrays.checked_loglik", none_left)
     with pytest.raises(TableError, match=r"t\.npy does not fit in memory; save it uncompressed"):
         ExpertTable.load(tmp_path / "t.npy")
 
