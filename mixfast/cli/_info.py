@@ -135,6 +135,7 @@ def table_found(table: ExpertTable | ShardedTable, losses: Losses) -> dict[str, 
     """Return the content of ``--json`` for a table."""
     own, uniform = losses
     sizes = group_sizes(table)
+    made = {"temperature": table.temperature, "clipped": table.clipped or None}
     return {
         "kind": "table",
         "values": "log-likelihoods" if table.kind == "ce" else "predictions",
@@ -150,6 +151,7 @@ def table_found(table: ExpertTable | ShardedTable, losses: Losses) -> dict[str, 
             name: dict(zip(table.domains, row, strict=True))
             for name, row in zip(table.group_names, own.tolist(), strict=True)
         },
+        **{key: value for key, value in made.items() if value is not None},
     }
 
 

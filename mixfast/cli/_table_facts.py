@@ -43,6 +43,10 @@ def table_facts(path: str, table: ExpertTable | ShardedTable) -> Facts:
     if weight is not None:
         least, most, total = weight
         facts.append(("weights", f"{least:.3g} to {most:.3g}, sum {total:.6g}"))
+    if table.temperature is not None:
+        facts.append(("temperatures", listing(f"{name} {one:.4g}" for name, one in table.temperature.items())))
+    if table.clipped:
+        facts.append(("clipped", f"{table.clipped:,} probabilities of labels were raised when the table was built"))
     if isinstance(table, ShardedTable) or table.kind == "ce":
         low, high, top = table.extremes
         facts.append(("extremes", f"{low:.4g} to {high + 0.0:.4g} nats; the worst row's best expert has {top:.4g}"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, TableError
-from mixfast.tables import ExpertTable, ShardedTable
+from mixfast.tables import ExpertTable, ShardedTable, remembering
 
 
 def stack(tables: Mapping[str, ExpertTable | ShardedTable]) -> ExpertTable:
@@ -29,7 +29,7 @@ def stack(tables: Mapping[str, ExpertTable | ShardedTable]) -> ExpertTable:
     AlignmentError
         Tables of different domains.
     TableError
-        No tables, tables in folders of parts, tables of predictions, or tables of which only some have lengths or sequences.
+        No tables, tables in folders of parts, tables of predictions, tables of which only some have lengths or sequences, or tables whose experts have different temperatures.
 
     Notes
     -----
@@ -85,7 +85,7 @@ def stack(tables: Mapping[str, ExpertTable | ShardedTable]) -> ExpertTable:
     weight = None
     if any(part.weight is not None for part in parts):
         weight = np.concatenate([part.row_weight for part in parts]) * (1.0 if lengths is None else lengths)
-    return ExpertTable.from_loglik(
+    stacked = ExpertTable.from_loglik(
         np.concatenate([part.loglik for part in parts]),
         domains=first.domains,
         weight=weight,
@@ -95,3 +95,4 @@ def stack(tables: Mapping[str, ExpertTable | ShardedTable]) -> ExpertTable:
         sequence=np.concatenate(sequences) if sequences else None,
         bytes=sizes,
     )
+    return remembering(stacked, {f"table {shown(name)}": part for name, part in zip(near, parts, strict=True)})

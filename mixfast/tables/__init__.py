@@ -25,6 +25,7 @@ from mixfast.tables._blocks import Block
 from mixfast.tables._convert import Converted as Converted
 from mixfast.tables._convert import convert as convert
 from mixfast.tables._convert import read_inputs as read_inputs
+from mixfast.tables._data import remembering as remembering
 from mixfast.tables._given import given as given
 from mixfast.tables._sequences import Sequences as Sequences
 from mixfast.tables._sequences import number_sequences as number_sequences

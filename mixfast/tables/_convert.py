@@ -20,7 +20,8 @@ from mixfast._text.names import counted
 from mixfast._text.progress import advance, working
 from mixfast.errors import AlignmentError, TableError
 from mixfast.tables._group_pass import Groups, read_groups
-from mixfast.tables._names import default_names, unit_of
+from mixfast.tables._made import Made, joined, ordered
+from mixfast.tables._names import default_names, order_of, unit_of
 from mixfast.tables._rounding import Rounding
 from mixfast.tables._rows_in import Input, RowsIn, read_input
 from mixfast.tables._sequence_pass import Sequences, read_sequences
@@ -137,7 +138,7 @@ def convert(
     try:
         with working(f"writing {out}", work.n_rows, "row"):
             if single:
-                size = work.write(out, work.by_group(), work.groups.names).stat().st_size
+                size = work.write(out, work.by_group(), work.groups.names, made=work.made).stat().st_size
                 return work.summary(0, size)
             ending = f".{format or 'npz'}"
             if parts is None and files > 1:
@@ -163,10 +164,11 @@ class _Conversion:
             if set(one.domains) != set(self.domains):
                 raise AlignmentError.between(str(one.path), one.domains, str(inputs[0].path), self.domains)
         self.files = [file for one in inputs for file in one.files]
-        self._orders = [_order(file.domains, self.domains) for file in self.files]
+        self._orders = [order_of(file.domains, self.domains) for file in self.files]
         self.n_rows = sum(file.n_rows for file in self.files)
         self.dtype = np.dtype(dtype) if dtype is not None else np.result_type(*(f.dtypes["loglik"] for f in self.files))
         self._vectors = common_vectors(self.files, grouped=group_names is not None)
+        self.made = joined({str(one.path): ordered(one.made, order_of(one.domains, self.domains)) for one in inputs})
         self.groups: Groups = read_groups(inputs, self._ranges, group_names)
         self.sequences: Sequences | None = None
         if any("sequence" in file.dtypes for file in self.files):
@@ -176,6 +178,7 @@ class _Conversion:
     def refuse_npy(self, out: Path, *, named: bool) -> None:
         """Refuse to write npy, which holds log-likelihoods only, if more would be lost; ``named`` if the names of the domains would be too."""
         lost = [*self._vectors, *(["group"] if self.groups.names else []), *(["sequence"] if self.sequences else [])]
+        lost += list(self.made.arrays()) if named and self.made is not None else []
         lost += ["domains"] if named and self.domains != default_names(len(self.domains)) else []
         if lost:
             raise TableError(
@@ -253,12 +256,12 @@ class _Conversion:
             path = folder / part_name(place, ending)
             self.write(path, pieces, self.groups.present(pieces, self._codes))
             entries.append(PartEntry.of(path, sum(piece.n_rows for piece in pieces)))
-        manifest = manifest_of(self.domains, self.dtype, self.groups.names or ("all",), entries)
+        manifest = manifest_of(self.domains, self.dtype, self.groups.names or ("all",), entries, self.made)
         manifest.write(folder)
         return manifest
 
-    def write(self, path: Path, pieces: Sequence[Piece], names: Sequence[str]) -> Path:
-        """Write rows to a file; ``names`` are the groups that they have."""
+    def write(self, path: Path, pieces: Sequence[Piece], names: Sequence[str], *, made: Made | None = None) -> Path:
+        """Write rows to a file; ``names`` are the groups that they have. Only a file that is the whole table says how it was made."""
         dtypes: dict[str, np.dtype[Any]] = {"loglik": self.dtype, **self._vectors}
         if self.groups.names:
             dtypes["group"] = np.dtype(np.int32)
@@ -277,7 +280,7 @@ class _Conversion:
                 self.files[number].close()
 
         n_rows = sum(piece.n_rows for piece in pieces)
-        write_rows(path, RowsOut(n_rows, self.domains, dtypes, pieces, read, tuple(names), check))
+        write_rows(path, RowsOut(n_rows, self.domains, dtypes, pieces, read, tuple(names), made, check))
         return path
 
     def _codes(self, piece: Piece) -> NDArray[np.int32]:
@@ -355,14 +358,6 @@ class _Conversion:
             self.sequences is not None and self.sequences.renumbered,
             unit_of(has_weight="weight" in self._vectors, has_length="length" in self._vectors),
         )
-
-
-def _order(own: tuple[str, ...], domains: tuple[str, ...]) -> NDArray[np.intp] | None:
-    """Return the columns of a file in the order of the domains; None if they have it."""
-    if own == domains:
-        return None
-    places = {name: place for place, name in enumerate(own)}
-    return np.array([places[name] for name in domains])
 
 
 def read_inputs(paths: Sequence[str | os.PathLike[str]], *, task: Any = None, conditional: bool = False) -> list[Input]:

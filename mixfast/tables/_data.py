@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import size
-from mixfast.tables._made import Made
+from mixfast.tables._made import Made, joined
 from mixfast.tables._names import some, unit_of
 from mixfast.tables._values import Extremes, is_mapped, read_only
+
+Table = TypeVar("Table", bound="TableData")
 
 
 @dataclass(init=False, repr=False, eq=False, slots=True, weakref_slot=True)
@@ -211,3 +214,8 @@ class TableData(Frozen):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._of_fields, (self.__getstate__(),)
+
+
+def remembering(table: Table, sources: Mapping[str, TableData]) -> Table:
+    """Return a table of the rows of several tables (by name, with the same domains in one order) that knows what they know of their making."""
+    return table._replace(_made=joined({name: source._made for name, source in sources.items()}))

@@ -80,6 +80,14 @@ def domain_names(given: Any, n_domains: int, label: str) -> tuple[str, ...]:
     return domains
 
 
+def order_of(own: tuple[str, ...], domains: tuple[str, ...]) -> NDArray[np.intp] | None:
+    """Return the columns of a file in the order of the domains; None if they have it."""
+    if own == domains:
+        return None
+    places = {name: place for place, name in enumerate(own)}
+    return np.array([places[name] for name in domains])
+
+
 def unit_of(*, has_weight: bool, has_length: bool) -> str:
     """Return the unit of the loss of log-likelihoods, in words."""
     if has_weight:

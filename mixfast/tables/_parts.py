@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.errors import TableError
+from mixfast.tables._made import Made
 
 # Vectors of the rows that a part may hold besides its log-likelihoods.
 VECTORS = ("weight", "length", "group", "sequence", "bytes")
@@ -59,6 +60,8 @@ class Part:
         Names of the columns, if the file has any.
     group_names : tuple of str or None
         Names of the codes of ``group``, if the file has any.
+    made : Made or None
+        How the values were made, if the file says it.
     row_groups : tuple of int
         The rows at which the row groups of a parquet file end; empty for other formats, of which any range of rows can be read.
     """
@@ -70,6 +73,7 @@ class Part:
     arrays: dict[str, Stored]
     domains: tuple[str, ...] | None = None
     group_names: tuple[str, ...] | None = None
+    made: Made | None = None
     row_groups: tuple[int, ...] = ()
 
     @property

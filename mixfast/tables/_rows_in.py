@@ -20,10 +20,11 @@ from mixfast._text.arrays import Header, open_npz, read_header
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastWarning, TableError
-from mixfast.tables._names import checked_names, domain_names
+from mixfast.tables._made import MADE, Made, popped
+from mixfast.tables._names import checked_names, domain_names, order_of
 from mixfast.tables._opening import open_part
 from mixfast.tables._parts import VECTORS, Part, Readable, Stamp
-from mixfast.tables._whole import compare_listed, is_sharded, listed
+from mixfast.tables._whole import compare_listed, is_sharded, listed, made_of_parts
 from mixfast.tables.formats import _mixmin, _npy, _npz
 from mixfast.tables.formats._headers import read_npy_part, read_npz_part
 from mixfast.tables.formats._manifest import Manifest
@@ -31,7 +32,7 @@ from mixfast.tables.formats._parquet import read_parquet_part
 
 # Keys of an npz file that a conversion reads.
 _NAMES = ("domains", "experts", "group_names")
-_KEYS = ("loglik", "condition", *VECTORS, *_NAMES)
+_KEYS = ("loglik", "condition", *VECTORS, *_NAMES, *MADE)
 _EXPECTED = "a table of experts (npz, npy, parquet, a folder of parts, or a folder of the MixMin code)"
 
 
@@ -48,6 +49,8 @@ class RowsIn:
         Types of ``loglik`` and of the vectors that the file has, in the byte order of this machine.
     group_names : tuple of str or None
         Names of the codes of ``group``; None if it holds names or has no names for its codes.
+    made : Made or None
+        How the values were made, if the file says it.
     is_direct : bool
         Whether any range of rows is read directly, without those before it.
     """
@@ -61,12 +64,13 @@ class RowsIn:
         dtypes: Mapping[str, np.dtype[Any]],
         domains: Sequence[str] | None,
         group_names: Sequence[str] | None,
+        made: Made | None = None,
     ) -> None:
         if len(shape) != 2 or 0 in shape:
             raise TableError(f"{path}: loglik has shape {shape}, expected (rows, domains), at least one of each")
         if dtypes["loglik"].kind != "f" or dtypes["loglik"].itemsize not in (2, 4, 8):
             raise TableError(f"{path}: loglik must be float16, float32 or float64, got {dtypes['loglik']}")
-        self.path, self.n_rows = path, shape[0]
+        self.path, self.n_rows, self.made = path, shape[0], made
         self.domains = domain_names(domains, shape[1], str(path))
         self.dtypes = {key: dtype.newbyteorder("=") for key, dtype in dtypes.items()}
         self.group_names = None if group_names is None else checked_names(group_names, "group_names")
@@ -91,7 +95,7 @@ class _PartRows(RowsIn):
     def __init__(self, part: Part, domains: Sequence[str] | None) -> None:
         dtypes = {key: stored.dtype for key, stored in part.arrays.items()}
         shape = (part.rows, part.n_domains)
-        super().__init__(part.path, shape, dtypes, part.domains or domains, part.group_names)
+        super().__init__(part.path, shape, dtypes, part.domains or domains, part.group_names, part.made)
         self._part = part
         self._open: Readable | None = None
 
@@ -116,7 +120,8 @@ class _ArrayRows(RowsIn):
         self._arrays = arrays
         dtypes = {key: arrays[key].dtype for key in ("loglik", *VECTORS) if key in arrays}
         names = arrays.get("domains", domains)
-        super().__init__(path, arrays["loglik"].shape, dtypes, names, arrays.get("group_names"))
+        made = _made(path, arrays, arrays["loglik"].shape)
+        super().__init__(path, arrays["loglik"].shape, dtypes, names, arrays.get("group_names"), made)
         _check_vectors(path, self.n_rows, {key: arrays[key].shape for key in dtypes if key != "loglik"})
 
     def read(self, key: str, first: int, last: int) -> NDArray[Any]:
@@ -134,7 +139,9 @@ class _PackedRows(RowsIn):
     def __init__(self, path: Path, headers: Mapping[str, Header], names: Mapping[str, Any]) -> None:
         self._headers = headers
         dtypes = {key: headers[key].dtype for key in ("loglik", *VECTORS) if key in headers}
-        super().__init__(path, headers["loglik"].shape, dtypes, names.get("domains"), names.get("group_names"))
+        shape = headers["loglik"].shape
+        made = _made(path, names, shape)
+        super().__init__(path, shape, dtypes, names.get("domains"), names.get("group_names"), made)
         _check_vectors(path, self.n_rows, {key: headers[key].shape for key in dtypes if key != "loglik"})
         condition = headers.get("condition")
         if condition is not None and condition.shape != headers["loglik"].shape:
@@ -181,6 +188,10 @@ class _PackedRows(RowsIn):
         self._streams.clear()
 
 
+def _made(path: Path, arrays: Mapping[str, Any], shape: tuple[int, ...]) -> Made | None:
+    return popped({key: arrays[key] for key in MADE if key in arrays}, shape[-1] if shape else 0, f"{path}: ")
+
+
 def _check_vectors(path: Path, n_rows: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
     for key, shape in shapes.items():
         if shape != (n_rows,):
@@ -205,12 +216,15 @@ class Input:
     domains : tuple of K str
     groups : tuple of str or None
         Names of the groups in their order, if table.json gives them.
+    made : Made or None
+        How the values were made, for experts in the order of `domains`.
     """
 
     path: Path
     files: tuple[RowsIn, ...]
     domains: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    made: Made | None = None
 
 
 def read_input(path: str | os.PathLike[str], *, task: Any = None, conditional: bool = False) -> Input:
@@ -239,7 +253,8 @@ def read_input(path: str | os.PathLike[str], *, task: Any = None, conditional: b
         if set(file.domains) != set(domains):
             raise AlignmentError.between(str(file.path), file.domains, str(path), domains)
     groups = None if manifest is None or manifest.groups == ("all",) else manifest.groups
-    return Input(path, files, domains, groups)
+    made = made_of_parts(manifest, {str(file.path): (file.made, order_of(file.domains, domains)) for file in files})
+    return Input(path, files, domains, groups, made)
 
 
 def _mixmin_folder(path: Path, task: Any, conditional: bool) -> Input:
@@ -255,7 +270,7 @@ def _mixmin_folder(path: Path, task: Any, conditional: bool) -> Input:
 
 
 def _alone(rows: RowsIn) -> Input:
-    return Input(rows.path, (rows,), rows.domains)
+    return Input(rows.path, (rows,), rows.domains, made=rows.made)
 
 
 def _file(path: Path, domains: Sequence[str] | None) -> RowsIn:
@@ -281,13 +296,17 @@ def _npz_file(path: Path, domains: Sequence[str] | None) -> RowsIn:
             raise TableError(
                 f"{path} holds predictions, but only log-likelihoods are converted: copy the file, or load it and save it in Python"
             )
+        if "proba" in keys:
+            raise TableError(
+                f"{path} holds probabilities, but only log-likelihoods are converted: ExpertTable.load({str(path)!r}).save(NEW) writes them"
+            )
         if "loglik" not in keys:
             raise TableError(f"{path} must hold loglik, and holds {listing(sorted(keys))}")
         if unused := sorted(set(keys) - set(_KEYS)):
             warnings.warn(f"{path}: keys not used, and left out: {listing(unused)}", MixfastWarning, stacklevel=4)
         headers = {key: archive.header(key) for key in ("loglik", "condition", *VECTORS) if key in keys}
         stored = all(archive.stored_at(key) is not None for key in headers)
-        names: dict[str, Any] = {key: archive.read(key) for key in _NAMES if key in keys}
+        names: dict[str, Any] = {key: archive.read(key) for key in (*_NAMES, *MADE) if key in keys}
     names["domains"] = names.get("domains", names.get("experts", domains))
     if _fortran(headers["loglik"]) or _fortran(headers.get("condition")):
         return _ArrayRows(path, _npz.read(path), domains)

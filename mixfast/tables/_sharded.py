@@ -19,6 +19,7 @@ from mixfast._text.visible import quote
 from mixfast.errors import TableError
 from mixfast.ranks import Team, led
 from mixfast.tables._blocks import Block, Here, View
+from mixfast.tables._made import Made, ordered
 from mixfast.tables._names import checked_names, some, unit_of
 from mixfast.tables._opening import OpenParts
 from mixfast.tables._plan import Plan, planned, sampled_blocks, sampled_rows, shares
@@ -203,6 +204,23 @@ class ShardedTable:
         return sampled_blocks(self.sampled) if self.sampled else len(self._blocks)
 
     @property
+    def temperature(self) -> dict[str, float] | None:
+        """Temperature that was fitted for each expert, as of `ExpertTable.temperature`."""
+        made = self._made
+        if made is None or made.temperature is None:
+            return None
+        return dict(zip(self.domains, made.temperature, strict=True))
+
+    @property
+    def clipped(self) -> int:
+        """Number of probabilities that were raised when the table was built, as of `ExpertTable.clipped`."""
+        return 0 if self._whole.made is None else self._whole.made.clipped
+
+    @property
+    def _made(self) -> Made | None:
+        return ordered(self._whole.made, self._view.chosen)
+
+    @property
     def has_weight(self) -> bool:
         """Whether rows have their own weights."""
         return self._whole.has("weight")
@@ -379,9 +397,10 @@ class ShardedTable:
         return self.n_rows
 
     def __repr__(self) -> str:
+        made = [] if self._made is None else self._made.words()
         return (
             f"ShardedTable(ce, {self.n_rows} rows x {self.n_domains} domains, {self.dtype.name}, {size_text(self.nbytes)} in "
-            f"{counted(len(self.parts), 'part')}; domains: {some(self.domains, quote=False)})"
+            f"{'; '.join([counted(len(self.parts), 'part'), f'domains: {some(self.domains, quote=False)}', *made])})"
         )
 
     def _repr_html_(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mixfast._text.names import listing
 from mixfast.errors import TableError
 from mixfast.tables._group_names import labels_of, ordered_names
+from mixfast.tables._made import Made, joined, ordered
 from mixfast.tables._names import domain_names, some
 from mixfast.tables._opening import read_part
 from mixfast.tables._parts import VECTORS, Part, Stamp
@@ -39,6 +40,8 @@ class Whole:
     group_names : tuple of G str
     codes : tuple of dict or None
         For each part the table's code of each entry of ``group``; None if there are no groups.
+    made : Made or None
+        How the values were made.
     token : str
         Names the loading of the folder, at which each rank noted the dates and inodes of the files as it sees them.
     """
@@ -49,6 +52,7 @@ class Whole:
     orders: tuple[NDArray[np.int32] | None, ...]
     group_names: tuple[str, ...] = ("all",)
     codes: tuple[dict[Any, int] | None, ...] = ()
+    made: Made | None = None
     token: str = ""
 
     @property
@@ -124,7 +128,17 @@ def read_whole(folder: Path, files: Sequence[tuple[str, int]]) -> tuple[Whole, M
         raise TableError(
             f"{folder / MANIFEST} names the groups {listing(groups)}, but the parts do not hold group, the group of each row"
         )
-    return Whole(folder, parts, domains, orders, groups, (None,) * len(parts)), manifest
+    made = made_of_parts(
+        manifest, {str(part.path): (part.made, order) for part, order in zip(parts, orders, strict=True)}
+    )
+    return Whole(folder, parts, domains, orders, groups, (None,) * len(parts), made), manifest
+
+
+def made_of_parts(manifest: Manifest | None, found: Mapping[str, tuple[Made | None, Any]]) -> Made | None:
+    """Return how the values of a folder were made: as table.json says, else as its parts say (each with the order of its columns)."""
+    if manifest is not None and manifest.made is not None:
+        return manifest.made
+    return joined({name: ordered(made, order) for name, (made, order) in found.items()})
 
 
 def compare_listed(manifest: Manifest, folder: Path, files: Sequence[tuple[str, int]]) -> None:

@@ -1,6 +1,7 @@
 """mixfast info names the kind of any of the package's files, and the commands that read it."""
 
 import gzip
+import json
 import shutil
 
 import numpy as np
@@ -83,3 +84,16 @@ def test_every_option_that_takes_a_file_names_one_of_another_kind(refused, folde
     (folder / "runs.csv").write_text("run,web\nr0,1\n")
     np.savez(folder / "table.npz", loglik=np.log(np.full((4, 2), 0.5)), domains=["web", "code"])
     assert said in refused(*words)
+
+
+def test_what_a_table_says_of_its_experts_is_shown(run):
+    np.savez(
+        "a.npz", loglik=np.full((4, 2), -1.0), domains=["a", "b"], temperature=np.array([0.5, 2.0]), clipped=np.array(3)
+    )
+    run("table", "pack", "a.npz", "--parts", "2", "--out", "parts")
+    for path in ("a.npz", "parts"):
+        _, out, _ = run("info", path)
+        assert "a 0.5, b 2" in out
+        assert "3 probabilities of labels were raised" in out
+        found = json.loads(run("info", path, "--json")[1])
+        assert (found["temperature"], found["clipped"]) == ({"a": 0.5, "b": 2.0}, 3)

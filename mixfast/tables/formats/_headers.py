@@ -9,6 +9,7 @@ from mixfast._text.arrays import Archive, Header, open_npz, read_header
 from mixfast._text.names import listing, named
 from mixfast._text.visible import quote
 from mixfast.errors import TableError
+from mixfast.tables._made import MADE, popped
 from mixfast.tables._names import checked_names
 from mixfast.tables._parts import VECTORS, Part, Stamp, Stored
 
@@ -38,6 +39,7 @@ def read_npz_part(path: Path) -> Part:
         naming = next((key for key in ("domains", "experts") if key in archive.keys), None)
         domains = None if naming is None else checked_names(archive.read(naming), "domains")
         groups = checked_names(archive.read("group_names"), "group_names") if "group_names" in archive.keys else None
+        said = {key: archive.read(key) for key in MADE if key in archive.keys}
     _check_loglik(arrays["loglik"], f"{path}, key loglik")
     rows = arrays["loglik"].shape[0]
     for key, stored in arrays.items():
@@ -45,7 +47,8 @@ def read_npz_part(path: Path) -> Part:
             raise TableError(
                 f"{path}, key {key} has shape {stored.shape}, expected ({rows},): one entry for each row of loglik"
             )
-    return Part(path, rows, arrays["loglik"].dtype, stamp, arrays, domains, groups)
+    made = popped(said, arrays["loglik"].shape[1], f"{path}: ")
+    return Part(path, rows, arrays["loglik"].dtype, stamp, arrays, domains, groups, made)
 
 
 def _located(path: Path, archive: Archive, key: str) -> Stored:

@@ -16,6 +16,7 @@ from mixfast._text.atomic import replacing
 from mixfast._text.json import read_json
 from mixfast._text.names import listing, shown
 from mixfast.errors import TableError
+from mixfast.tables._made import MADE, Made, popped
 from mixfast.tables._names import checked_names
 
 FILE = "table.json"
@@ -43,12 +44,13 @@ class PartEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What table.json says of a table of log-likelihoods: `domains` and `groups` in the order of the table."""
+    """What table.json says of a table of log-likelihoods: `domains` and `groups` in the order of the table, and how the values were made."""
 
     domains: tuple[str, ...]
     dtype: str
     groups: tuple[str, ...]
     parts: tuple[PartEntry, ...]
+    made: Made | None = None
 
     @property
     def rows(self) -> int:
@@ -58,6 +60,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write table.json atomically; it comes last, when all parts are complete."""
         head = {"format": _FORMAT, "kind": "ce", "domains": self.domains, "dtype": self.dtype, "groups": self.groups}
+        if self.made is not None:
+            head |= {key: array.tolist() for key, array in self.made.arrays().items()}
         start = json.dumps(head, ensure_ascii=False).removesuffix("}")
         # A line for each part: people and text tools can read it.
         parts = ",\n".join(json.dumps(asdict(part), ensure_ascii=False) for part in self.parts)
@@ -93,19 +97,33 @@ def _checked(data: bytes) -> dict[str, Any]:
         raise TableError(
             f"its format is {shown(version)}, but this version of mixfast reads {shown(_FORMAT)}; was it written by a later version?"
         )
-    if set(found) != set(_FIELDS):
-        lacking, unknown = [key for key in _FIELDS if key not in found], [key for key in found if key not in _FIELDS]
+    lacking = [key for key in _FIELDS if key not in found]
+    unknown = [key for key in found if key not in (*_FIELDS, *MADE)]
+    if lacking or unknown:
         raise TableError(f"missing: {listing(lacking)}; unknown: {listing(unknown)}")
     if found["kind"] != "ce":
         raise TableError(f'kind is {shown(found["kind"])}, expected "ce": a folder of parts holds log-likelihoods')
     if found["dtype"] not in _TYPES:
         raise TableError(f"dtype is {shown(found['dtype'])}, expected {', '.join(_TYPES)}")
+    domains = _names(found["domains"], "domains")
     return {
-        "domains": _names(found["domains"], "domains"),
+        "domains": domains,
         "dtype": found["dtype"],
         "groups": _names(found["groups"], "groups"),
         "parts": _parts(found["parts"]),
+        "made": _made(found, len(domains)),
     }
+
+
+def _made(found: dict[str, Any], n_domains: int) -> Made | None:
+    said = {key: found[key] for key in MADE if key in found}
+    if "temperature" in said and not isinstance(said["temperature"], list):
+        raise TableError(f"temperature is {shown(said['temperature'])}, expected a list of numbers")
+    try:
+        arrays = {key: np.array(value) for key, value in said.items()}
+    except ValueError:
+        raise TableError(f"temperature is {shown(said['temperature'])}, expected a list of numbers") from None
+    return popped(arrays, n_domains)
 
 
 def _names(given: Any, what: str) -> tuple[str, ...]:
@@ -135,6 +153,8 @@ def _part(place: int, entry: Any) -> PartEntry:
     return PartEntry(**entry)
 
 
-def manifest_of(domains: Sequence[str], dtype: Any, groups: Sequence[str], parts: Sequence[PartEntry]) -> Manifest:
+def manifest_of(
+    domains: Sequence[str], dtype: Any, groups: Sequence[str], parts: Sequence[PartEntry], made: Made | None = None
+) -> Manifest:
     """Return the manifest of parts; `dtype` is anything that numpy takes for a type."""
-    return Manifest(tuple(domains), np.dtype(dtype).name, tuple(groups), tuple(parts))
+    return Manifest(tuple(domains), np.dtype(dtype).name, tuple(groups), tuple(parts), made)

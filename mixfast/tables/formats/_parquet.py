@@ -1,7 +1,7 @@
 """parquet: log-likelihoods as one column for each domain, or as one column ``loglik`` of lists of a fixed size.
 
 With lists, the names of the domains are a JSON list in the metadata of the schema, under ``domains``. Columns ``weight``, ``length``,
-``group``, ``sequence`` and ``bytes`` are what they are in npz. Rows are read by whole row groups.
+``group``, ``sequence`` and ``bytes`` are what they are in npz; ``temperature`` and ``clipped`` are JSON numbers in the metadata. Rows are read by whole row groups.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mixfast._engine.backend import thread_count
 from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
 from mixfast.errors import TableError
+from mixfast.tables._made import MADE, Made, popped
 from mixfast.tables._names import checked_names
 from mixfast.tables._parts import VECTORS, Part, Stamp, Stored
 
@@ -57,7 +58,7 @@ def read_parquet_part(path: Path) -> Part:
             arrays[key] = Stored(_vector_type(path, key, schema.field(key).type), (rows,), -1)
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     ends = tuple(np.cumsum(sizes, dtype=np.int64).tolist())
-    return Part(path, rows, dtype, stamp, arrays, names, row_groups=ends)
+    return Part(path, rows, dtype, stamp, arrays, names, made=_made(path, schema.metadata, width), row_groups=ends)
 
 
 class OpenParquet:
@@ -187,6 +188,20 @@ def _vector_type(path: Path, key: str, kind: Any) -> np.dtype[Any]:
         return np.dtype(kind.to_pandas_dtype())
     expected = "integers or floating-point numbers" if key in ("weight", "length") else "integers"
     raise TableError(f"{path}: {key} has the type {kind}, expected {expected}")
+
+
+def _made(path: Path, metadata: Any, n_domains: int) -> Made | None:
+    """Return how the values were made, from numbers in the metadata."""
+    said = {}
+    for key in MADE:
+        if (given := (metadata or {}).get(key.encode())) is not None:
+            try:
+                said[key] = np.array(json.loads(given))
+            except ValueError:
+                raise TableError(
+                    f"{path}: {key} in the metadata of its schema is {shown(given)}, expected numbers in JSON"
+                ) from None
+    return popped(said, n_domains, f"{path}: ")
 
 
 def _names(path: Path, metadata: Any) -> tuple[str, ...] | None:

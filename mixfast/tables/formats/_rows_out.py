@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mixfast._text.atomic import replacing
 from mixfast._text.optional import needed
 from mixfast.errors import TableError
+from mixfast.tables._made import Made
 from mixfast.tables.formats._npz import member_info
 
 # Columns of a parquet file that are no domains.
@@ -38,6 +39,8 @@ class RowsOut:
         ``read(key, piece)`` returns the rows of a piece in a column: (rows, K) for ``loglik``, (rows,) for the others.
     group_names : tuple of str
         Names of the codes of ``group``, each with at least one row.
+    made : Made or None
+        How the values were made.
     check : callable
         Called when all rows are written, before the file appears; raises if the rows were not what they should be.
     """
@@ -48,6 +51,7 @@ class RowsOut:
     pieces: Sequence[Any]
     read: Callable[[str, Any], NDArray[Any]]
     group_names: tuple[str, ...] = ()
+    made: Made | None = None
     check: Callable[[], None] = lambda: None
 
     def piece(self, key: str, piece: Any) -> NDArray[Any]:
@@ -73,9 +77,10 @@ def _write_npz(handle: IO[bytes], rows: RowsOut, where: str) -> None:
             with archive.open(member_info(handle, f"{key}.npy"), "w", force_zip64=True) as member:
                 _write_array(member, rows, key)
         names = {"domains": rows.domains} | ({"group_names": rows.group_names} if "group" in rows.dtypes else {})
-        for key, values in names.items():
+        last = {key: np.array(values, dtype=str) for key, values in names.items()}
+        for key, array in (last | ({} if rows.made is None else rows.made.arrays())).items():
             with archive.open(member_info(handle, f"{key}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.array(values, dtype=str), allow_pickle=False)
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _write_npy(handle: IO[bytes], rows: RowsOut, where: str) -> None:
@@ -105,6 +110,8 @@ def _write_parquet(handle: IO[bytes], rows: RowsOut, where: str) -> None:
         import pyarrow.parquet
 
     listed = bool(_RESERVED.intersection(rows.domains))
+    said = {} if rows.made is None else {key: array.tolist() for key, array in rows.made.arrays().items()}
+    metadata = {key: json.dumps(value) for key, value in (({"domains": rows.domains} if listed else {}) | said).items()}
 
     def columns(key: str, array: NDArray[Any]) -> dict[str, Any]:
         if key == "loglik" and not listed:
@@ -120,7 +127,7 @@ def _write_parquet(handle: IO[bytes], rows: RowsOut, where: str) -> None:
         found: dict[str, Any] = {}
         for key in rows.dtypes:
             found |= columns(key, rows.piece(key, piece))
-        return pyarrow.table(found).replace_schema_metadata({"domains": json.dumps(rows.domains)} if listed else None)
+        return pyarrow.table(found).replace_schema_metadata(metadata or None)
 
     tables = map(group_of, rows.pieces)
     first = next(tables)
