@@ -115,7 +115,7 @@ def checked_block(
 def checked_logs(probability: NDArray[np.float64], domains: tuple[str, ...] | None) -> Checked:
     """Return the logarithms of probabilities (n, K) that are checked already: from 0 to 1, one above 0 in each row."""
     with np.errstate(divide="ignore"):
-        values = np.log(probability)
+        values = np.log(probability, order="C")
     return Checked(values, domain_names(domains, values.shape[1], "proba"), _extremes(values, None)[0])
 
 

@@ -330,6 +330,21 @@ def test_probabilities_of_classes_become_those_of_the_labels():
     assert table.uniform_weight == pytest.approx(1 / 20)
 
 
+@pytest.mark.parametrize("order", ["columns first", "reversed", "every second", "picked"])
+def test_the_layout_of_probabilities_in_memory_does_not_matter(order):
+    rng = np.random.default_rng(0)
+    proba, y = rng.random((20, 3)), rng.integers(0, 2, 20)
+    laid = {
+        "columns first": np.asfortranarray(proba),
+        "reversed": proba[::-1, ::-1].copy()[::-1, ::-1],
+        "every second": np.repeat(proba, 2, axis=1)[:, ::2],
+        "picked": np.hstack([proba, proba])[:, np.arange(6) < 3],
+    }[order]
+    expected = ExpertTable.from_probabilities(proba, y)
+    assert (ExpertTable.from_probabilities(laid, y).loglik == expected.loglik).all()
+    assert solve(ExpertTable.from_probabilities(laid, y)).value == solve(expected).value
+
+
 def test_a_matrix_is_the_probability_of_the_second_class_or_of_the_label():
     positive = np.array([[0.9, 0.6], [0.2, 0.5]])
     expected = np.log([[0.9, 0.6], [0.8, 0.5]])
