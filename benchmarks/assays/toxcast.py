@@ -1,0 +1,175 @@
+"""The classification part: XGBoost on ToxCast, average precision and log-loss of every method on the target's test rows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.assays import mixtures, shared_models
+from benchmarks.assays.mixtures import Rows
+from benchmarks.assays.shared_models import Shared, Unit
+from benchmarks.assays.splits import KINDS, TEST, TRAIN, VALIDATION
+from benchmarks.assays.store import Store
+from benchmarks.facts import POOLS
+
+Array = NDArray[np.float64]
+
+KEYS = ("by", "split", "target")
+COLUMNS = (*KEYS, "method", "ensemble_ap", "ensemble_loss", "retrained_ap", "retrained_loss", "sources")
+TARGET_COLUMNS = (*KEYS, "rows", "positives", "test_rows", "test_positives", "nearest", "correlation")
+# Splits by assay, as in the paper: fewer, because they only show by how much the other kind differs.
+BY_ASSAY = 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The answer of one method: shares of assays, and the probabilities (M,) of both ways to use them."""
+
+    shares: Array
+    ensemble: Array
+    retrained: Array
+
+
+def run(folder: Path, *, processes: int, targets: int, sources: int, splits: int) -> None:
+    """Append the results of all targets and splits that the files do not have."""
+    results = Store(folder / "assays_toxcast.csv", COLUMNS, (*KEYS, "method"))
+    facts = Store(folder / "assays_toxcast_targets.csv", TARGET_COLUMNS, KEYS)
+    units = [
+        Unit(targets, sources, by, seed)
+        for seed in range(splits)
+        for by in KINDS
+        if by == "molecule" or seed < BY_ASSAY
+    ]
+    with _workers(processes) as each:
+        for unit in units:
+            names = [unit.world.names[target] for target in unit.world.targets]
+            # The facts of a target are written after its results.
+            open_ = [t for t, name in enumerate(names) if (unit.by, unit.seed, name) not in facts]
+            if not open_:
+                continue
+            shared_models.shared(unit, each)
+            for fact, lines in each(judge, [(unit, t) for t in open_]):
+                results.append(lines)
+                facts.append([fact])
+            print(f"by {unit.by}, split {unit.seed}: {len(open_)} targets", flush=True)
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a function that maps over jobs in their order, in so many processes of one thread each."""
+    os.environ |= dict.fromkeys(POOLS, "1")
+    if processes <= 1:
+        yield map
+        return
+    # Not forked: thread pools do not survive it.
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield pool.imap
+        pool.close()
+        pool.join()
+
+
+def judge(job: tuple[Unit, int]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the line of one target, and the line of each method."""
+    unit, t = job
+    here, split = unit.world, unit.split
+    target = here.targets[t]
+    part, y = split.part[:, target], here.values[:, target].astype(np.float64)
+    test, train = part == TEST, part == TRAIN
+    key: dict[str, Any] = {"by": unit.by, "split": unit.seed, "target": here.names[target]}
+    with warnings.catch_warnings():
+        # Every optimum over few rows is warned of as uncertain.
+        warnings.simplefilter("ignore")
+        found = candidates(unit, t, shared_models.load(unit))
+    lines = [
+        key
+        | {"method": method, "sources": int((one.shares > 1e-3).sum())}
+        | {f"ensemble_{name}": f"{value:.4f}" for name, value in scores(y[test], one.ensemble[test]).items()}
+        | {f"retrained_{name}": f"{value:.4f}" for name, value in scores(y[test], one.retrained[test]).items()}
+        for method, one in found.items()
+    ]
+    nearest, correlation = _nearest(here.values[:, here.sources], split.part[:, here.sources] == TRAIN, y, train)
+    fact = key | {
+        "rows": int(train.sum()), "positives": int(y[train].sum()), "test_rows": int(test.sum()), "test_positives": int(y[test].sum()),
+        "nearest": here.names[here.sources[nearest]], "correlation": f"{correlation:.3f}",
+    }  # fmt: skip
+    return fact, lines
+
+
+def candidates(unit: Unit, t: int, models: Shared) -> dict[str, Candidate]:
+    """Return what each method makes of the target."""
+    here, target = unit.world, unit.world.targets[t]
+    part, y = unit.split.part[:, target], here.values[:, target].astype(np.float64)
+    train, validation = part == TRAIN, part == VALIDATION
+    rows, held_out = Rows(models.whole[train], y[train]), Rows(models.whole[validation], y[validation])
+    apart = Rows(models.apart[train], y[train])
+    natural, equal = models.mixtures[:2]
+    runs = models.mixtures[2:]
+    run_losses = np.array([mixtures.log_loss(y[train], proba) for proba in models.trained[train, 2:].T])
+    lucky = int(run_losses.argmin())
+
+    def of(shares: Array, retrained: Array | None = None) -> Candidate:
+        if retrained is None:
+            retrained = shared_models.retrained(unit, shares, here.sources)
+        return Candidate(shares, models.whole @ shares, retrained)
+
+    out = {
+        "natural": of(natural, models.trained[:, 0]),
+        "balanced": of(equal, models.trained[:, 1]),
+        "best single source": of(mixtures.best_single(rows)),
+        "random search": of(runs[lucky], models.trained[:, 2 + lucky]),
+        "RegMix": of(mixtures.regmix(runs, run_losses, natural, unit.seed)),
+        "MixMin's loop": of(mixtures.paper_loop(rows)),
+        "exact": of(mixtures.exact(rows)),
+        "exact, KL": of(mixtures.with_kl(rows, held_out)),
+        "exact, doubtful sources dropped": of(mixtures.without_doubtful(rows, unit.seed)),
+        "exact, out-of-fold": of(mixtures.exact(apart)),
+    }
+    for method, scale in (("MixMin's loop", "paper"), ("exact", "paper"), ("exact", "mean")):
+        again = shared_models.retrained(unit, out[method].shares, here.sources, scale)
+        out[f"{method}, {scale} weights"] = replace(out[method], retrained=again)
+    temperature = mixtures.temperatures(held_out)
+    tempered = mixtures.tempered(models.whole, temperature)
+    shares = mixtures.exact(Rows(tempered[train], y[train]))
+    out["exact, calibrated"] = replace(of(shares), ensemble=tempered @ shares)
+    # The target's own rows: alone, pooled with the sources, and as one more domain, whose expert is judged by predictions for rows that it was not fitted to.
+    own, everything = models.own[:, t], (target, *here.sources)
+    out["target only"] = Candidate(np.ones(1), own, shared_models.retrained(unit, np.ones(1), (target,)))
+    both = np.column_stack([own, models.whole])
+    count = (unit.split.part[:, everything] == TRAIN).sum(axis=0)
+    for method, shares in (
+        ("target and sources, natural", count / count.sum()),
+        (
+            "target and sources",
+            mixtures.exact(Rows(np.column_stack([models.own_apart[:, t], models.apart])[train], y[train])),
+        ),
+    ):
+        out[method] = Candidate(shares, both @ shares, shared_models.retrained(unit, shares, everything))
+    return out
+
+
+def scores(y: Array, proba: Array) -> dict[str, float]:
+    """Return average precision and log-loss."""
+    from sklearn.metrics import average_precision_score
+
+    return {"ap": float(average_precision_score(y, proba)), "loss": mixtures.log_loss(y, proba)}
+
+
+def _nearest(
+    values: NDArray[np.float32], trained: NDArray[np.bool_], y: Array, train: NDArray[np.bool_]
+) -> tuple[int, float]:
+    """Return the source whose training labels correlate most with the target's, over at least 50 molecules, and the correlation."""
+    found = np.full(values.shape[1], -1.0)
+    for k in range(values.shape[1]):
+        both = train & trained[:, k]
+        if both.sum() >= 50 and 0 < values[both, k].sum() < both.sum() and 0 < y[both].sum() < both.sum():
+            found[k] = np.corrcoef(values[both, k], y[both])[0, 1]
+    return int(found.argmax()), float(found.max())

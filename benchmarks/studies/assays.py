@@ -1,0 +1,35 @@
+"""Compare mixtures of bioassays: python -m benchmarks.studies assays. Domains are assays, experts are models of one assay each.
+
+Each part (toxcast: classification, XGBoost; chembl: squared error) appends to a file in benchmarks/results and leaves out what stands there, so a run that was
+stopped can be started again. Then it prints the tables of docs/explanation/assays.md. Needs RDKit and XGBoost, and the data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import time
+from pathlib import Path
+
+from benchmarks.facts import RESULTS
+
+PARTS = ("toxcast",)
+
+
+def run(
+    folder: Path = RESULTS, part: str = "all", processes: int = 2, targets: int = 30, sources: int = 24, splits: int = 5
+) -> None:
+    """Run one part, or all; print the wall-clock and processor time of each."""
+    if part not in (*PARTS, "all"):
+        raise SystemExit(f"--part {part}: expected one of {', '.join(PARTS)}, all")
+    for name in PARTS if part == "all" else (part,):
+        start, before = time.perf_counter(), _processor_seconds()
+        # Only the part that was asked for is imported.
+        module = importlib.import_module(f"benchmarks.assays.{name}")
+        module.run(folder, processes=processes, targets=targets, sources=sources, splits=splits)
+        print(f"{name}: {time.perf_counter() - start:.0f} s, {_processor_seconds() - before:.0f} s of processor time")
+
+
+def _processor_seconds() -> float:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
