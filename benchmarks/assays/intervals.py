@@ -14,11 +14,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean difference over targets, half of its 95 % interval, and how many targets have a difference above 0."""
+    """Mean difference over targets, half of its 95 % interval, and how many targets have a difference above and below 0."""
 
     mean: float
     half: float
     above: int
+    below: int
     targets: int
 
     def __str__(self) -> str:
@@ -39,7 +40,9 @@ def over_targets(values: Iterable[tuple[str, float]]) -> Paired:
     for target, value in values:
         by_target.setdefault(target, []).append(value)
     means = np.array([np.mean(own) for own in by_target.values()])
-    return Paired(float(means.mean()), half_interval(means), int((means > 0.0).sum()), len(means))
+    return Paired(
+        float(means.mean()), half_interval(means), int((means > 0.0).sum()), int((means < 0.0).sum()), len(means)
+    )
 
 
 def half_interval(means: np.ndarray[tuple[int, ...], np.dtype[np.float64]], level: float = 0.95) -> float:

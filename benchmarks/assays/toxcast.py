@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.assays import mixtures, shared_models
+from benchmarks.assays import mixtures, shared_models, toxcast_picture, toxcast_tables
 from benchmarks.assays.mixtures import Rows
 from benchmarks.assays.shared_models import Shared, Unit
 from benchmarks.assays.splits import KINDS, TEST, TRAIN, VALIDATION
 from benchmarks.assays.store import Store
-from benchmarks.facts import POOLS
+from benchmarks.facts import POOLS, ROOT
 
 Array = NDArray[np.float64]
 
+PAGE = ROOT / "docs" / "explanation" / "assays.md"
+PICTURE = ROOT / "docs" / "_static" / "assays-toxcast.svg"
 KEYS = ("by", "split", "target")
 COLUMNS = (*KEYS, "method", "ensemble_ap", "ensemble_loss", "retrained_ap", "retrained_loss", "sources")
 TARGET_COLUMNS = (*KEYS, "rows", "positives", "test_rows", "test_positives", "nearest", "correlation")
@@ -61,6 +63,13 @@ def run(folder: Path, *, processes: int, targets: int, sources: int, splits: int
                 results.append(lines)
                 facts.append([fact])
             print(f"by {unit.by}, split {unit.seed}: {len(open_)} targets", flush=True)
+
+
+def write(folder: Path) -> None:
+    """Put the tables and the figure of the results into the page."""
+    found = toxcast_tables.Results(folder)
+    PAGE.write_text(toxcast_tables.put(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+    PICTURE.write_text(toxcast_picture.picture(found), encoding="utf-8")
 
 
 @contextmanager

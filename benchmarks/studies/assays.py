@@ -1,7 +1,7 @@
 """Compare mixtures of bioassays: python -m benchmarks.studies assays. Domains are assays, experts are models of one assay each.
 
-Each part (toxcast: classification, XGBoost; chembl: squared error) appends to a file in benchmarks/results and leaves out what stands there, so a run that was
-stopped can be started again. Then it prints the tables of docs/explanation/assays.md. Needs RDKit and XGBoost, and the data beside the checkout.
+Each part (toxcast: classification, XGBoost; chembl: squared error) appends to its files in benchmarks/results and leaves out what stands there, so a run that was
+stopped can be started again. `--write` puts the tables and the figure into docs/explanation/assays.md. Needs RDKit and XGBoost, and the data beside the checkout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ PARTS = ("toxcast",)
 
 
 def run(
-    folder: Path = RESULTS, part: str = "all", processes: int = 2, targets: int = 30, sources: int = 24, splits: int = 5
+    folder: Path = RESULTS,
+    part: str = "all",
+    processes: int = 2,
+    targets: int = 30,
+    sources: int = 24,
+    splits: int = 5,
+    write: bool = False,
 ) -> None:
     """Run one part, or all; print the wall-clock and processor time of each."""
     if part not in (*PARTS, "all"):
@@ -28,6 +34,8 @@ def run(
         module = importlib.import_module(f"benchmarks.assays.{name}")
         module.run(folder, processes=processes, targets=targets, sources=sources, splits=splits)
         print(f"{name}: {time.perf_counter() - start:.0f} s, {_processor_seconds() - before:.0f} s of processor time")
+        if write:
+            module.write(folder)
 
 
 def _processor_seconds() -> float:

@@ -1,0 +1,166 @@
+"""The tables of the ToxCast part, made of its result files; `docs/explanation/assays.md` has them between markers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.assays.intervals import Paired, paired
+from benchmarks.assays.store import read
+from benchmarks.studies.scale_model import table
+
+# Average precision is better if higher, the loss if lower.
+METRICS = {
+    "ensemble_ap": "AP, ensemble", "retrained_ap": "AP, retrained", "ensemble_loss": "log-loss, ensemble", "retrained_loss": "log-loss, retrained",
+}  # fmt: skip
+OURS, PLUS, ALONE = "exact, out-of-fold", "target and sources", "target only"
+COMPARED = (
+    *((OURS, other) for other in ("natural", "balanced", "best single source", "random search", "RegMix", "MixMin's loop")),
+    *((other, "exact") for other in (OURS, "exact, KL", "exact, doubtful sources dropped", "exact, calibrated")),
+    (OURS, ALONE), (PLUS, ALONE), (PLUS, "target and sources, natural"),
+)  # fmt: skip
+
+
+class Results:
+    """The lines of both files."""
+
+    def __init__(self, folder: Path) -> None:
+        facts = {self._key(line): line for line in read(folder / "assays_toxcast_targets.csv")}
+        self.lines = [line for line in read(folder / "assays_toxcast.csv") if self._key(line) in facts]
+        self.facts = facts
+
+    @staticmethod
+    def _key(line: dict[str, str]) -> tuple[str, str, str]:
+        return line["by"], line["split"], line["target"]
+
+    def values(
+        self, method: str, metric: str, by: str = "molecule", among: frozenset[str] | None = None
+    ) -> dict[tuple[str, int], float]:
+        """Return a metric of a method, by target and split; of some targets, if these are given."""
+        return {
+            (line["target"], int(line["split"])): float(line[metric])
+            for line in self.lines
+            if line["method"] == method and line["by"] == by and (among is None or line["target"] in among)
+        }
+
+    def difference(
+        self, one: str, other: str, metric: str, by: str = "molecule", among: frozenset[str] | None = None
+    ) -> Paired:
+        """Return one method minus another."""
+        return paired(self.values(one, metric, by, among), self.values(other, metric, by, among))
+
+    def mean(self, method: str, metric: str, by: str = "molecule") -> float:
+        """Return the mean over targets."""
+        found = self.values(method, metric, by)
+        targets = {target for target, _ in found}
+        return float(
+            np.mean([np.mean([value for (name, _), value in found.items() if name == target]) for target in targets])
+        )
+
+    def thirds(self, fact: str) -> list[tuple[str, frozenset[str]]]:
+        """Return the lower, middle and upper third of the targets by a number that is known of them, each with its range."""
+        by_target: dict[str, list[float]] = {}
+        for (by, _, target), line in self.facts.items():
+            if by == "molecule":
+                by_target.setdefault(target, []).append(float(line[fact]))
+        order = sorted(by_target, key=lambda target: np.mean(by_target[target]))
+        parts = [order[len(order) * i // 3 : len(order) * (i + 1) // 3] for i in range(3)]
+        form = ".0f" if fact in ("rows", "positives") else ".2f"
+        ends = [[np.mean(by_target[part[i]]) for i in (0, -1)] for part in parts]
+        return [
+            (f"{low:{form}} to {high:{form}}", frozenset(part)) for (low, high), part in zip(ends, parts, strict=True)
+        ]
+
+
+def methods(found: Results) -> str:
+    """The means of all methods, by molecule."""
+    names = [line["method"] for line in found.lines if "weights" not in line["method"]]
+    rows = [
+        [name, *(f"{found.mean(name, metric):.3f}" for metric in METRICS), f"{found.mean(name, 'sources'):.1f}"]
+        for name in dict.fromkeys(names)
+    ]
+    return table(["method", *METRICS.values(), "sources with a share"], rows)
+
+
+def differences(found: Results) -> str:
+    """The paired differences, by molecule."""
+    rows = [
+        [f"{one} - {other}", *(_cell(found.difference(one, other, metric), metric) for metric in METRICS)]
+        for one, other in COMPARED
+    ]
+    return table(["difference", *METRICS.values()], rows)
+
+
+def by_assay(found: Results) -> str:
+    """The same differences when each assay is split alone."""
+    rows = [
+        [f"{one} - {other}", *(_cell(found.difference(one, other, metric, "assay"), metric) for metric in METRICS)]
+        for one, other in COMPARED
+    ]
+    return table(["difference", *METRICS.values()], rows)
+
+
+def when(found: Results) -> str:
+    """When mixing helps: thirds of the targets by their positives, and by the closeness of the nearest source."""
+    rows = []
+    for fact, words in (
+        ("positives", "positives of the target"),
+        ("correlation", "correlation with the nearest source"),
+    ):
+        for span, among in found.thirds(fact):
+            cells = [
+                _cell(found.difference(one, ALONE, metric, among=among), metric)
+                for one, metric in (
+                    (OURS, "ensemble_ap"),
+                    (OURS, "ensemble_loss"),
+                    (PLUS, "ensemble_ap"),
+                    (PLUS, "ensemble_loss"),
+                )
+            ]
+            rows.append([f"{words}: {span}", *cells])
+    return table(["third of the targets", "sources - target, AP", "log-loss", "both - target, AP", "log-loss"], rows)
+
+
+def weights(found: Results) -> str:
+    """The retrained models with three scales of the row weights."""
+    rows = []
+    for method in ("exact", "MixMin's loop"):
+        for scale, name in (
+            ("largest weight is 1", method),
+            ("paper", f"{method}, paper weights"),
+            ("mean is 1", f"{method}, mean weights"),
+        ):
+            if found.values(name, "retrained_ap"):
+                change = [
+                    _cell(found.difference(name, method, metric), metric) if name != method else ""
+                    for metric in ("retrained_ap", "retrained_loss")
+                ]
+                rows.append(
+                    [
+                        f"{method}, {scale}",
+                        f"{found.mean(name, 'retrained_ap'):.3f}",
+                        change[0],
+                        f"{found.mean(name, 'retrained_loss'):.3f}",
+                        change[1],
+                    ]
+                )
+    return table(["mixture, scale", "AP, retrained", "difference", "log-loss, retrained", "difference"], rows)
+
+
+def _cell(found: Paired, metric: str) -> str:
+    """A difference, and how many targets are better."""
+    better = found.above if metric.endswith("_ap") else found.below
+    return f"{found} ({better}/{found.targets})"
+
+
+TABLES = (methods, differences, by_assay, when, weights)
+
+
+def put(text: str, found: Results) -> str:
+    """Return the text of the page with the tables between their markers."""
+    for make in TABLES:
+        begin, end = f"<!-- toxcast {make.__name__} -->\n", f"<!-- end of toxcast {make.__name__} -->\n"
+        before, rest = text.split(begin)
+        text = before + begin + "\n" + make(found) + "\n" + end + rest.split(end)[1]
+    return text
