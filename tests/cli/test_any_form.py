@@ -216,6 +216,24 @@ def report_reference(run, file):
     return reported(run, "--guard", "*=1e9", "--reference", file)
 
 
+def explored(run, *words):
+    assert run("fit", "ratios.csv", "losses.csv", "--law", "linear", "--out", "law.json")[0] == 0
+    status, _, err = run("explore", "law.json", *words, "--out", "page.html")
+    return status == 0 or err
+
+
+def explore_mixture(run, file):
+    return explored(run, "--mixture", file)
+
+
+def explore_prior(run, file):
+    return explored(run, "--prior", file)
+
+
+def explore_tokens(run, file):
+    return explored(run, "--tokens", file, "--budget", "1B")
+
+
 def info(run, file):
     status, out, err = run("info", file, "--json")
     assert status == 0, err
@@ -264,6 +282,8 @@ TAKE_MIXTURES = {
     ("report", "--mixture"): report_mixture,
     ("collect", "--mixture-file"): collect_mixture_file,
     ("report", "--prior"): report_prior,
+    ("explore", "--mixture"): explore_mixture,
+    ("explore", "--prior"): explore_prior,
     ("report", "--near"): report_near,
     ("report", "--reference"): report_reference,
 }
@@ -278,6 +298,7 @@ TAKE_COUNTS = {
     ("reuse start", "--tokens"): start_tokens,
     ("reuse revise", "--tokens"): revised("--tokens"),
     ("report", "--tokens"): report_tokens,
+    ("explore", "--tokens"): explore_tokens,
     ("export", "--tokens"): lambda run, file: exported(run, "--tokens", file),
     ("export", "--documents"): lambda run, file: exported(run, "--documents", file),
 }

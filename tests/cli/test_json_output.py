@@ -58,6 +58,7 @@ CALLS = [
     ("export", "mixture.yaml", "--to", "levanter"),
     ("export", "mixture.yaml", "--to", "levanter", "--out", "levanter.yaml"),
     ("report", "--mixture", "mixture.yaml", "--out", "report.html"),
+    ("explore", "law.json", "--mixture", "mixture.yaml", "--tokens", "tokens.yaml", "--budget", "1000"),
     ("demo", "--copy-to", "sample"),
 ]  # fmt: skip
 

@@ -1,0 +1,131 @@
+"""The command explore: a page on which mixtures are tried, with the predictions of fitted laws."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mixfast._text.atomic import is_stream
+from mixfast._text.outputs import PAGE
+from mixfast.cli import _documents as documents
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
+from mixfast.cli import _reading as reading
+from mixfast.cli._console import note, say
+from mixfast.cli._progress import progress
+from mixfast.cli._refusals import InputError
+from mixfast.errors import ProposalError
+
+if TYPE_CHECKING:
+    from mixfast.laws import Fit
+    from mixfast.mixture import Mixture
+    from mixfast.proposers import Proposal
+    from mixfast.region import Region
+
+_EXAMPLES = """\
+examples:
+  mixfast explore law.json
+  mixfast explore law.json --mixture today.yaml --mixture plan.yaml --tokens counts.yaml --budget 1T
+  mixfast explore law.json --objective pile_cc --cap 0.3 --out explore.html --no-open
+
+The page has a slider for each domain. It shows the predicted metrics with their intervals, the limits that a mixture breaks, and whether it
+is outside what the runs have seen. Dragging a metric changes the mixture. The page is one file and works without a network.
+"""
+# Options of limits that `mixfast propose` takes too; the page shows that command.
+_LIMITS = ("tokens", "budget", "max_epochs", "cap", "floor", "limit")
+
+
+def add(commands: shared.Commands) -> None:
+    """Add the command to the parser."""
+    explore = shared.add_command(
+        commands, "explore", _explore, "write and open a page on which mixtures are tried under fitted laws", _EXAMPLES
+    )
+    explore.add_argument("law", metavar="LAW", help="laws that `mixfast fit --out` wrote")
+    explore.add_argument(
+        "--mixture",
+        metavar="FILE",
+        action="append",
+        help=f"mixture to compare with (repeatable): {shared.MIXTURES}; the page starts from the optimum, or without one from the first of these",
+    )
+    explore.add_argument(
+        "--out", metavar="FILE", default="explore.html", help="page to write: .html (default explore.html)"
+    )
+    shared.add_force(explore)
+    explore.add_argument(
+        "--no-open",
+        action="store_true",
+        help="do not open the page in a browser; it is opened only if stdout is a terminal",
+    )
+    shared.add_limits(explore)
+    goal = explore.add_argument_group("optimum")
+    shared.add_metric_objective(goal, "the mean of all metrics; without an optimum if they have several units")
+    shared.add_kl_options(goal)
+
+
+def _explore(args: argparse.Namespace) -> int:
+    from mixfast import report
+    from mixfast.laws import Fit
+
+    if Path(args.out).suffix.lower() not in PAGE.endings and not is_stream(args.out):
+        raise InputError(f"--out {args.out}: a page ends in .html")
+    outputs.check(args, out=PAGE)
+    law = Fit.load(args.law)
+    region = inputs.region(args, law.domains, args.law)
+    mixtures = _mixtures(args)
+    optimum = _optimum(args, law, region)
+    page = report.explore(law, region, mixtures, optimum=optimum, command=_command(args))
+    for what, why in page.missing.items():
+        note(f"the page has no predictions for {what}: {why}")
+    page.save(args.out, force=args.force)
+    say(f"wrote {args.out}")
+    status = "given" if optimum is None else optimum.status
+    found = {"status": status, "mixtures": list(mixtures), "optimum": optimum is not None, "missing": page.missing}
+    documents.answer(args, found, wrote=[args.out])
+    if not args.no_open and not args.json and sys.stdout.isatty():
+        _open(args.out)
+    return outputs.exit_status(status)
+
+
+def _mixtures(args: argparse.Namespace) -> dict[str, Mixture]:
+    """Return the given mixtures by the name of their file, or by its path if two files have the same name."""
+    paths: list[str] = args.mixture or []
+    names = [Path(path).name for path in paths]
+    return {
+        name if names.count(name) == 1 else path: reading.mixture(path, args.mixture_paths)
+        for name, path in zip(names, paths, strict=True)
+    }
+
+
+def _optimum(args: argparse.Namespace, law: Fit, region: Region | None) -> Proposal | None:
+    """Return the best mixture under the laws; None with a note if the objective has no default, or the laws allow no proposal."""
+    from mixfast.proposers import propose
+
+    objective = inputs.objective(args.objective, law.metrics, "metric")
+    if objective is None and len(set(law.unit)) > 1:
+        note("the page has no optimum, because the metrics have several units: choose some with --objective METRIC")
+        return None
+    try:
+        with progress("searching the optimum"):
+            return propose(law, region, objective=objective, kl=args.kl)
+    except ProposalError as problem:
+        note(f"the page has no optimum: {problem}")
+        return None
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """Return the command that finds the least change to a goal within the same limits."""
+    words = ["mixfast", "propose", args.law]
+    for name in _LIMITS:
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [] if values is None else [values]:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def _open(path: str) -> None:
+    import webbrowser
+
+    webbrowser.open(Path(path).resolve().as_uri())

@@ -1,0 +1,189 @@
+"""`explore`: a page on which a mixture is tried, with the laws' predictions for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import counted, listing
+from mixfast.errors import AlignmentError
+from mixfast.laws import Fit, in_run_of
+from mixfast.mixture import Mixture
+from mixfast.proposers import Proposal
+from mixfast.region import Region
+from mixfast.report import _explorer_script as script
+from mixfast.report import _html as html
+from mixfast.report._law_model import law_model, packed
+from mixfast.report._page import Page
+from mixfast.swarm import Swarm
+
+_WORDS = (
+    "Change a share, and the others adapt. Predictions and their 90 % intervals are those of the law; "
+    "the intervals are for one new run."
+)
+_NO_SCRIPT = "This part of the page needs JavaScript, which is switched off here."
+
+
+def explore(
+    law: Fit,
+    region: Region | None = None,
+    mixtures: Mapping[str, Mixture] | None = None,
+    *,
+    optimum: Proposal | Mixture | None = None,
+    swarm: Swarm | None = None,
+    title: str = "Mixture explorer",
+    command: Sequence[str] | None = None,
+) -> Page:
+    """Make a page on which mixtures are tried: sliders for the shares, and what the laws predict for them.
+
+    Parameters
+    ----------
+    law : Fit
+    region : Region, optional
+        Limits, prior and token counts; by default no limits, and a uniform prior.
+    mixtures : mapping of str to Mixture, optional
+        Saved mixtures to compare with, by the name that the page gives them. Domains that a mixture leaves out have share 0.
+    optimum : Proposal or Mixture, optional
+        The mixture that the page starts from. By default it starts from the first of `mixtures`, or from the prior.
+    swarm : Swarm, optional
+        The runs that the law was fitted to. With them, the page says how far a mixture is from the nearest run.
+    title : str
+    command : sequence of str, optional
+        The words of a command such as ``["mixfast", "propose", "law.json"]``. The page adds the goal of a drag to it and shows it.
+
+    Returns
+    -------
+    Page
+        Its `missing` names the metrics that the page cannot predict, with the reason.
+
+    Raises
+    ------
+    ValueError
+        None of the laws can be evaluated by the page, such as boosted trees; or a law in epochs, whose run is unknown.
+    AlignmentError
+        The region, the swarm or a mixture has other domains than the law.
+
+    Notes
+    -----
+    The page is one file and loads nothing. It evaluates the laws by the same formulas in float64: predictions agree with `Fit.predict` to
+    1e-10, relative. Coefficients of the error bars are float32 if there are many.
+    """
+    where = Region(law.domains) if region is None else region.align(law.domains)
+    law = in_run_of(law, where)
+    model, lost = law_model(law)
+    if not model["metrics"]:
+        raise ValueError(
+            f"the page can predict none of the metrics: {listing(f'{name}: {why}' for name, why in lost.items())}; "
+            "fit linear, log_linear, gp, epochs or a power law"
+        )
+    shown = _mixtures(law.domains, where, mixtures or {}, optimum)
+    names = list(shown)
+    given = [i for i, name in enumerate(names) if name in (mixtures or {})]
+    start = names.index("optimum") if optimum is not None else given[0] if given else 0
+    data = {
+        "model": model,
+        "limits": _limits(where),
+        "runs": _runs(law, swarm),
+        "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
+        "start": start,
+        "compared": given,
+        "available": None if where.available is None else packed(np.maximum(where.available, 1)),
+        "budget": where.target_tokens,
+        "command": None if command is None else list(command),
+    }
+    words = [counted(len(law.domains), "domain"), counted(len(model["metrics"]), "metric")]
+    body = (
+        html.paragraph(_WORDS)
+        + f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
+        + script.data_block(data)
+    )
+    missing = {why: [name for name in lost if lost[name] == why] for why in dict.fromkeys(lost.values())}
+    told = [html.Missing(f"lost-{i}", listing(some), f"{why}.") for i, (why, some) in enumerate(missing.items())]
+    return Page(
+        html.page(
+            title,
+            " · ".join(words),
+            "",
+            [html.Section("explore", "Try a mixture", body)],
+            told,
+            style=script.style(),
+            script=script.script(),
+        ),
+        ("Try a mixture",),
+        {one.title: one.why for one in told},
+        (),
+    )
+
+
+def _mixtures(
+    domains: tuple[str, ...], region: Region, given: Mapping[str, Mixture], optimum: Proposal | Mixture | None
+) -> dict[str, Vector]:
+    """Return all mixtures of the page, in the order of the law's domains; what the others are compared with comes first."""
+    uniform = np.full(len(domains), 1.0 / len(domains))
+    out: dict[str, Vector] = {"prior": np.array(region.prior)} if region.has_prior else {}
+    if "prior" not in out or not np.allclose(out["prior"], uniform, rtol=0.0, atol=1e-12):
+        out["uniform"] = uniform
+    if optimum is not None:
+        out["optimum"] = _aligned("the optimum", optimum if isinstance(optimum, Mixture) else optimum.mixture, domains)
+    for name, mixture in given.items():
+        out[name if name not in out else f"{name} (given)"] = _aligned(name, mixture, domains)
+    return out
+
+
+def _aligned(what: str, mixture: Mixture, domains: tuple[str, ...]) -> Vector:
+    unknown = [name for name in mixture.domains if name not in domains]
+    if unknown:
+        raise AlignmentError(
+            f"{what} has domains that the law does not know: {listing(unknown)}; it knows {listing(domains)}"
+        )
+    return np.array([mixture.get(name, 0.0) for name in domains])
+
+
+def _limits(region: Region) -> dict[str, Any]:
+    """Return the limits; an end of a bound that is no limit is None."""
+    ends = zip(region.bound_lower.tolist(), region.bound_upper.tolist(), strict=True)
+    bounds = [
+        {"name": name, "row": packed(row), "lower": _finite(low), "upper": _finite(high)}
+        for name, row, (low, high) in zip(region.bound_names, region.bound_rows, ends, strict=True)
+    ]
+    arrays = {"floor": region.floor, "cap": region.cap, "prior": region.prior}
+    return {**{name: packed(values) for name, values in arrays.items()}, "bounds": bounds}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _runs(law: Fit, swarm: Swarm | None) -> dict[str, Any]:
+    """Return what the runs have seen: the largest shares and epochs, constant shares, and their mixtures if they are known."""
+    out: dict[str, Any] = {
+        "largest": packed(law.largest),
+        "constant": [law.constant.get(name) for name in law.domains],
+        "most": None,
+        "rate": None,
+        "shares": None,
+        "apart": 0.0,
+    }
+    if law.uses_epochs and law.most_epochs is not None and law.rate is not None:
+        out |= {"most": packed(law.most_epochs), "rate": packed(law.rate)}
+    if swarm is not None and len(swarm) > 1:
+        if set(swarm.domains) != set(law.domains):
+            raise AlignmentError("the swarm has other domains than the law: give the runs that the law was fitted to")
+        shares = swarm.ratios[:, [swarm.domains.index(name) for name in law.domains]]
+        out |= {"shares": packed(shares, "f4"), "apart": _apart(shares)}
+    return out
+
+
+def _apart(shares: Matrix) -> float:
+    """Return the largest share of the tokens that differs between a run and the run nearest to it."""
+    nearest = []
+    for i, run in enumerate(shares):
+        away = 0.5 * np.abs(shares - run).sum(axis=1)
+        away[i] = np.inf
+        # Runs that repeat a mixture are one.
+        nearest.append(min((one for one in away.tolist() if one > 1e-9), default=0.0))
+    return float(max(nearest))

@@ -1,0 +1,162 @@
+"""The laws of a fit as data for the explorer's page, which evaluates the same formulas in JavaScript (`explorer/laws.js`, `gaussian.js`)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast.laws import Fit, State
+
+Data = dict[str, Any]
+
+
+def packed(numbers: Any, kind: str = "f8") -> dict[str, str]:
+    """Return numbers as base64 of little-endian float64 ("f8") or float32 ("f4")."""
+    return {kind: base64.b64encode(np.ascontiguousarray(numbers, dtype=f"<{kind}").tobytes()).decode()}
+
+
+def law_model(law: Fit) -> tuple[Data, dict[str, str]]:
+    """Return the laws as data, and the metrics that the page cannot predict, with the reason.
+
+    The data have the coefficients in float64, so that the page's predictions agree with `Fit.predict` up to rounding. Covariances of
+    coefficients, which decide the error bars alone, are float32.
+    """
+    parts: list[Data] = []
+    metrics: list[Data] = []
+    lost: dict[str, str] = {}
+    for part in law.parts:
+        names = [law.metrics[j] for j in part.columns]
+        why = _why_not(law, part.law)
+        if why:
+            lost |= dict.fromkeys(names, why)
+            continue
+        data = _FORMS[part.law.name](part.law.state(), list(part.own))
+        if part.law.name == "epochs":
+            # A domain without tokens has an infinite rate, and the page computes its epochs as Python does.
+            data["rate"] = packed(law.rate)
+        parts.append({"kind": part.law.name, "metrics": list(range(len(metrics), len(metrics) + len(names))), **data})
+        metrics += [_metric(law, j) for j in part.columns]
+    return {"domains": list(law.domains), "metrics": metrics, "laws": parts}, lost
+
+
+def _why_not(law: Fit, part: Any) -> str:
+    """Say why the page cannot evaluate a law; empty if it can."""
+    name = getattr(part, "name", type(part).__name__)
+    if name not in _FORMS:
+        return f"the page has no formula for laws of the kind {name}"
+    if law.features is not None and part.uses_features:
+        return "the law uses features of mixtures, which need their table"
+    if name == "gp" and len(part.state()["noise"]):
+        return "the Gaussian process was fitted to several metrics together (tasks above 0)"
+    if name == "epochs" and law.rate is None:
+        return "the law is a function of epochs: give token counts and a budget"
+    return ""
+
+
+def _metric(law: Fit, j: int) -> Data:
+    name = law.metrics[j]
+    return {
+        "name": name,
+        "unit": law.unit[j],
+        "law": law.laws[name],
+        "sign": -1 if law.direction[j] == "max" else 1,
+        "spread": float(law.spread.get(name, 0.0)),
+    }
+
+
+def _linear(state: State, own: list[int]) -> Data:
+    return {
+        **_arrays(state, own, ("noise", "intercept", "coef", "centre", "runs")),
+        "covariance": _covariances(state, own),
+    }
+
+
+def _log_linear(state: State, own: list[int]) -> Data:
+    return {**_arrays(state, own, ("noise", "gamma", "a")), "covariance": _covariances(state, own)}
+
+
+def _autoscale(state: State, own: list[int]) -> Data:
+    return {
+        **_arrays(state, own, ("noise", "theta", "unit")),
+        "tokens": state["tokens"],
+        "covariance": _covariances(state, own),
+    }
+
+
+def _bimix(state: State, own: list[int]) -> Data:
+    return {
+        **_arrays(state, own, ("noise", "theta", "unit")),
+        "floor": state["floor"],
+        "covariance": _covariances(state, own),
+    }
+
+
+def _epochs(state: State, own: list[int]) -> Data:
+    names = ("noise", "floor", "b0", "a", "h", "rho", "p", "tau", "sign", "worst")
+    rivals = [
+        [packed(rival) for rival in np.asarray(state["rivals"])[j, : int(np.asarray(state["rival_count"])[j])]]
+        for j in own
+    ]
+    return {
+        **_arrays(state, own, names),
+        "convex": bool(state["convex"]),
+        "rivals": rivals,
+        "covariance": _covariances(state, own),
+    }
+
+
+def _gaussian(state: State, own: list[int]) -> Data:
+    processes = []
+    for j in own:
+        runs = np.flatnonzero(np.isfinite(np.asarray(state["y"])[:, j]))
+        numbers = {
+            name: np.asarray(state[name])[j].item() for name in ("constant", "scale", "floor", "logged", "widen")
+        }
+        processes.append(
+            {
+                **numbers,
+                "theta": packed(state["theta"][j]),
+                "weights": packed(np.asarray(state["alpha"])[j, runs]),
+                "runs": runs.tolist(),
+            }
+        )
+    inputs = {name: packed(state[name]) for name in ("x", "centre", "spread")}
+    return {**inputs, "roots": int(state["shares"]), "processes": processes}
+
+
+_FORMS: dict[str, Callable[[State, list[int]], Data]] = {
+    "linear": _linear,
+    "log_linear": _log_linear,
+    "autoscale": _autoscale,
+    "bimix": _bimix,
+    "epochs": _epochs,
+    "gp": _gaussian,
+}
+
+
+def _arrays(state: State, own: list[int], names: tuple[str, ...]) -> Data:
+    return {name: packed(np.asarray(state[name], dtype=np.float64)[own]) for name in names}
+
+
+def _covariances(state: State, own: list[int]) -> list[Data]:
+    return [_factor(np.asarray(state["covariance"])[j]) for j in own]
+
+
+def _factor(covariance: Matrix) -> Data:
+    """Return a covariance C as ``D R'R D`` over the coefficients that are uncertain: their scales D, and R row by row, upper triangular.
+
+    Correlations are factored, because the scales of coefficients may be decades apart. Directions with a negative variance, a rounding
+    error, count as certain.
+    """
+    scale = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    used = np.flatnonzero(scale > 0.0)
+    scale = scale[used]
+    values, vectors = np.linalg.eigh(covariance[np.ix_(used, used)] / np.outer(scale, scale))
+    upper = np.asarray(np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r"))
+    rows, columns = np.triu_indices(len(used))
+    triangle = upper[rows, columns]
+    return {"used": used.tolist(), "scale": packed(scale), "factor": packed(triangle, "f4")}

@@ -1,0 +1,96 @@
+// The table of domains: a slider, a number and a lock for each, with epochs, tokens, and the shares of other mixtures.
+
+import { Arrangement, element, write } from "./elements.js";
+import { inProportion, withinLimits } from "./moves.js";
+import { percent, signed, tokens } from "./numbers.js";
+
+// Positions of a slider; shares are their squares, so that small shares can be set finely.
+const POSITIONS = 1000;
+const share = (position) => (position / POSITIONS) ** 2;
+const position = (value) => Math.round(Math.sqrt(value) * POSITIONS);
+
+class Domain {
+  constructor(k, name, app) {
+    Object.assign(this, { k, name, app });
+    const { state } = app;
+    this.slider = element("input", {
+      type: "range", min: 0, max: POSITIONS, "aria-label": `Share of ${name}`,
+      oninput: () => this.move(share(this.slider.valueAsNumber)), onchange: () => state.end(),
+    });
+    this.number = element("input", {
+      type: "number", min: 0, max: 100, step: "any", "aria-label": `Share of ${name} in percent`,
+      onchange: () => {
+        if (Number.isFinite(this.number.valueAsNumber)) this.move(this.number.valueAsNumber / 100);
+        state.end();
+      },
+    });
+    this.lock = element("input", { type: "checkbox", "aria-label": `Lock ${name}`, onchange: () => state.lock(k, this.lock.checked) });
+    this.epochs = element("td", { role: "cell", "data-label": "epochs" });
+    this.tokens = element("td", { role: "cell", "data-label": "tokens" });
+    this.head = element("th", { scope: "row", role: "rowheader", title: name }, name);
+    this.others = [];
+    this.node = element("tr", { role: "row" }, this.head,
+      element("td", { role: "cell", class: "slide" }, this.slider),
+      element("td", { role: "cell" }, this.number, " %"),
+      element("td", { role: "cell", class: "lock", "data-label": "lock" }, this.lock),
+      ...(app.data.available ? [this.epochs, this.tokens] : []));
+  }
+
+  move(value) {
+    const { state, limits } = this.app;
+    state.begin();
+    const { shares, locked } = state;
+    state.move(state.way === "limits" ? withinLimits(shares, this.k, value, locked, limits) : inProportion(shares, this.k, value, locked, limits.prior));
+  }
+
+  change() {
+    return this.app.state.shares[this.k] - this.app.reference()[this.k];
+  }
+
+  /** Make a cell for each mixture that is compared. */
+  columns(mixtures) {
+    this.others.forEach(([node]) => node.remove());
+    this.others = mixtures.map((one) => [element("td", { role: "cell", class: "other", "data-label": one.name }), one.shares[this.k]]);
+    this.node.append(...this.others.map(([node]) => node));
+  }
+
+  update(outside) {
+    const { state, data } = this.app;
+    const value = state.shares[this.k];
+    if (document.activeElement !== this.slider || position(value) !== this.slider.valueAsNumber) this.slider.value = position(value);
+    this.slider.setAttribute("aria-valuetext", percent(value));
+    if (document.activeElement !== this.number || !state.gesture) this.number.value = (100 * value).toFixed(value < 0.0995 ? 3 : 2);
+    this.lock.checked = state.locked.has(this.k);
+    this.slider.disabled = this.number.disabled = this.lock.checked;
+    this.node.classList.toggle("outside", outside);
+    this.others.forEach(([node, other]) => write(node, `${percent(other)} (${signed(100 * (value - other), 2)})`));
+    if (!data.available) return;
+    const passes = (value * data.budget) / data.available[this.k];
+    write(this.epochs, value > 0 ? passes.toFixed(2) + (passes > 4 * (1 + 1e-6) ? " !" : "") : "0");
+    write(this.tokens, tokens(value * data.budget));
+  }
+}
+
+export class Domains {
+  constructor(app) {
+    this.app = app;
+    this.rows = app.data.model.domains.map((name, k) => new Domain(k, name, app));
+    const body = element("tbody", { role: "rowgroup" });
+    this.header = element("tr", { role: "row" });
+    this.arrangement = new Arrangement("domains", this.rows, body);
+    const table = element("table", { role: "table", class: "shares" }, element("thead", { role: "rowgroup" }, this.header), body);
+    this.node = element("div", { class: "half" }, element("h3", {}, "Domains"), this.arrangement.node, element("div", { class: "scroll" }, table));
+  }
+
+  columns(mixtures) {
+    const own = ["domain", "", "share", "lock", ...(this.app.data.available ? ["epochs", "tokens"] : [])];
+    const heads = [...own, ...mixtures.map((one) => `${one.name}, points`)];
+    this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
+    this.rows.forEach((one) => one.columns(mixtures));
+  }
+
+  update() {
+    const outside = this.app.runs.far(this.app.state.shares);
+    this.rows.forEach((one) => one.update(outside.has(one.k)));
+  }
+}

@@ -1,0 +1,79 @@
+// The explorer: joins the model, the state and the tables of the page.
+
+import { Controls } from "./controls.js";
+import { Runs } from "./distance.js";
+import { Domains } from "./domains.js";
+import { Limits } from "./limits.js";
+import { Metrics } from "./metrics.js";
+import { Model } from "./model.js";
+import { unpack } from "./numbers.js";
+import { State } from "./state.js";
+
+class Explorer {
+  constructor(place, data) {
+    this.data = { ...data, available: data.available && unpack(data.available) };
+    this.model = new Model(data.model);
+    this.limits = new Limits(data.limits, data.model.domains);
+    this.runs = new Runs(data.runs, data.model.domains);
+    const mixtures = data.mixtures.map(({ name, shares }) => ({ name, shares: Array.from(unpack(shares)) }));
+    this.state = new State(data.model.domains, mixtures);
+    this.state.move(mixtures[data.start].shares);
+    data.compared.forEach((i) => this.state.compared.add(i));
+    this.controls = new Controls(this);
+    this.domains = new Domains(this);
+    this.metrics = new Metrics(this);
+    this.state.changed = (settled) => this.later(settled);
+    place.replaceChildren(this.controls.node, this.domains.node, this.metrics.node);
+    this.state.restore(location.hash);
+    this.update(true);
+    addEventListener("hashchange", () => this.state.restore(location.hash) && this.later(true));
+    this.prepare();
+  }
+
+  /** The mixture that changes are measured from: the first that is compared, else the first of all. */
+  reference() {
+    const { mixtures, compared } = this.state;
+    return mixtures[Math.min(...compared, mixtures.length - 1)].shares;
+  }
+
+  /** Update the page before the next frame, however many changes come before it. */
+  later(settled) {
+    this.settled ||= settled;
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.update(this.settled);
+      this.settled = false;
+    });
+  }
+
+  /** Write the state into the page; columns, order and link change only when a gesture is over. */
+  update(settled) {
+    const { state } = this;
+    this.values = this.model.values(state.shares);
+    if (settled) {
+      const mixtures = state.mixtures.filter((_, i) => state.compared.has(i));
+      for (const part of [this.domains, this.metrics]) part.columns(mixtures);
+      this.controls.columns();
+    }
+    for (const part of [this.controls, this.domains, this.metrics]) part.update();
+    if (!settled) return;
+    for (const part of [this.domains, this.metrics]) part.arrangement.apply();
+    // A page inside another one has no address of its own.
+    if (location.protocol !== "about:") history.replaceState(null, "", state.fragment());
+  }
+
+  steered(metric, goal, found) {
+    this.values = this.model.values(this.state.shares);
+    this.metrics.steered(metric, goal, found);
+  }
+
+  /** Compute what error bars need, one metric at a time, so that the page stays responsive. */
+  prepare() {
+    if (this.model.prepareNext()) setTimeout(() => this.prepare());
+    else this.later(false);
+  }
+}
+
+new Explorer(document.getElementById("explorer"), JSON.parse(document.getElementById("explorer-data").textContent));

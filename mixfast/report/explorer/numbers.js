@@ -1,0 +1,74 @@
+// Numbers of the page: arrays of its data, and how numbers are written.
+
+const ARRAYS = { f8: Float64Array, f4: Float32Array };
+
+/** Decode an array: {"f8": base64} of float64 or {"f4": base64} of float32, little-endian. */
+export function unpack(packed) {
+  const [kind, text] = Object.entries(packed)[0];
+  const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  return new ARRAYS[kind](bytes.buffer);
+}
+
+/** Encode numbers as text for a link: float32, base64 with the characters that a fragment may hold. */
+export function packed(numbers) {
+  const bytes = new Uint8Array(Float32Array.from(numbers).buffer);
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** Decode what `packed` returned; null if the text is something else. */
+export function unpacked(text) {
+  try {
+    return Array.from(unpack({ f4: text.replaceAll("-", "+").replaceAll("_", "/") }));
+  } catch {
+    return null;
+  }
+}
+
+/** Return row `i` of a matrix that is stored row by row. */
+export function row(matrix, i, width) {
+  return matrix.subarray(i * width, (i + 1) * width);
+}
+
+export function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+export function total(numbers) {
+  let sum = 0;
+  for (const one of numbers) sum += one;
+  return sum;
+}
+
+// Between a number and its unit no line ends.
+const GAP = "\u00a0";
+
+/** Write a share as a percentage; a tiny one is not shown as 0. */
+export function percent(share) {
+  if (share <= 0) return `0${GAP}%`;
+  if (share < 5e-5) return `<0.01${GAP}%`;
+  return `${(100 * share).toFixed(share < 0.0995 ? 2 : 1)}${GAP}%`;
+}
+
+/** Write a number of tokens: 3.2B. */
+export function tokens(count) {
+  for (const [unit, size] of [["T", 1e12], ["B", 1e9], ["M", 1e6], ["k", 1e3]]) {
+    if (count >= size) return `${(count / size).toPrecision(3)}${unit}`;
+  }
+  return count.toFixed(0);
+}
+
+/** Write a number with this many significant digits, without a power of ten where it can be read without one. */
+export function digits(value, count = 5) {
+  if (!Number.isFinite(value)) return "-";
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-4 || size >= 1e7) ? value.toExponential(count - 1) : String(Number(value.toPrecision(count)));
+}
+
+/** Write a change with its sign; a minus sign is a real one. */
+export function signed(value, count = 3) {
+  if (!Number.isFinite(value)) return "-";
+  const text = digits(Math.abs(value), count);
+  return value > 0 ? `+${text}` : value < 0 ? `\u2212${text}` : "0";
+}

@@ -1,0 +1,528 @@
+"""The explorer: its numbers are those of the library, and its controls do in a browser what they say."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import browsing
+import numpy as np
+import pytest
+
+import mixfast
+from mixfast import report
+from mixfast.laws import fit
+from mixfast.report import _explorer_script as script
+from mixfast.report._law_model import law_model
+
+browser = browsing.browser
+
+DOMAINS = ["web", "code", "books", "wiki", "maths"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script><b>bold</b>",
+    "<img src=x onerror=alert(1)>",
+    "'quoted' & \"so\"",
+    "a: b # c",
+]
+
+
+def swarm(domains=DOMAINS, runs=60, metrics=3, seed=0, noise=0.01):
+    rng = np.random.default_rng(seed)
+    ratios = rng.dirichlet(np.ones(len(domains)), runs)
+    slopes = rng.normal(size=(metrics, len(domains)))
+    values = 1.0 + np.exp(0.5 * ratios @ slopes.T) + noise * rng.normal(size=(runs, metrics))
+    return mixfast.Swarm(
+        ratios, values, domains=domains, metric_names=[f"m{j}_loss" for j in range(metrics)],
+        tokens={name: 1e9 * (1 + k) for k, name in enumerate(domains)}, budget=6e9,
+    )  # fmt: skip
+
+
+def region(domains=DOMAINS):
+    return mixfast.Region(
+        domains, cap={"web": 0.4}, floor={"code": 0.05}, bounds={"text": (["books", "wiki"], 0.1, 0.5)}
+    )
+
+
+def allowed(where, count=200, seed=1):
+    rng = np.random.default_rng(seed)
+    return np.array([where.project(one) for one in rng.dirichlet(0.7 * np.ones(where.n_domains), count)])
+
+
+# The script.
+
+
+def test_no_two_modules_define_the_same_name():
+    found = re.findall(r"^(?:const|let|function|class) \{?\s*(\w+)", script.script(), re.MULTILINE)
+    assert len(found) > 40
+    assert sorted(found) == sorted(set(found))
+    assert "import " not in script.script()
+
+
+def test_every_file_of_the_explorer_is_in_the_page():
+    folder = Path(script.__file__).parent / "explorer"
+    assert {one.stem for one in folder.glob("*.js")} == set(script.MODULES)
+    order = {name: place for place, name in enumerate(script.MODULES)}
+    for name in script.MODULES:
+        text = (folder / f"{name}.js").read_text(encoding="utf-8")
+        assert all(order[used] < order[name] for used in re.findall(r'from "\./(\w+)\.js"', text)), name
+
+
+# Its numbers.
+
+
+@pytest.fixture(scope="module")
+def model(browser):
+    tab = browser.new_page()
+    tab.set_content(
+        f"<script>{script.script(script.MODULES[:7])};globalThis.explorer = {{ Model, Limits, inProportion, withinLimits }}</script>"
+    )
+    return tab
+
+
+def predicted(tab, law, mixtures):
+    data, lost = law_model(law)
+    assert not lost
+    call = """([data, rows]) => {
+        const model = new explorer.Model(data);
+        while (model.prepareNext());
+        return rows.map((row) => [model.values(row), model.metrics.map((_, j) => model.sd(j, row))]);
+    }"""
+    found = np.array(tab.evaluate(call, [json.loads(json.dumps(data, allow_nan=False)), mixtures.tolist()]))
+    return found[:, 0], found[:, 1]
+
+
+@pytest.mark.parametrize("kind", ["linear", "log_linear", "bimix", "autoscale", "epochs", "gp"])
+def test_predictions_and_intervals_are_those_of_the_library(model, kind):
+    law = fit(swarm(metrics=2, runs=40), kind, folds=0)
+    mixtures = allowed(region())
+    values, sds = predicted(model, law, mixtures)
+    np.testing.assert_allclose(values, law.predict(mixtures), rtol=1e-10)
+    np.testing.assert_allclose(sds, law.sd(mixtures), rtol=1e-6)
+
+
+def test_laws_of_several_kinds_and_of_one_constant_metric(model):
+    some = swarm()
+    values = some.values.copy()
+    values[:, 2] = 1.5
+    mixed = mixfast.Swarm(some.ratios, values, domains=DOMAINS, metric_names=["a_loss", "b_loss", "c_loss"])
+    law = fit(mixed, {"a_loss": "linear", "b_loss": "gp", "c_loss": "gp"}, folds=0)
+    mixtures = allowed(region())
+    found, sds = predicted(model, law, mixtures)
+    np.testing.assert_allclose(found, law.predict(mixtures), rtol=1e-10)
+    np.testing.assert_allclose(sds, law.sd(mixtures), rtol=1e-6)
+
+
+def test_a_gaussian_process_whose_last_domain_is_in_no_run(model):
+    some = swarm(DOMAINS[:4])
+    padded = mixfast.Swarm(
+        np.hstack([some.ratios, np.zeros((60, 1))]), some.values, domains=DOMAINS, metric_names=list(some.metrics)
+    )
+    law = fit(padded, "gp", folds=0)
+    mixtures = allowed(region())
+    values, sds = predicted(model, law, mixtures)
+    np.testing.assert_allclose(values, law.predict(mixtures), rtol=1e-10)
+    np.testing.assert_allclose(sds, law.sd(mixtures), rtol=1e-6)
+
+
+def test_laws_in_epochs_predict_the_run_of_the_region(model):
+    law = fit(swarm(metrics=2, runs=40), "epochs", folds=0)
+    tokens = dict.fromkeys(DOMAINS, 1e9) | {"maths": np.inf}
+    there = law.for_run(tokens, 4e9)
+    mixtures = allowed(region())
+    values, sds = predicted(model, there, mixtures)
+    assert not np.allclose(values, law.predict(mixtures))
+    np.testing.assert_allclose(values, there.predict(mixtures), rtol=1e-10)
+    np.testing.assert_allclose(sds, there.sd(mixtures), rtol=1e-6)
+
+
+def test_trees_are_named_as_what_the_page_cannot_predict():
+    pytest.importorskip("lightgbm")
+    some = swarm(metrics=2)
+    law = fit(some, {"m0_loss": "linear", "m1_loss": "lightgbm"}, folds=0)
+    page = report.explore(law)
+    assert page.missing == {"m1_loss": "the page has no formula for laws of the kind lightgbm."}
+    with pytest.raises(ValueError, match=r"none of the metrics: .*lightgbm"):
+        report.explore(fit(some, "lightgbm", folds=0))
+
+
+def test_the_nearest_mixture_within_the_limits_is_that_of_a_conic_solver(model):
+    cp = pytest.importorskip("cvxpy")
+    where = region()
+    from mixfast.report._explorer import _limits
+
+    rng = np.random.default_rng(3)
+    for start in rng.dirichlet(np.ones(5), 10):
+        call = "([data, domains, start]) => new explorer.Limits(data, domains).nearest(start, new Set([4]))"
+        found = np.array(model.evaluate(call, [_limits(where), DOMAINS, start.tolist()]))
+        w = cp.Variable(5)
+        limits = [cp.sum(w) == 1, w >= where.floor, w <= where.cap, where.bound_rows @ w >= where.bound_lower,
+                  where.bound_rows @ w <= where.bound_upper, w[4] == start[4]]  # fmt: skip
+        best = cp.Problem(cp.Minimize(cp.sum(cp.kl_div(w, start))), limits).solve(solver="CLARABEL")
+        assert float((found * np.log(found / start)).sum()) == pytest.approx(best, abs=1e-8)
+        assert where.violation(found) < 1e-8
+        assert found[4] == start[4]
+
+
+# Its controls.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("explorer")
+    some = swarm()
+    law = fit(some, "log_linear", folds=0)
+    where = mixfast.Region.from_tokens(dict.fromkeys(DOMAINS, 10**9), 2 * 10**9, max_epochs=1, floor={"code": 0.05})
+    today = mixfast.Mixture(DOMAINS, [0.4, 0.3, 0.1, 0.1, 0.1])
+    page = report.explore(
+        law, where, {"today": today}, swarm=some, command=["mixfast", "propose", "law.json", "--cap", "0.5"]
+    )
+    page.save(path / "page.html")
+    law.save(path / "law.json")
+    return path
+
+
+@pytest.fixture
+def tab(browser, folder):
+    one = browsing.opened(browser, folder / "page.html")
+    yield one
+    assert one.trouble == []
+    one.close()
+
+
+def shares(tab):
+    """Return the shares that the page would copy."""
+    tab.get_by_role("button", name="Copy as json").click()
+    return json.loads(tab.get_by_label("The mixture as text").input_value())
+
+
+def number(tab, name):
+    return tab.get_by_label(f"Share of {name} in percent", exact=True)
+
+
+def slider(tab, name):
+    return tab.get_by_label(f"Share of {name}", exact=True)
+
+
+def put(tab, name, percent):
+    number(tab, name).fill(str(percent))
+    number(tab, name).press("Enter")
+
+
+def cells(tab, name):
+    """Return the text of the cells behind a domain or metric: without a slider's, whose text is empty."""
+    row = tab.locator("tr").filter(has=tab.locator("th", has_text=re.compile(f"^{re.escape(name)}$")))
+    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
+
+
+def settled(tab):
+    """Wait until the page has shown the last change."""
+    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_a_number_moves_the_mixture_and_the_others_keep_their_proportions(tab, folder):
+    before = shares(tab)
+    assert before == pytest.approx({"web": 0.4, "code": 0.3, "books": 0.1, "wiki": 0.1, "maths": 0.1})
+    put(tab, "web", 20)
+    after = shares(tab)
+    assert after["web"] == pytest.approx(0.2)
+    assert {name: after[name] / 0.8 for name in after if name != "web"} == pytest.approx(
+        {name: before[name] / 0.6 for name in before if name != "web"}
+    )
+    settled(tab)
+    law = mixfast.laws.Fit.load(folder / "law.json")
+    value = law.predict(after)[0]
+    found = [float(cells(tab, f"m{j}_loss")[1]) for j in range(3)]
+    assert found == pytest.approx(value.tolist(), rel=1e-4)
+    error = [float(cells(tab, f"m{j}_loss")[2]) for j in range(3)]
+    assert error == pytest.approx((1.6448536 * law.sd(after)[0]).tolist(), rel=0.06)
+    gain = [float(cells(tab, f"m{j}_loss")[4].split()[0].replace("\u2212", "-")) for j in range(3)]
+    today = law.predict({"web": 0.4, "code": 0.3, "books": 0.1, "wiki": 0.1, "maths": 0.1})[0]
+    assert gain == pytest.approx((today - value).tolist(), rel=1e-2)
+    assert cells(tab, "web")[3:5] == ["0.40", "400M"]
+
+
+def test_the_keyboard_moves_a_slider_and_undo_takes_it_back(tab):
+    before = shares(tab)
+    slider(tab, "books").focus()
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    after = shares(tab)
+    assert before["books"] < after["books"] < before["books"] + 0.01
+    assert slider(tab, "books").get_attribute("aria-valuetext") == f"{100 * after['books']:.1f}\u00a0%"
+    for _ in range(5):
+        tab.get_by_role("button", name="Undo").click()
+    assert shares(tab) == pytest.approx(before)
+    assert tab.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_drag_is_one_step(tab):
+    before = shares(tab)
+    box = slider(tab, "wiki").bounding_box()
+    y = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + 0.33 * box["width"], y)
+    tab.mouse.down()
+    for at in (0.4, 0.5, 0.6):
+        tab.mouse.move(box["x"] + at * box["width"], y)
+    tab.mouse.up()
+    assert shares(tab)["wiki"] == pytest.approx(0.36, abs=0.06)
+    tab.get_by_role("button", name="Undo").click()
+    assert shares(tab) == pytest.approx(before)
+
+
+def test_a_locked_domain_keeps_its_share(tab):
+    tab.get_by_label("Lock code").check()
+    put(tab, "web", 10)
+    after = shares(tab)
+    assert after["code"] == pytest.approx(0.3)
+    assert after["web"] == pytest.approx(0.1)
+    settled(tab)
+    assert slider(tab, "code").is_disabled()
+
+
+def test_limits_hold_or_are_shown_as_broken(tab):
+    said = tab.get_by_role("status").filter(has_text=re.compile("limit"))
+    put(tab, "web", 90)
+    assert shares(tab)["web"] == pytest.approx(0.5)
+    put(tab, "code", 1)
+    assert shares(tab)["code"] == pytest.approx(0.05)
+    assert said.inner_text() == "Allowed: no limit is broken."
+    tab.get_by_label("Other domains").select_option("proportion")
+    put(tab, "web", 90)
+    settled(tab)
+    assert shares(tab)["web"] == pytest.approx(0.9)
+    assert said.inner_text().startswith("Breaks limits. web: 90.0\u00a0% is above the cap of 50.0\u00a0%; code: ")
+    assert "epochs" in tab.get_by_role("columnheader").all_inner_texts()
+    assert cells(tab, "web")[3] == "1.80"
+
+
+def test_a_mixture_far_from_all_runs_is_said_to_be_so(tab):
+    said = tab.get_by_role("status").filter(has_text=re.compile("run"))
+    assert said.inner_text().startswith("Inside what the runs have seen.")
+    tab.get_by_label("Other domains").select_option("proportion")
+    put(tab, "maths", 99)
+    settled(tab)
+    assert said.inner_text().startswith("Outside what any run has seen. maths: at most ")
+    assert "% of the tokens differ from the nearest run" in said.inner_text()
+    assert tab.locator("tr.outside").count() == 1
+
+
+def test_pins_and_given_mixtures_are_compared(tab):
+    put(tab, "web", 20)
+    tab.get_by_role("button", name="Pin this mixture").click()
+    put(tab, "web", 45)
+    settled(tab)
+    heads = tab.get_by_role("columnheader").all_inner_texts()
+    assert [words for words in heads if words.startswith("gain over")] == [
+        "gain over prior",
+        "gain over today",
+        "gain over pin 1",
+    ]
+    assert cells(tab, "web")[-1] == "20.0\u00a0% (+25)"
+    tab.get_by_role("group", name="Compare with").get_by_label("today").uncheck()
+    settled(tab)
+    assert "gain over today" not in tab.get_by_role("columnheader").all_inner_texts()
+    tab.get_by_role("button", name="Go to pin 1").click()
+    assert shares(tab)["web"] == pytest.approx(0.2)
+    tab.get_by_role("button", name="Go to prior").click()
+    assert shares(tab) == pytest.approx(dict.fromkeys(DOMAINS, 0.2))
+
+
+def test_a_link_opens_the_same_state(tab, browser, folder):
+    tab.get_by_label("Lock code").check()
+    tab.get_by_label("Other domains").select_option("proportion")
+    put(tab, "web", 20)
+    tab.get_by_role("button", name="Pin this mixture").click()
+    put(tab, "web", 25)
+    settled(tab)
+    fragment = tab.url.partition("#")[2]
+    again = browsing.opened(browser, folder / "page.html", fragment=f"#{fragment}")
+    assert shares(again) == pytest.approx(shares(tab), abs=1e-7)
+    assert again.get_by_label("Lock code").is_checked()
+    assert again.get_by_label("Other domains").input_value() == "proportion"
+    assert cells(again, "web")[-1] == "20.0\u00a0% (+5)"
+    assert again.trouble == []
+    again.close()
+
+
+@pytest.mark.parametrize("fragment", ["#mix=", "#mix=AAAA", "#mix=%%%", "#shares", "#mix=" + "A" * 27 + "&lock=99.x"])
+def test_a_damaged_link_opens_the_page_as_it_is(browser, folder, fragment):
+    one = browsing.opened(browser, folder / "page.html", fragment=fragment)
+    assert shares(one)["web"] == pytest.approx(0.4)
+    assert one.trouble == []
+    one.close()
+
+
+def test_what_is_copied_is_read_by_the_library(tab, tmp_path, monkeypatch):
+    put(tab, "web", 33.3)
+    for kind, name in (("yaml", "copy.yaml"), ("json", "copy.json"), ("Megatron blend", "copy.txt")):
+        tab.get_by_role("button", name=f"Copy as {kind}").click()
+        (tmp_path / name).write_text(tab.get_by_label("The mixture as text").input_value())
+        read = mixfast.readers.read(tmp_path / name).mixture.as_dict()
+        assert read == pytest.approx(shares(tab), abs=1e-12), kind
+
+
+# Steering by goals.
+
+
+def goal(tab, metric):
+    return tab.get_by_label(re.compile(f"Goal for {metric}"))
+
+
+def drag(tab, metric, position):
+    goal(tab, metric).evaluate(
+        "(one, at) => { one.value = at; one.dispatchEvent(new Event('input')); one.dispatchEvent(new Event('change')); }",
+        position,
+    )
+    settled(tab)
+
+
+def test_a_goal_is_reached_by_nearly_the_least_change(tab, folder):
+    from mixfast import proposers
+
+    law = mixfast.laws.Fit.load(folder / "law.json")
+    before = shares(tab)
+    here = float(law.predict(before)[0, 0])
+    tab.get_by_role("button", name="Go to today").click()
+    position = int(goal(tab, "m0_loss").input_value())
+    drag(tab, "m0_loss", position - 12)
+    after = shares(tab)
+    value = float(law.predict(after)[0, 0])
+    assert value < here - 1e-3
+    told = tab.locator(".told").inner_text()
+    assert told == f"m0_loss reaches {value:.5g}."
+    where = mixfast.Region.from_tokens(dict.fromkeys(DOMAINS, 10**9), 2 * 10**9, max_epochs=1, floor={"code": 0.05})
+    exact = proposers.reach(law, where, {"m0_loss": f"<= {value!r}"}, near=before)
+    change = sum(share * np.log(share / before[name]) for name, share in after.items())
+    assert exact.change <= change * (1 + 1e-6)
+    assert change == pytest.approx(exact.change, rel=1e-3)
+
+
+def test_the_command_of_a_goal_can_be_run(tab, folder, run, tmp_path, monkeypatch):
+    drag(tab, "m1_loss", int(goal(tab, "m1_loss").input_value()) - 10)
+    lines = tab.locator("pre code").inner_text().splitlines()
+    near = [line.removeprefix("# ") for line in lines[1:-1]]
+    monkeypatch.chdir(tmp_path)
+    Path("near.yaml").write_text("\n".join(near) + "\n")
+    Path("law.json").write_bytes((folder / "law.json").read_bytes())
+    status, _, err = run(*shlex.split(lines[-1])[1:], "--out", "best.yaml")
+    assert status == 0, err
+    assert mixfast.Mixture.load("best.yaml").as_dict() == pytest.approx(shares(tab), abs=5e-3)
+
+
+def test_an_unreachable_goal_stops_and_says_what_is_in_the_way(tab):
+    for name in ("books", "maths", "wiki"):
+        tab.get_by_label(f"Lock {name}").check()
+    drag(tab, "m0_loss", 0)
+    told = tab.locator(".told").inner_text()
+    assert re.match(r"m0_loss does not reach [\d.]+: it stops at [\d.]+\. In the way: ", told)
+    assert (
+        "In the way: the cap of web, the floor of code, the lock of books, the lock of maths, the lock of wiki." in told
+    )
+    assert tab.get_by_text("Allowed: no limit is broken.").count() == 1
+
+
+# Names, screens, paper.
+
+
+def test_hostile_names_stay_text(browser, tmp_path):
+    some = swarm(HOSTILE, runs=40)
+    values = mixfast.Swarm(
+        some.ratios, some.values, domains=HOSTILE, metric_names=["<b>loss</b>", "</script>_loss", "m_loss"]
+    )
+    page = report.explore(
+        fit(values, "linear", folds=0), None, {"<i>mine</i>": mixfast.Mixture(HOSTILE, np.full(5, 0.2))}
+    )
+    page.save(tmp_path / "page.html")
+    one = browsing.opened(browser, tmp_path / "page.html")
+    assert one.get_by_role("rowheader").all_inner_texts()[:5] == HOSTILE
+    assert one.locator("#explorer b, #explorer i, #explorer img, #explorer script").count() == 0
+    one.get_by_role("button", name="Copy as yaml").click()
+    (tmp_path / "copy.yaml").write_text(one.get_by_label("The mixture as text").input_value())
+    assert set(mixfast.readers.read(tmp_path / "copy.yaml").mixture.domains) == set(HOSTILE)
+    assert one.trouble == []
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    names = [f"{family}/part_{k:02d}_of_a_long_name" for k, family in enumerate(["web", "code", "books", "wiki"] * 16)]
+    some = swarm(names, runs=200, metrics=52)
+    page = report.explore(fit(some, "linear", folds=0), mixfast.Region(names, cap=0.2), swarm=some)
+    path = tmp_path_factory.mktemp("many") / "page.html"
+    page.save(path)
+    return path
+
+
+def test_sixty_four_domains_and_fifty_two_metrics(browser, many):
+    assert many.stat().st_size < 3_000_000
+    one = browsing.opened(browser, many)
+    assert one.locator(".shares tbody tr").count() == 64
+    assert one.locator(".predictions tbody tr").count() == 52
+    one.get_by_label("Filter domains").fill("code")
+    assert one.locator(".shares tbody tr").count() == 16
+    one.get_by_label("Filter domains").fill("")
+    one.locator(".half", has_text="Domains").get_by_label("by family").check()
+    assert one.locator(".shares tr.family").all_inner_texts() == ["web (16)", "code (16)", "books (16)", "wiki (16)"]
+    put(one, "wiki/part_03_of_a_long_name", 15)
+    one.get_by_label("Order of domains").select_option("change")
+    one.locator(".half", has_text="Domains").get_by_label("by family").uncheck()
+    assert one.locator(".shares tbody th").first.inner_text().startswith("wiki/part_03")
+    assert one.trouble == []
+    one.close()
+
+
+@pytest.mark.parametrize("width", [360, 700, 1300])
+def test_the_page_is_as_wide_as_the_screen(browser, many, folder, width):
+    for path in (many, folder / "page.html"):
+        one = browsing.opened(browser, path, viewport={"width": width, "height": 900})
+        assert one.evaluate("document.documentElement.scrollWidth") <= width
+        assert one.trouble == []
+        one.close()
+
+
+def test_every_control_has_a_name_and_a_visible_focus(tab):
+    unnamed = tab.evaluate(
+        """() => [...document.querySelectorAll("#explorer :is(input, select, textarea, button)")].filter((one) =>
+            !(one.getAttribute("aria-label") || one.textContent || one.labels?.length)).map((one) => one.outerHTML)"""
+    )
+    assert unnamed == []
+    slider(tab, "web").focus()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_controls_are_not_printed(tab):
+    tab.emulate_media(media="print")
+    assert not tab.get_by_role("button", name="Undo").is_visible()
+    assert not slider(tab, "web").is_visible()
+    assert tab.get_by_role("rowheader", name="web", exact=True).is_visible()
+
+
+# The command.
+
+
+def test_the_command_writes_the_page(run, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("law.json").write_bytes((folder / "law.json").read_bytes())
+    Path("today.yaml").write_text("web: 0.5\ncode: 0.5\n")
+    status, out, err = run("explore", "law.json", "--mixture", "today.yaml", "--cap", "0.5", "--json")
+    assert status == 0, err
+    answer = json.loads(out)
+    assert answer["wrote"] == ["explore.html"]
+    assert (answer["mixtures"], answer["optimum"], answer["status"]) == (["today.yaml"], True, "optimal")
+    text = Path("explore.html").read_text(encoding="utf-8")
+    assert '"command":["mixfast","propose","law.json","--cap","0.5"]' in text
+    assert run("explore", "law.json", "--out", "page.txt")[0] == 2
+
+
+def test_metrics_of_several_units_have_no_optimum_unless_one_is_chosen(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    some = swarm(metrics=2)
+    mixed = mixfast.Swarm(some.ratios, some.values / 10, domains=DOMAINS, metric_names=["a_loss", "b_acc"])
+    fit(mixed, "linear", folds=0).save("law.json")
+    status, out, err = run("explore", "law.json", "--json")
+    assert status == 0
+    assert not json.loads(out)["optimum"]
+    assert "choose some with --objective METRIC" in err
+    assert json.loads(run("explore", "law.json", "--objective", "a_loss", "--json", "--force")[1])["optimum"]
