@@ -13,6 +13,9 @@ from mixfast.laws import Fit, State
 
 Data = dict[str, Any]
 
+# Numbers of all covariances of a law up to which they are float64; more are float32, which halves the page.
+_FEW = 50_000
+
 
 def packed(numbers: Any, kind: str = "f8") -> dict[str, str]:
     """Return numbers as base64 of little-endian float64 ("f8") or float32 ("f4")."""
@@ -23,7 +26,7 @@ def law_model(law: Fit) -> tuple[Data, dict[str, str]]:
     """Return the laws as data, and the metrics that the page cannot predict, with the reason.
 
     The data have the coefficients in float64, so that the page's predictions agree with `Fit.predict` up to rounding. Covariances of
-    coefficients, which decide the error bars alone, are float32.
+    many coefficients, which decide the error bars alone, are float32.
     """
     parts: list[Data] = []
     metrics: list[Data] = []
@@ -143,10 +146,12 @@ def _arrays(state: State, own: list[int], names: tuple[str, ...]) -> Data:
 
 
 def _covariances(state: State, own: list[int]) -> list[Data]:
-    return [_factor(np.asarray(state["covariance"])[j]) for j in own]
+    covariances = [np.asarray(state["covariance"])[j] for j in own]
+    kind = "f8" if sum(one.size // 2 for one in covariances) <= _FEW else "f4"
+    return [_factor(one, kind) for one in covariances]
 
 
-def _factor(covariance: Matrix) -> Data:
+def _factor(covariance: Matrix, kind: str) -> Data:
     """Return a covariance C as ``D R'R D`` over the coefficients that are uncertain: their scales D, and R row by row, upper triangular.
 
     Correlations are factored, because the scales of coefficients may be decades apart. Directions with a negative variance, a rounding
@@ -159,4 +164,4 @@ def _factor(covariance: Matrix) -> Data:
     upper = np.asarray(np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r"))
     rows, columns = np.triu_indices(len(used))
     triangle = upper[rows, columns]
-    return {"used": used.tolist(), "scale": packed(scale), "factor": packed(triangle, "f4")}
+    return {"used": used.tolist(), "scale": packed(scale), "factor": packed(triangle, kind)}

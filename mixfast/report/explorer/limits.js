@@ -5,6 +5,8 @@ import { dot, percent, total, unpack } from "./numbers.js";
 const ROUNDING = 1e-9;
 const SWEEPS = 200;
 const HALVINGS = 80;
+// Exponents beyond which every share is at a limit; exp of it is still finite.
+const FAR = 700;
 
 /** Find where a rising function of one number crosses a value. */
 function crossing(rising, value, low, high) {
@@ -70,8 +72,9 @@ export class Limits {
     const held = shares.map((share, k) => (fixed.has(k) ? share : 0));
     const free = 1 - total(held);
     const tilt = new Float64Array(shares.length);
-    const at = (t) => shares.map((share, k) => (fixed.has(k) ? share : Math.min(Math.max(share * Math.exp(tilt[k] + t), this.floor[k]), this.cap[k])));
-    const whole = () => at(crossing((t) => total(at(t)) - total(held), free, -40, 40));
+    const tilted = (share, exponent) => (share > 0 ? share * Math.exp(Math.min(exponent, FAR)) : 0);
+    const at = (t) => shares.map((share, k) => (fixed.has(k) ? share : Math.min(Math.max(tilted(share, tilt[k] + t), this.floor[k]), this.cap[k])));
+    const whole = () => at(crossing((t) => total(at(t)) - total(held), free, -FAR, FAR));
     let out = whole();
     for (let sweep = 0; sweep < SWEEPS; sweep++) {
       const worst = this.bounds.find(({ row, lower, upper }) => dot(row, out) > upper + ROUNDING || dot(row, out) < lower - ROUNDING);
@@ -82,7 +85,7 @@ export class Limits {
         return dot(worst.row, whole());
       };
       const now = dot(worst.row, out);
-      sum(crossing(sum, now > worst.upper ? worst.upper : worst.lower, -40, 40));
+      sum(crossing(sum, now > worst.upper ? worst.upper : worst.lower, -FAR, FAR));
       out = whole();
     }
     return out;
