@@ -168,3 +168,25 @@ def test_too_few_sequences_are_warned_of_where_the_user_called():
         with pytest.warns(MixfastWarning, match="too narrow") as caught:
             call()
         assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("limits", ["simplex", "caps", "floors", "groups"])
+@pytest.mark.parametrize("rows", [40, 400])
+def test_replicates_of_squared_errors_are_solves_of_the_resampled_table(limits, rows):
+    rng = np.random.default_rng(rows)
+    prediction = rng.normal(size=(rows, 1)) + rng.normal(size=(rows, 120))
+    target = prediction[:, :6].mean(axis=1) + 0.5 * rng.normal(size=rows)
+    table = ExpertTable.from_predictions(prediction, target, domains=[f"d{k}" for k in range(120)])
+    region = None
+    if limits == "groups":
+        region = Region(table.domains, bounds={"first": (table.domains[:2], 0.1, 0.2)})
+    elif limits != "simplex":
+        region = Region(table.domains, **({"cap": 0.1} if limits == "caps" else {"floor": 0.002}))
+    found = bootstrap(table, region, replicates=8)
+    for shares, weight in zip(found.shares, weights_of(table, 8), strict=True):
+        again = ExpertTable.from_predictions(prediction, target, domains=table.domains, weight=weight)
+        own = solve(again, region, tol=1e-12)
+        assert own.losses(shares[None])[0] == pytest.approx(own.value, abs=1e-9)
+        assert shares == pytest.approx(own.mixture.weights, abs=1e-4)
+        assert (region or Region(table.domains)).contains(shares, 1e-9)
+    assert found.gap <= 1e-8
