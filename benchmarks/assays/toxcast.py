@@ -41,7 +41,7 @@ class Candidate:
     retrained: Array
 
 
-def run(folder: Path, *, processes: int, targets: int, sources: int, splits: int) -> None:
+def run(folder: Path, *, processes: int = 2, targets: int = 30, sources: int = 24, splits: int = 5) -> None:
     """Append the results of all targets and splits that the files do not have."""
     results = Store(folder / "assays_toxcast.csv", COLUMNS, (*KEYS, "method"))
     facts = Store(folder / "assays_toxcast_targets.csv", TARGET_COLUMNS, KEYS)

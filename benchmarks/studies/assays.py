@@ -13,15 +13,15 @@ from pathlib import Path
 
 from benchmarks.facts import RESULTS
 
-PARTS = ("toxcast",)
+PARTS = ("toxcast", "chembl")
 
 
 def run(
     folder: Path = RESULTS,
     part: str = "all",
     processes: int = 2,
-    targets: int = 30,
-    sources: int = 24,
+    targets: int | None = None,
+    sources: int | None = None,
     splits: int = 5,
     write: bool = False,
 ) -> None:
@@ -32,7 +32,9 @@ def run(
         start, before = time.perf_counter(), _processor_seconds()
         # Only the part that was asked for is imported.
         module = importlib.import_module(f"benchmarks.assays.{name}")
-        module.run(folder, processes=processes, targets=targets, sources=sources, splits=splits)
+        # Each part has its own numbers of targets and sources.
+        given = {key: count for key, count in (("targets", targets), ("sources", sources)) if count is not None}
+        module.run(folder, processes=processes, splits=splits, **given)
         print(f"{name}: {time.perf_counter() - start:.0f} s, {_processor_seconds() - before:.0f} s of processor time")
         if write:
             module.write(folder)
