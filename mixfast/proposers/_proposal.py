@@ -280,8 +280,9 @@ class Proposal(Frozen):
 
         Notes
         -----
-        After an exact solve of a weighted sum with a KL term and up to 128 domains, each end is an exact solve with a linear term on the share.
-        In other exact solves, rays to the ends of the quadratic model are searched, as for `Solution.ranges`. After a search,
+        After an exact solve of a weighted sum with a KL term and up to 128 domains, each end is an exact solve with a linear term on the share,
+        at which the objective has risen by .999 eps: the true end is further by at most about a thousandth of the way.
+        In other exact solves, each end is searched as for `Solution.ranges`. After a search,
         the ranges are those of the mixtures that it evaluated.
         """
         if not eps > 0.0:

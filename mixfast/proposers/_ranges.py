@@ -23,10 +23,10 @@ from mixfast.region import limits_over
 Ranges = dict[str, tuple[float, float]]
 
 # With a KL term and up to `_SOLVED` domains, each end of a range is found by solving: until the objective has risen by the fraction
-# `_REACHED` of eps, in at most `_SOLVES` solves.
-_SOLVED, _REACHED, _SOLVES = 128, 0.97, 30
+# `_REACHED` of eps, in at most `_SOLVES` solves to the fraction `_EXACT` of eps.
+_SOLVED, _REACHED, _SOLVES, _EXACT = 128, 0.999, 30, 1e-5
 # The next price aims at a rise of `_AIM` times eps once the rise is above `_SEEN` times eps; before that, prices grow by `_GROWTH`.
-_AIM, _SEEN, _GROWTH = 0.985, 1e-3, 8.0
+_AIM, _SEEN, _GROWTH = 0.9995, 1e-3, 8.0
 
 
 def ranges_seen(
@@ -61,14 +61,18 @@ def _priced(task: Task, smooth: Exponentials, w: Vector, value: float, *, eps: f
 
 
 def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, sign: float, eps: float) -> float:
-    """Return the share of domain k at which the objective has risen by nearly eps; `sign` is 1 for the lower end."""
+    """Return the share of domain k at which the objective has risen by nearly eps; `sign` is 1 for the lower end.
+
+    A mixture within eps has a share beyond this by at most (eps - rise + gap) / price, as the priced optimum proves: below a thousandth of the way.
+    """
     best = float(w[k])
+    before: tuple[float, float] | None = None
     start, low, high = w, 0.0, math.inf
     price = math.sqrt(eps * task.weight / max(best, 1e-12))
     for _ in range(_SOLVES):
         linear = smooth.linear.copy()
         linear[k] += sign * price
-        found = solve_exact(smooth.tilted(linear), task.reach, kl=task.weight, start=start, tol=_SEEN * eps)
+        found = solve_exact(smooth.tilted(linear), task.reach, kl=task.weight, start=start, tol=_EXACT * eps)
         there = task.reach.spread(found.w)
         share = float(there[k])
         rise = found.value - sign * price * share - value
@@ -80,8 +84,15 @@ def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, s
                 break
         else:
             high = price
-        # For small prices the rise grows with the square of the price.
-        guess = price * math.sqrt(_AIM * eps / rise) if rise > _SEEN * eps else _GROWTH * price
+        # For small prices the rise grows with the square of the price; from two prices, its power is known.
+        power = 2.0
+        if before is not None and rise > _SEEN * eps and before[1] > _SEEN * eps and before[0] != price:
+            power = math.log(rise / before[1]) / math.log(price / before[0])
+        guess = _GROWTH * price
+        if rise > _SEEN * eps:
+            # A share that is nearly at its limit hardly moves, and the power tends to 0.
+            guess = price * (_AIM * eps / rise) ** (1.0 / max(power, 0.5))
+        before = price, rise
         if not low < guess < high:
             guess = 0.5 * (low + high) if math.isfinite(high) else _GROWTH * price
         price = guess

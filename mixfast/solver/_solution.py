@@ -293,7 +293,9 @@ class Solution(Frozen):
         Notes
         -----
         For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
-        losses, and repeat this once with the gradient at the point found. Costs a few sweeps of the rows for each batch of 64 domains.
+        losses. Repeat this with the gradient (up to 64 domains: also the curvature) at the point found, until the tangent there proves that the
+        true end is within 2e-4, at most eight times. For very many rows in files there is no repetition.
+        In comparisons with a conic solver (up to 9 domains, eps to 0.1), the ends were inside the true ones by at most 1e-3.
         """
         from mixfast._engine.optimise import flat
 
