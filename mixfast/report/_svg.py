@@ -20,6 +20,8 @@ _ATTRIBUTES = {
 }  # fmt: skip
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+# A command of a path and its numbers, which may have an exponent.
+_STEP = re.compile(r"([A-DF-Za-df-z])([^A-DF-Za-df-z]*)")
 _REFERENCE = re.compile(r"#([\w.:-]+)")
 # The style sheet of the page gives the font.
 _FONT = re.compile(r"font: (?:(bold|[6-9]00) )?([\d.]+)px [^;]*")
@@ -32,12 +34,13 @@ def inline(figure: Figure, number: str, kind: str = "") -> str:
     The figure shrinks with the screen; one that is too wide for any screen of its kind keeps its size, and the page scrolls it.
     """
     root = ElementTree.fromstring(draw.svg(figure))
-    used = set(_references(root))
+    # Short identifiers: each tick and each point of a figure refers to one.
+    used = {name: f"{number}-{place}" for place, name in enumerate(dict.fromkeys(_references(root)))}
     width = float(root.get("viewBox", "0 0 100 100").split()[2])
     # matplotlib counts in points, of which 72 make an inch; browsers have 96 pixels in one.
     most = "max-width" if width <= 72 * (draw.NARROW if kind == "narrow" else draw.WIDTH) + 1 else "width"
     head = f'<svg class="{kind}" style="{most}: {width * 96 / 72:.0f}px" viewBox="{root.get("viewBox")}" aria-hidden="true">'
-    return head + "".join("".join(_html(child, number, used)) for child in root) + "</svg>"
+    return head + "".join("".join(_html(child, used)) for child in root) + "</svg>"
 
 
 def _references(root: ElementTree.Element) -> Iterator[str]:
@@ -47,15 +50,21 @@ def _references(root: ElementTree.Element) -> Iterator[str]:
                 yield from _REFERENCE.findall(value)
 
 
-def _html(node: ElementTree.Element, number: str, used: set[str]) -> Iterator[str]:
+def _html(node: ElementTree.Element, used: dict[str, str], shared: str = "") -> Iterator[str]:
+    """Yield the HTML of an element; `shared` is the style that it has from the group around it."""
     tag = _local(node.tag)
     if tag not in _TAGS:
         return
     attributes = "".join(
-        f' {name}="{escape(value, quote=True)}"' for name, value in _attributes(node, tag, number, used)
+        f' {name}="{escape(value, quote=True)}"'
+        for name, value in _attributes(node, tag, used)
+        if not (name == "style" and value == shared)
     )
     inside = escape(node.text or "", quote=False) if tag in ("text", "tspan") else ""
-    inside += "".join("".join(_html(child, number, used)) for child in node)
+    style = _style_of_all(node, used)
+    inside += "".join("".join(_html(child, used, style)) for child in node)
+    if style:
+        inside = f'<g style="{escape(style, quote=True)}">{inside}</g>'
     if tag == "g" and not attributes:
         yield inside
     elif inside or tag == "text":
@@ -64,37 +73,62 @@ def _html(node: ElementTree.Element, number: str, used: set[str]) -> Iterator[st
         yield f"<{tag}{attributes}/>"
 
 
-def _attributes(node: ElementTree.Element, tag: str, number: str, used: set[str]) -> Iterator[tuple[str, str]]:
+def _style_of_all(node: ElementTree.Element, used: dict[str, str]) -> str:
+    """Return the style that all of several marks in an element share, such as the points of a curve; empty if there are no such marks."""
+    if len(node) < 2 or any(_local(child.tag) != "use" for child in node):
+        return ""
+    styles = {dict(_attributes(child, "use", used)).get("style", "") for child in node}
+    return styles.pop() if len(styles) == 1 else ""
+
+
+def _attributes(node: ElementTree.Element, tag: str, used: dict[str, str]) -> Iterator[tuple[str, str]]:
     for long, value in node.attrib.items():
         name = _local(long)
         if name not in _ATTRIBUTES or (name == "id" and value not in used):
             continue
         if name == "id":
-            yield name, f"{number}-{value}"
+            yield name, used[value]
             continue
         if name in ("href", "clip-path"):
-            yield name, _REFERENCE.sub(lambda found: f"#{number}-{found[1]}", value)
+            yield name, _REFERENCE.sub(lambda found: f"#{used[found[1]]}", value)
             continue
         if name == "fill":
             # Only a property of a style can be a variable.
             name, value = "style", f"fill: {value}"
         if name == "style":
-            value = _coloured(_FAMILY.sub("", _FONT.sub(_font, value)), number, used)
+            value = _coloured(_FAMILY.sub("", _FONT.sub(_font, value)), used)
             if tag in ("text", "tspan"):
                 value = value.replace("fill: var(--ink)", "").strip("; ")
         if value.startswith("rotate(-0 "):
             continue
         # A hundredth of a point is finer than any screen.
         value = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), value)
+        value = " ".join(value.split())
         if value:
-            yield name, " ".join(value.split())
+            yield name, _upright(value) if name == "d" else value
+
+
+def _upright(path: str) -> str:
+    """Return a path whose horizontal and vertical lines are written with one number in place of two."""
+    out: list[str] = []
+    before = ["", ""]
+    for letter, words in _STEP.findall(path):
+        numbers = words.split()
+        if letter == "L" and numbers[1:] == before[1:]:
+            out.append(f"H{numbers[0]}")
+        elif letter == "L" and numbers[:1] == before[:1]:
+            out.append(f"V{numbers[1]}")
+        else:
+            out.append(f"{letter}{' '.join(numbers)}")
+        before = numbers[-2:]
+    return "".join(out)
 
 
 def _font(found: re.Match[str]) -> str:
     return f"font-size: {found[2]}px" + (f"; font-weight: {found[1]}" if found[1] else "")
 
 
-def _coloured(style: str, number: str, used: set[str]) -> str:
+def _coloured(style: str, used: dict[str, str]) -> str:
     """Return a style with the colours of the page, which differ between light and dark mode, and with the ids of this figure."""
 
     def named(found: re.Match[str]) -> str:
@@ -102,7 +136,7 @@ def _coloured(style: str, number: str, used: set[str]) -> str:
         return found[0] if variable is None else f"var(--{variable})"
 
     plain = re.sub(
-        r"url\(#([\w.:-]+)\)", lambda found: f"url(#{number}-{found[1]})" if found[1] in used else "none", style
+        r"url\(#([\w.:-]+)\)", lambda found: f"url(#{used[found[1]]})" if found[1] in used else "none", style
     )
     return _COLOUR.sub(named, plain)
 

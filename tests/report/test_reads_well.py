@@ -12,7 +12,7 @@ import pytest
 import mixfast
 from mixfast import report
 from mixfast.report import _axes as draw
-from mixfast.report import _head, _html
+from mixfast.report import _head, _html, _svg
 
 WHEN = "2026-01-31"
 FEW = ["web", "code", "books", "maths"]
@@ -242,6 +242,24 @@ def test_figures_take_their_colours_from_the_page_and_paper_is_light(solved):
     ).groups()
     for palette in (light, dark):
         assert named <= set(re.findall(r"--([a-z]+):", palette))
+
+
+def test_paths_are_short_and_stay_the_same_lines():
+    assert _svg._upright("M 0 2 L 3 2 L 3 5 L 0 5 z M 1 1 L 2 2 L 2 1e-05 Q 1 2 3 4 L 3 9") == (
+        "M0 2H3V5H0zM1 1L2 2V1e-05Q1 2 3 4V9"
+    )
+
+
+def test_points_of_a_figure_share_one_style():
+    plt = pytest.importorskip("matplotlib.figure")
+    ax = plt.Figure().subplots()
+    ax.plot(np.arange(50.0), np.arange(50.0), "o", color="#0072b2")
+    with draw.style():
+        made = _svg.inline(ax.figure, "f1")
+    # Without the ticks, each of which has its style.
+    points = [one for one in re.findall(r"<use [^>]*/>", made) if "style" not in one]
+    assert len(points) == 50
+    assert len(made) < 9000
 
 
 def test_hatches_of_stacks_keep_their_ground():
