@@ -259,8 +259,9 @@ class Mixture(Mapping[str, float]):
         ----------
         domain_of_row : (n,) str
             Name of the domain of each row of the pool, in any order. Rows may occur several times, in one domain or in several.
-        scale : {"mean", "paper"}
-            "mean" multiplies the weights so that their mean is 1, as regularised models expect. "paper" is the scale of the MixMin code,
+        scale : {"mean", "largest", "paper"}
+            "mean" multiplies the weights so that their mean over all rows is 1. "largest" makes the largest weight 1, so that no row counts more than once:
+            if few rows have most of the weight, a regularised model is then regularised as for few rows. "paper" is the scale of the MixMin code,
             ``(w_k / max w) * (max n / n_k)``.
 
         Returns
@@ -282,8 +283,8 @@ class Mixture(Mapping[str, float]):
         >>> Mixture({"a": 0.5, "b": 0.5}).row_weights(["a", "b", "b", "b"])
         array([2.        , 0.66666667, 0.66666667, 0.66666667])
         """
-        if scale not in ("mean", "paper"):
-            raise MixtureError(f"scale is {one_of(scale, ('mean', 'paper'))}")
+        if scale not in ("mean", "largest", "paper"):
+            raise MixtureError(f"scale is {one_of(scale, ('mean', 'largest', 'paper'))}")
         given = np.asarray(domain_of_row)
         if given.ndim != 1 or given.size == 0:
             raise MixtureError(
@@ -305,8 +306,9 @@ class Mixture(Mapping[str, float]):
                 f"domains with a share have no rows: {listing(without)}; give rows of each, or leave them out of the mixture"
             )
         share = np.array([self[name] for name in names.tolist()])
-        factor = count.max() / share.max() if scale == "paper" else given.size
-        weights: Vector = (share * factor / count)[code.reshape(-1)]
+        rate = share / count
+        factor = {"mean": given.size, "largest": 1.0 / rate.max(), "paper": count.max() / share.max()}[scale]
+        weights: Vector = (rate * factor)[code.reshape(-1)]
         return weights
 
     # Other mixtures of the same domains.

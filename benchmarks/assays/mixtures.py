@@ -114,3 +114,20 @@ def temperatures(rows: Rows) -> Array:
 def tempered(proba: Array, temperature: Array) -> Array:
     """Return probabilities (n, K) of the second class at the temperatures (K,)."""
     return 1.0 / (1.0 + np.exp(np.log1p(-proba) - np.log(proba)) ** (1.0 / temperature))
+
+
+def shifts(rows: Rows) -> Array:
+    """Return for each source the number added to its logits with the lowest loss: the mean probability is then the rate of positives."""
+    low, high = np.full((2, rows.proba.shape[1]), [[-30.0], [30.0]])
+    rate = rows.y.mean()
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = shifted(rows.proba, middle).mean(axis=0) > rate
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return 0.5 * (low + high)
+
+
+def shifted(proba: Array, shift: Array) -> Array:
+    """Return probabilities (n, K) with the numbers (K,) added to their logits."""
+    odds = np.exp(shift) * proba / (1.0 - proba)
+    return odds / (1.0 + odds)

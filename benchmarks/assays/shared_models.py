@@ -94,8 +94,7 @@ class Shared:
 def row_weights(shares: Array, counts: NDArray[np.int64], scale: str = "largest") -> Array:
     """Return the weight of each training row of K domains with these numbers of rows, ``shares / counts`` times a factor.
 
-    "largest": no row weighs more than 1. "mean" and "paper" are the scales of `Mixture.row_weights`; there, rows of a small domain with a large share weigh as much as
-    many rows each, and trees are regularised less.
+    The scales are those of `Mixture.row_weights`, without a list of all rows.
     """
     rate = shares / counts
     factor = {"largest": 1.0 / rate.max(), "mean": counts.sum(), "paper": counts.max() / shares.max()}

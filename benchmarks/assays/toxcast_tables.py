@@ -19,7 +19,14 @@ COMPARED = (
     *((OURS, other) for other in ("natural", "balanced", "best single source", "random search", "RegMix", "MixMin's loop")),
     *((other, "exact") for other in (OURS, "exact, KL", "exact, doubtful sources dropped", "exact, calibrated")),
     (OURS, ALONE), (PLUS, ALONE), (PLUS, "target and sources, natural"),
+    *((f"{one}, rates matched", f"{other}, rates matched") for one, other in (("exact", "natural"), ("exact", ALONE), (PLUS, ALONE))),
+    (f"{ALONE}, rates matched", ALONE),
+    ("exact, rates matched", OURS), (f"{PLUS}, rates matched", PLUS),
 )  # fmt: skip
+
+
+# Settings.
+MOLECULE, ASSAY, MANY = "by molecule", "by assay", "by molecule, many sources"
 
 
 class Results:
@@ -32,45 +39,56 @@ class Results:
 
     @staticmethod
     def _key(line: dict[str, str]) -> tuple[str, str, str]:
-        return line["by"], line["split"], line["target"]
+        return line["setting"], line["split"], line["target"]
 
     def values(
-        self, method: str, metric: str, by: str = "molecule", among: frozenset[str] | None = None
+        self, method: str, metric: str, setting: str = MOLECULE, among: frozenset[str] | None = None
     ) -> dict[tuple[str, int], float]:
         """Return a metric of a method, by target and split; of some targets, if these are given."""
         return {
             (line["target"], int(line["split"])): float(line[metric])
             for line in self.lines
-            if line["method"] == method and line["by"] == by and (among is None or line["target"] in among)
+            if line["method"] == method and line["setting"] == setting and (among is None or line["target"] in among)
         }
 
     def difference(
-        self, one: str, other: str, metric: str, by: str = "molecule", among: frozenset[str] | None = None
+        self, one: str, other: str, metric: str, setting: str = MOLECULE, among: frozenset[str] | None = None
     ) -> Paired:
         """Return one method minus another."""
-        return paired(self.values(one, metric, by, among), self.values(other, metric, by, among))
+        return paired(self.values(one, metric, setting, among), self.values(other, metric, setting, among))
 
-    def mean(self, method: str, metric: str, by: str = "molecule") -> float:
+    def mean(self, method: str, metric: str, setting: str = MOLECULE) -> float:
         """Return the mean over targets."""
-        found = self.values(method, metric, by)
+        found = self.values(method, metric, setting)
         targets = {target for target, _ in found}
         return float(
             np.mean([np.mean([value for (name, _), value in found.items() if name == target]) for target in targets])
         )
 
-    def thirds(self, fact: str) -> list[tuple[str, frozenset[str]]]:
+    def thirds(self, fact: str, setting: str) -> list[tuple[str, frozenset[str]]]:
         """Return the lower, middle and upper third of the targets by a number that is known of them, each with its range."""
         by_target: dict[str, list[float]] = {}
-        for (by, _, target), line in self.facts.items():
-            if by == "molecule":
+        for (of, _, target), line in self.facts.items():
+            if of == setting:
                 by_target.setdefault(target, []).append(float(line[fact]))
-        order = sorted(by_target, key=lambda target: np.mean(by_target[target]))
+        order = sorted(by_target, key=lambda target: (np.mean(by_target[target]), target))
         parts = [order[len(order) * i // 3 : len(order) * (i + 1) // 3] for i in range(3)]
-        form = ".0f" if fact in ("rows", "positives") else ".2f"
+        form = ".0f" if fact == "positives" else ".2f"
         ends = [[np.mean(by_target[part[i]]) for i in (0, -1)] for part in parts]
         return [
             (f"{low:{form}} to {high:{form}}", frozenset(part)) for (low, high), part in zip(ends, parts, strict=True)
         ]
+
+
+def recorded(found: Results) -> str:
+    """What the result files have."""
+    keys = list(found.facts)
+    rows = []
+    for setting in (MOLECULE, MANY, ASSAY):
+        sources = max(int(line["sources"]) for line in found.lines if (line["setting"], line["method"]) == (setting, "balanced"))
+        targets, splits = ({key[i] for key in keys if key[0] == setting} for i in (2, 1))
+        rows.append([setting, str(sources), str(len(targets)), str(len(splits))])
+    return table(["setting", "sources", "targets", "splits"], rows)
 
 
 def methods(found: Results) -> str:
@@ -83,43 +101,41 @@ def methods(found: Results) -> str:
     return table(["method", *METRICS.values(), "sources with a share"], rows)
 
 
-def differences(found: Results) -> str:
+def differences(found: Results, setting: str = MOLECULE) -> str:
     """The paired differences, by molecule."""
     rows = [
-        [f"{one} - {other}", *(_cell(found.difference(one, other, metric), metric) for metric in METRICS)]
+        [f"{one} - {other}", *(_cell(found.difference(one, other, metric, setting), metric) for metric in METRICS)]
         for one, other in COMPARED
     ]
     return table(["difference", *METRICS.values()], rows)
+
+
+def many(found: Results) -> str:
+    """The same differences with three times as many sources."""
+    return differences(found, MANY)
 
 
 def by_assay(found: Results) -> str:
     """The same differences when each assay is split alone."""
-    rows = [
-        [f"{one} - {other}", *(_cell(found.difference(one, other, metric, "assay"), metric) for metric in METRICS)]
-        for one, other in COMPARED
-    ]
-    return table(["difference", *METRICS.values()], rows)
+    return differences(found, ASSAY)
 
 
 def when(found: Results) -> str:
     """When mixing helps: thirds of the targets by their positives, and by the closeness of the nearest source."""
     rows = []
-    for fact, words in (
-        ("positives", "positives of the target"),
-        ("correlation", "correlation with the nearest source"),
-    ):
-        for span, among in found.thirds(fact):
-            cells = [
-                _cell(found.difference(one, ALONE, metric, among=among), metric)
-                for one, metric in (
-                    (OURS, "ensemble_ap"),
-                    (OURS, "ensemble_loss"),
-                    (PLUS, "ensemble_ap"),
-                    (PLUS, "ensemble_loss"),
-                )
-            ]
-            rows.append([f"{words}: {span}", *cells])
-    return table(["third of the targets", "sources - target, AP", "log-loss", "both - target, AP", "log-loss"], rows)
+    for setting, words in ((MOLECULE, "few sources"), (MANY, "many sources")):
+        for fact, means in (("positives", "positives"), ("correlation", "correlation")):
+            for span, among in found.thirds(fact, setting):
+                cells = [
+                    _cell(found.difference(one, other, metric, setting, among), metric)
+                    for one, other in ((OURS, "natural"), (OURS, ALONE), (PLUS, ALONE))
+                    for metric in ("ensemble_ap", "ensemble_loss")
+                ]
+                rows.append([f"{words}, {means} {span}", *cells])
+    pairs = ("sources - natural", "sources - target", "both - target")
+    return table(
+        ["third of the targets", *(f"{pair}, {metric}" for pair in pairs for metric in ("AP", "log-loss"))], rows
+    )
 
 
 def weights(found: Results) -> str:
@@ -154,7 +170,7 @@ def _cell(found: Paired, metric: str) -> str:
     return f"{found} ({better}/{found.targets})"
 
 
-TABLES = (methods, differences, by_assay, when, weights)
+TABLES = (recorded, methods, differences, many, by_assay, when, weights)
 
 
 def put(text: str, found: Results) -> str:

@@ -121,12 +121,10 @@ def test_bits_on_which_no_split_is_possible_are_left_out():
 
 
 @pytest.mark.parametrize("scale", ["largest", "mean", "paper"])
-def test_weights_of_rows_are_those_of_mixtures_up_to_their_scale(scale):
+def test_weights_of_rows_are_those_of_mixtures(scale):
     counts, shares = np.array([3, 10, 40]), np.array([0.5, 0.0, 0.5])
     mixture = Mixture(dict(zip("abc", shares, strict=True)))
-    expected = mixture.row_weights(np.repeat(list("abc"), counts), scale="mean" if scale == "largest" else scale)
-    if scale == "largest":
-        expected = expected / expected.max()
+    expected = mixture.row_weights(np.repeat(list("abc"), counts), scale=scale)
     np.testing.assert_allclose(np.repeat(shared_models.row_weights(shares, counts, scale), counts), expected)
 
 
@@ -179,10 +177,10 @@ def test_a_study_that_was_stopped_gives_the_same_files(tmp_path, monkeypatch):
 
     whole = files(tmp_path / "once")
     lines = read(tmp_path / "once" / names[0])
-    assert {(line["by"], line["target"]) for line in lines} == {
-        (by, name) for by in ("molecule", "assay") for name in "ab"
+    assert {(line["setting"], line["target"]) for line in lines} == {
+        (setting, name) for setting in ("by molecule", "by assay", "by molecule, many sources") for name in "ab"
     }
-    assert len(lines) == 4 * len({line["method"] for line in lines})
+    assert len(lines) == 6 * len({line["method"] for line in lines})
     # Killed in the middle of a line of the second target.
     stopped = tmp_path / "twice"
     stopped.mkdir()

@@ -151,3 +151,14 @@ def test_what_is_recovered_of_planted_laws_is_what_the_study_recorded():
             for form in ("fade", "threshold"):
                 found += [median(f"{key}_{form}", ".0f" if key == "told" else ".2f") for key in stopping]
             assert f"| {domains} | {runs} | {' | '.join(found)} |" in page
+
+
+def test_the_tables_and_the_figure_of_the_assays_are_made_of_the_recorded_results():
+    pytest.importorskip("scipy")
+    from benchmarks.assays import toxcast_picture, toxcast_tables
+
+    found = toxcast_tables.Results(ROOT / "benchmarks/results")
+    page = (ROOT / "docs/explanation/assays.md").read_text(encoding="utf-8")
+    assert toxcast_tables.put(page, found) == page
+    figure = (ROOT / "docs/_static/assays-toxcast.svg").read_text(encoding="utf-8")
+    assert toxcast_picture.picture(found) == figure

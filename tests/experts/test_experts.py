@@ -421,6 +421,11 @@ def test_row_weights_give_each_domain_its_share():
     assert paper[domain == "a"] == pytest.approx(75 / 20)
     assert paper[domain == "b"] == pytest.approx(0.5 * 75 / 5)
     assert paper[domain == "d"] == pytest.approx(0.0)
+    largest = mixture.row_weights(domain, scale="largest")
+    assert largest == pytest.approx(weight / weight.max())
+    assert Mixture({"a": 0.2, "b": 0.05, "c": 0.75, "d": 0.0}).row_weights(
+        domain[:-3], scale="largest"
+    ) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +435,7 @@ def test_row_weights_give_each_domain_its_share():
         (["a", "a"], {}, "no rows: b"),
         ([0, 1], {}, "must hold names of domains"),
         ([], {}, "shape"),
-        (["a", "b"], {"scale": "sum"}, "scale is 'sum', expected one of mean, paper"),
+        (["a", "b"], {"scale": "sum"}, "scale is 'sum', expected one of mean, largest, paper"),
     ],
 )
 def test_bad_row_weights_are_one_error(domain, options, message):
