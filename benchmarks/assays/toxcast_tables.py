@@ -85,7 +85,9 @@ def recorded(found: Results) -> str:
     keys = list(found.facts)
     rows = []
     for setting in (MOLECULE, MANY, ASSAY):
-        sources = max(int(line["sources"]) for line in found.lines if (line["setting"], line["method"]) == (setting, "balanced"))
+        sources = max(
+            int(line["sources"]) for line in found.lines if (line["setting"], line["method"]) == (setting, "balanced")
+        )
         targets, splits = ({key[i] for key in keys if key[0] == setting} for i in (2, 1))
         rows.append([setting, str(sources), str(len(targets)), str(len(splits))])
     return table(["setting", "sources", "targets", "splits"], rows)
