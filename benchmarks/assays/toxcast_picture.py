@@ -16,8 +16,8 @@ METHODS = (
 # Mid tones: readable on white and on black.
 COLOURS = {"ensemble": "#3f86d6", "retrained": "#d07a2d"}
 PANELS = (("ap", "Average precision, difference from natural"), ("loss", "Log-loss, difference from natural"))
-NAMES, PANEL, SPACE, ROW, TOP, BOTTOM = 230, 290, 30, 24, 66, 46
-WIDTH = NAMES + 2 * PANEL + SPACE
+NAMES, PANEL, SPACE, ROW, TOP, BOTTOM = 250, 290, 40, 24, 66, 46
+WIDTH = NAMES + 2 * PANEL + SPACE + 16
 
 
 def picture(found: Results) -> str:
@@ -38,7 +38,7 @@ def picture(found: Results) -> str:
             f'<circle cx="{NAMES + 6 + 110 * i}" cy="40" r="4" fill="{colour}"/>',
             _text(NAMES + 16 + 110 * i, 44, way),
         ]
-    out.append(_text(NAMES + 250, 44, "Means over targets with 95 % intervals; split by molecule."))
+    out.append(_text(NAMES + 240, 44, "Means over targets, 95 % intervals, split by molecule", size=12))
     return "\n".join([*out, "</svg>"]) + "\n"
 
 

@@ -161,6 +161,6 @@ def test_the_tables_and_the_figure_of_the_assays_are_made_of_the_recorded_result
     page = (ROOT / "docs/explanation/assays.md").read_text(encoding="utf-8")
     assert toxcast_tables.put(page, found) == page
     verdict, _, rest = page.partition("## Classification: ToxCast")
-    assert [figure for figure in re.findall(r"[+-][\d.]+ ± [\d.]+", verdict) if figure not in rest] == []
+    assert [figure for figure in re.findall(r"[+-]\d\.\d+ ± \d\.\d+", verdict) if figure not in rest] == []
     figure = (ROOT / "docs/_static/assays-toxcast.svg").read_text(encoding="utf-8")
     assert toxcast_picture.picture(found) == figure
