@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.assays import data, mixtures
 from benchmarks.assays import squared_mixtures as squared
-from benchmarks.assays.ridge import Bits, Experts, Fitted, Linear, Moments, Pool
+from benchmarks.assays.ridge import Bits, Expert, Experts, Fitted, Linear, Moments, Pool
 from benchmarks.assays.store import Store
 from mixfast.experts import predictions
 
@@ -73,6 +73,15 @@ class World:
         experts = Experts(data.fingerprints(assays.smiles, BITS), assays.values)
         return cls(assays.names, experts, tuple(order[:targets].tolist()), tuple(np.flatnonzero(count >= FEW).tolist()))
 
+    def sources_of(self, target: int, hidden: Index, count: int | None = None) -> list[Expert]:
+        """Return the experts of all other sources, or of `count` random ones, without the hidden molecules; each keeps at least 30."""
+        measured = self.experts.measured
+        kept = measured.sum(axis=0) - measured[hidden].sum(axis=0)
+        others = [source for source in self.sources if source != target and kept[source] >= LEAST]
+        if count is not None:
+            others = np.random.default_rng(target).permutation(others)[:count].tolist()
+        return [self.experts.without(source, hidden) for source in others]
+
 
 @dataclass(eq=False)
 class Setting:
@@ -87,20 +96,11 @@ class Setting:
 
     @classmethod
     def of(cls, world: World, target: int, molecules: Index, by: str, count: int | None) -> Setting:
-        hidden = molecules if by == "molecule" else molecules[:0]
-        others = [
-            source
-            for source in world.sources
-            if source != target
-            and world.experts.measured[:, source].sum() - world.experts.measured[hidden, source].sum() >= LEAST
-        ]
-        if count is not None:
-            others = np.random.default_rng(target).permutation(others)[:count].tolist()
-        found = [world.experts.without(source, hidden) for source in others]
+        found = world.sources_of(target, molecules if by == "molecule" else molecules[:0], count)
         bits = world.experts.bits[molecules]
         raw = predictions([expert.model for expert in found], bits)
         pool = Pool(found)
-        names = mixtures.names(len(others))
+        names = mixtures.names(len(found))
         means = np.array([expert.mean for expert in found])
         return cls({"raw": raw, "deviations": raw - means}, pool.count / pool.rows, pool, names, bits)
 
@@ -141,6 +141,13 @@ def run(folder: Path, *, processes: int = 1, targets: int = 32, sources: int = 4
             warnings.simplefilter("ignore")
             results.append(judge(world, target, sources, missing))
         print(f"{name}, {len(missing)} splits: {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def write(folder: Path) -> None:
+    """Put the tables of the results into the page."""
+    from benchmarks.assays import chembl_tables, page
+
+    page.write("chembl", chembl_tables.TABLES, chembl_tables.Results(folder))
 
 
 def judge(world: World, target: int, sources: int, splits: Iterable[int]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Compare mixtures of bioassays: python -m benchmarks.studies assays. Domains are assays, experts are models of one assay each.
 
-Each part (toxcast: classification, XGBoost; chembl: squared error) appends to its files in benchmarks/results and leaves out what stands there, so a run that was
+Each part (toxcast: classification, XGBoost; chembl: squared error; few_rows: the same with few labelled rows) appends to its files in benchmarks/results and leaves out what stands there, so a run that was
 stopped can be started again. `--write` puts the tables and the figure into docs/explanation/assays.md. Needs RDKit and XGBoost, and the data beside the checkout.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.facts import RESULTS
 
-PARTS = ("toxcast", "chembl")
+PARTS = ("toxcast", "chembl", "few_rows")
 
 
 def run(

@@ -7,7 +7,8 @@ pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 from sklearn.linear_model import Ridge
 
-from benchmarks.assays import chembl, squared_mixtures
+from benchmarks.assays import chembl, chembl_tables, few_rows, few_rows_tables, squared_mixtures
+from benchmarks.assays.page import put
 from benchmarks.assays.ridge import POOL_ALPHAS, Experts, Fitted, Moments, Pool
 from mixfast import Mixture
 
@@ -127,3 +128,68 @@ def test_towards_the_targets_own_expert_shares_of_useless_sources_vanish():
     kept = squared_mixtures.without_doubtful(predicted, y, 0)
     assert set(np.flatnonzero(kept)) <= set(np.flatnonzero(exact))
     assert kept.sum() == pytest.approx(1.0)
+
+
+def test_tables_are_put_between_their_markers_and_hold_the_means_of_targets(world, tmp_path, monkeypatch):
+    pytest.importorskip("lightgbm")
+    monkeypatch.setattr(chembl.World, "of", lambda targets: world)
+    chembl.run(tmp_path, sources=5, splits=2)
+    found = chembl_tables.Results(tmp_path)
+    page = "".join(
+        f"<!-- chembl {make.__name__} -->\nold\n<!-- end of chembl {make.__name__} -->\n"
+        for make in chembl_tables.TABLES
+    )
+    once = put(page, "chembl", chembl_tables.TABLES, found)
+    assert "old" not in once
+    assert put(once, "chembl", chembl_tables.TABLES, found) == once
+    own = found.values(("molecule", "random", "raw"), "rmse ensemble exact")
+    assert found.mean(("molecule", "random", "raw"), "rmse ensemble exact") == pytest.approx(
+        np.mean(list(own.values()))
+    )
+    assert "Recorded: 2 targets with 2 to 2 splits each" in once
+
+
+def test_few_rows_have_the_test_molecules_of_the_whole_study_and_are_nested(world):
+    molecules = np.flatnonzero(world.experts.measured[:, 0])
+    y = world.experts.values[molecules, 0]
+    for seed in range(2):
+        test, train = few_rows.parts(len(y), 0, seed)
+        whole = chembl.Split.of(world.experts.bits[molecules], y, 0, seed)
+        np.testing.assert_array_equal(test, whole.test)
+        np.testing.assert_array_equal(train, whole.train)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_no_row_is_judged_by_its_own_value(shifted):
+    rng = np.random.default_rng(2)
+    predicted, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+    few, test = np.arange(6), np.arange(10, 20)
+    apart, used = rng.normal(size=6), rng.normal(size=10)
+
+    def judged(y):
+        return few_rows.Table.of(predicted, y, few, test, shifted, apart, used)[0].with_mean()
+
+    other = y.copy()
+    other[2] += 10.0
+    before, after = judged(y), judged(other)
+    np.testing.assert_array_equal(before[2], after[2])
+    assert np.abs(before[3] - after[3])[-1] == pytest.approx(2.0)
+    np.testing.assert_allclose(before[0, -1], y[1:6].mean())
+
+
+def test_the_study_of_few_rows_continues_and_its_tables_are_means_of_targets(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(chembl.World, "of", lambda targets: world)
+    few_rows.run(tmp_path, splits=1)
+    first = (tmp_path / "assays_few_rows.csv").read_text(encoding="utf-8")
+    few_rows.run(tmp_path, splits=5)
+    second = (tmp_path / "assays_few_rows.csv").read_text(encoding="utf-8")
+    assert second.startswith(first)
+    assert len(second.splitlines()) == 1 + 2 * 2 * len(few_rows.SETTINGS)
+    monkeypatch.setattr(few_rows, "judge", lambda *given: pytest.fail("all results are there"))
+    few_rows.run(tmp_path, splits=5)
+    found = few_rows_tables.FewRows(tmp_path)
+    tables = "".join(make(found) for make in few_rows_tables.TABLES)
+    own = [float(line["rmse exact"]) for line in found.lines if (line["rows"], line["offset"]) == ("10", "raw")]
+    assert len(own) == 4
+    assert f"{np.mean(own):.3f}" in tables
+    assert "nan" not in tables
