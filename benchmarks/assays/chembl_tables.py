@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.assays.chembl import ENSEMBLES, RETRAINED
+from benchmarks.assays.chembl import ENSEMBLES, FEWER, RETRAINED
 from benchmarks.assays.intervals import Paired, paired
 from benchmarks.assays.store import read
 from benchmarks.studies.scale_model import table
@@ -60,10 +60,9 @@ def recorded(found: Results) -> str:
     """Return how many targets and splits the file has."""
     by_molecule = found.values(MAIN[0][1], "rmse ensemble exact")
     splits = [sum(target == name for name, _ in by_molecule) for target in {name for name, _ in by_molecule}]
-    return (
-        f"Recorded: {len(splits)} targets with {min(splits)} to {max(splits)} splits each by molecule. "
-        "By assay there are at most 2 splits.\n"
-    )
+    least, most = min(splits), max(splits)
+    count = f"{most}" if least == most else f"{least} to {most}"
+    return f"Recorded: {len(splits)} targets with {count} splits each by molecule, and at most {FEWER} by assay.\n"
 
 
 def methods(found: Results) -> str:

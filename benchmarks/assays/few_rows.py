@@ -37,15 +37,15 @@ METHODS = (
 )  # fmt: skip
 KEYS = ("target", "split", "rows", "offset")
 SETTINGS = tuple((rows, offset) for rows in ROWS for offset in OFFSETS)
-MOST = 2  # splits
+MOST = 1  # splits; the interval is over targets
 # What a user of raw predictions sees: shares of the two experts of the target, how many sources have an interval above 0, whether `bootstrap` warns, and
 # whether `holdout` has the mixture below equal shares, and below all of its rows.
 SEEN = ("mean_share", "own_share", "active", "firm", "warned", "below_equal", "lowest")
 COLUMNS = (*KEYS, "labelled", *(f"{figure} {method}" for method in METHODS for figure in ("rmse", "rho")), *SEEN)
 
 
-def run(folder: Path, *, processes: int = 1, targets: int = 32, splits: int = MOST) -> None:
-    """Append the results of all targets that the file does not have, in one process; there are at most 2 splits."""
+def run(folder: Path, *, processes: int = 1, targets: int = 32, sources: int | None = None, splits: int = MOST) -> None:
+    """Append the results of all targets that the file does not have, in one process; there is one split. `sources` takes so many random ones."""
     results = Store(folder / "assays_few_rows.csv", COLUMNS, KEYS)
     world = World.of(targets)
     for target in world.targets:
@@ -60,7 +60,7 @@ def run(folder: Path, *, processes: int = 1, targets: int = 32, splits: int = MO
         with warnings.catch_warnings():
             # Tables with fewer rows than domains, and intervals of few rows, are what is studied.
             warnings.simplefilter("ignore")
-            results.append(judge(world, target, missing))
+            results.append(judge(world, target, missing, sources))
         print(f"{world.names[target]}, {len(missing)} splits: {time.perf_counter() - start:.1f} s", flush=True)
 
 
@@ -71,11 +71,11 @@ def write(folder: Path) -> None:
     page.write("few rows", few_rows_tables.TABLES, few_rows_tables.FewRows(folder))
 
 
-def judge(world: World, target: int, splits: list[int]) -> list[dict[str, Any]]:
+def judge(world: World, target: int, splits: list[int], count: int | None) -> list[dict[str, Any]]:
     """Return the lines of one target."""
     molecules = np.flatnonzero(world.experts.measured[:, target])
     y, bits = world.experts.values[molecules, target], world.experts.bits[molecules]
-    sources = world.sources_of(target, molecules)
+    sources = world.sources_of(target, molecules, count)
     raw = predictions([expert.model for expert in sources], bits)
     by_offset = dict(zip(OFFSETS, (raw, raw - [expert.mean for expert in sources]), strict=True))
     lines = []

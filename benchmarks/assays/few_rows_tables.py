@@ -14,7 +14,7 @@ from benchmarks.studies.scale_model import table
 # First minus second; both are compared on the same test rows.
 COMPARED = (
     ("target only", "mean of the target"), ("exact", "mean of the target"), ("exact", "best single source"), ("exact with KL 0.1", "exact"),
-    ("exact", "target only"), ("target and sources", "target only"), ("target and sources with KL", "target only"),
+    ("exact", "target only"), ("exact with KL 0.1", "target only"), ("target and sources", "target only"), ("target and sources with KL", "target only"),
 )  # fmt: skip
 HEADS = [f"{rows} rows" if rows != "all" else "all rows" for rows in ROWS]
 

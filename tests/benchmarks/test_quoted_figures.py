@@ -164,3 +164,21 @@ def test_the_tables_and_the_figure_of_the_assays_are_made_of_the_recorded_result
     assert [figure for figure in re.findall(r"[+-]\d\.\d+ ± \d\.\d+", verdict) if figure not in rest] == []
     figure = (ROOT / "docs/_static/assays-toxcast.svg").read_text(encoding="utf-8")
     assert toxcast_picture.picture(found) == figure
+
+
+def test_the_tables_of_squared_error_are_made_of_the_recorded_results():
+    pytest.importorskip("scipy")
+    from benchmarks.assays import chembl_tables, few_rows_tables
+    from benchmarks.assays.page import put
+
+    folder = ROOT / "benchmarks/results"
+    page = (ROOT / "docs/explanation/assays.md").read_text(encoding="utf-8")
+    assert put(page, "chembl", chembl_tables.TABLES, chembl_tables.Results(folder)) == page
+    assert put(page, "few rows", few_rows_tables.TABLES, few_rows_tables.FewRows(folder)) == page
+    lines = page.partition("## Squared error: ChEMBL")[2].partition("## Run it")[0].splitlines()
+    tables = "\n".join(line for line in lines if line.startswith("|"))
+    advice = (ROOT / "docs/how-to/classifiers.md").read_text(encoding="utf-8").partition("## Regression")[2]
+    prose = "\n".join([*(line for line in lines if not line.startswith("|")), advice])
+    figures = re.findall(r"[+-]?\d\.\d{3}(?: ± \d\.\d{3})?", prose)
+    assert len(figures) >= 15
+    assert [figure for figure in figures if figure not in tables] == []
