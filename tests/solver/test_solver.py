@@ -14,6 +14,8 @@ from makers import solved
 
 from mixfast import ExpertTable, Mixture, Region, reference, solve
 from mixfast._engine.geometry.limits import GroupLimits, Limits
+from mixfast._engine.objectives.rows import TableRows
+from mixfast._engine.optimise.expectation import settle
 from mixfast.errors import (
     AlignmentError,
     BackendError,
@@ -133,6 +135,33 @@ def test_many_domains(kl):
     table = table_of(tokens(3000, 400))
     solution = solved(table, Region(table.domains, cap=0.02), kl=kl)
     assert np.count_nonzero(solution.mixture.weights) >= 50
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("case", ["near", "far apart", "copies", "impossible", "one ahead", "weights"])
+def test_hundreds_of_domains_begin_on_few(case, dtype):
+    """All rows certify an answer that began on a sample of them and on few domains, also if some row needs another domain."""
+    rng = np.random.default_rng(5)
+    loglik = -rng.gamma(2.0, 100.0 if case == "far apart" else 1.0, size=(5000, 250))
+    if case == "copies":
+        loglik[:, 100:140] = loglik[:, :40]
+    if case == "impossible":
+        loglik[rng.random(loglik.shape) < 0.3] = -np.inf
+        loglik[:, 0] = -40.0
+    if case == "one ahead":
+        loglik[:, 17] *= 0.1
+    table = table_of(loglik.astype(dtype), weight=rng.random(5000) / 2500 if case == "weights" else None)
+    solved(table)
+    solved(table, Region(table.domains, cap=0.03))
+
+
+def test_expectation_maximisation_gives_no_share_to_a_domain_without_one():
+    """Otherwise every later sweep, and the Hessian, use all domains."""
+    table = table_of(tokens(2000, 150, dtype="f8"))
+    w = np.zeros(150)
+    w[::3] = 1.0 / 50
+    objective = TableRows.of(table, threads=1).weighted(np.ones(1), None)
+    assert np.array_equal(settle(objective, Limits(np.zeros(150), np.ones(150)), w) > 0.0, w > 0.0)
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e6])

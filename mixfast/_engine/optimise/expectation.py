@@ -25,13 +25,15 @@ def settle(objective: Objective, limits: Limits, w: Vector, columns: Columns | N
     """
     if limits.groups is not None:
         return w
-    least = np.where(w > 0.0, _LEAST, 0.0)
+    has = w > 0.0
+    # A domain without a share gets none, not even the rounding error of a projection: the shares in use decide how much later sweeps cost.
+    least, most = np.where(has, _LEAST, 0.0), np.where(has, limits.high, limits.low)
     for _ in range(_STEPS):
         pull = -w * objective.sums(w, columns)[1]
         # Call the reductions directly: the array methods' wrappers take as long as the sums of a small solve.
         total = float(np.add.reduce(pull))
         if not (0.0 < total < math.inf and np.minimum.reduce(pull) >= 0.0):
             break
-        moved = simplex.project(np.maximum(pull / total, least), limits.low, limits.high)
+        moved = simplex.project(np.maximum(pull / total, least), limits.low, most)
         w = moved + _HELD * (w - moved)
     return w

@@ -28,8 +28,6 @@ from mixfast._engine.optimise.wide import is_wide, near_optimum
 _SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
 # Maximum steps on a sample, and its gap times rows divided by weight: its optimum differs from that of all rows by more.
 _SAMPLE_STEPS, _SAMPLE_TOL = 30, 1e-1
-# Up to this many domains, a Hessian over all of them is affordable if needed.
-_DENSE_DOMAINS = 1000
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 64
 # Total share given to domains that enter with a share of 0, so that they need not grow by doubling.
@@ -103,11 +101,10 @@ def _from_sample(
 ) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
-    # If experts differ by more than the range of exp, a row may need a domain that a sparse start leaves out.
-    apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
-    if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep and not apart:
+    if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
         w = _sparse_start(sample, limits, w)
-    w = settle(sample, limits, w)
+    else:
+        w = settle(sample, limits, w)
     if sample is not objective:
         # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
         rough = max(_SAMPLE_TOL / count * sample.total, tol)
@@ -172,19 +169,28 @@ def _spread(part: Vector, columns: Columns, size: int) -> Vector:
 
 def _seeded(objective: Objective, inside: Limits, w: Vector, gradient: Vector, columns: Columns) -> Vector:
     """Return shares in which entering domains have a small share, after expectation maximisation."""
-    newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient)], axis=0)
+    newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient, _NEW_DOMAINS)], axis=0)
     return settle(objective, inside, (1.0 - _SEED) * w + _SEED * newcomers, columns)
 
 
 def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
-    """Return a point of the region with few shares: the mean of vertices that prefer the domains with the best slopes at w."""
-    out: Vector = np.mean([limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])], axis=0)
-    return out
+    """Return a point of the region with few shares: those with the best slopes at w, after expectation maximisation among them.
+
+    If experts differ by more than the range of exp, some row may need a domain that this leaves out. More domains are then used.
+    """
+    gradient, few = sample.sums(w)[1], _NEW_DOMAINS
+    while few < w.size:
+        sparse = np.mean([limits.linear_min(cost) for cost in _pulls(gradient, few)], axis=0)
+        columns = np.flatnonzero(sparse).astype(np.int32)
+        if math.isfinite(sample.sums(sparse[columns], columns)[0]):
+            return _spread(settle(sample, limits.restrict(columns), sparse[columns], columns), columns, w.size)
+        few *= 2
+    return settle(sample, limits, w)
 
 
-def _pulls(gradient: Vector) -> list[Vector]:
+def _pulls(gradient: Vector, few: int) -> list[Vector]:
     """Return costs whose vertices each prefer one of the domains with the best slopes."""
-    best = np.argsort(gradient)[:_NEW_DOMAINS]
+    best = np.argsort(gradient)[:few]
     out = []
     for first in range(best.size):
         cost = np.zeros(gradient.size)
