@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -11,6 +12,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
+from mixfast._engine.optimise.flat import doubt
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.audience import either
@@ -19,7 +21,7 @@ from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
-from mixfast.errors import AlignmentError, BackendError
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._controls import Control, compare_controls
@@ -271,7 +273,13 @@ class Proposal(Frozen):
         Returns
         -------
         dict of str to (float, float)
-            Smallest and largest share over mixtures of the region whose objective was computed, so the true range is at least as wide.
+            Smallest and largest share over mixtures of the region within eps. Mixtures within eps reach both ends, so the true range is at
+            least as wide. After an exact solve, duality proves that its ends are at most 1e-4 further out.
+
+        Warns
+        -----
+        MixfastWarning
+            If that was not proved for some domains; the warning names them.
 
         Raises
         ------
@@ -280,10 +288,8 @@ class Proposal(Frozen):
 
         Notes
         -----
-        After an exact solve of a weighted sum with a KL term and up to 128 domains, each end is an exact solve with a linear term on the share,
-        at which the objective has risen by .999 eps: the true end is further by at most about a thousandth of the way.
-        In other exact solves, each end is searched as for `Solution.ranges`. After a search,
-        the ranges are those of the mixtures that it evaluated.
+        After an exact solve of a weighted sum, each end is found as for `Solution.ranges`. After a search, the ranges are those of the mixtures
+        that it evaluated, and nothing is proved about others.
         """
         if not eps > 0.0:
             raise ValueError(f"eps is {eps}, expected more than 0, in the unit of the objective")
@@ -303,7 +309,10 @@ class Proposal(Frozen):
                     "ranges need a weighted sum of metrics: give --objective NAME=WEIGHT or --target instead of worst, and no --guard and --reach",
                 )
             )
-        return ranges_solved(self._task, outcome.smooth, w, self.value, eps=eps, wanted=wanted)
+        found = ranges_solved(self._task, outcome.smooth, w, eps=eps, wanted=wanted)
+        if words := doubt(found):
+            warnings.warn(words, MixfastWarning, stacklevel=2)
+        return {name: (one.low, one.high) for name, one in found.items()}
 
     @cached_property
     def worst_mix(self) -> Mixture:

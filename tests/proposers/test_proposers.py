@@ -532,6 +532,39 @@ def test_ranges_are_as_wide_as_the_objective_allows():
         proposal.ranges(0.0)
 
 
+@pytest.mark.parametrize("eps", [1e-3, 0.1])
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("kl", [0.0, 0.02])
+@pytest.mark.parametrize("kind", ["log_linear", "linear"])
+def test_ends_of_ranges_are_attained_and_proved(kind, kl, limited, eps):
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(17)
+    law = random_law(6, 5, seed=17)
+    if kind == "linear":
+        law = Fitted(Linear(rng.normal(3.0, 0.1, 6), rng.normal(0.0, 0.3, (6, 5))), names(6, "m"), names(5))
+    bounds = {"pair": (law.domains[:2], 0.1, 0.6)} if limited else {}
+    region = Region(law.domains, prior=random_prior(5, 17), cap=0.55 if limited else 1.0, bounds=bounds)
+    proposal = propose(law, region, kl=kl, tol=1e-10, method="exact")
+    x = cp.Variable(5, nonneg=True)
+    if kind == "linear":
+        loss = law.predict(np.eye(5)).mean(axis=1) @ x
+    else:
+        loss = np.full(6, 1 / 6) @ cp.exp(law.law.a @ x) + float(np.exp(law.law.gamma).mean())
+    if kl:
+        loss = loss + kl * cp.sum(cp.rel_entr(x, region.prior))
+    limits = [cp.sum(x) == 1, x <= region.cap, (loss - proposal.value) / eps <= 1.0]
+    limits += [x[0] + x[1] >= 0.1, x[0] + x[1] <= 0.6] if limited else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = proposal.ranges(eps)
+    for k in (0, 3):
+        for end, sign in zip(found[law.domains[k]], (-1.0, 1.0), strict=True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                exact = cp.Problem(cp.Maximize(sign * x[k]), limits).solve(solver="CLARABEL")
+            assert exact - 1e-4 - 1e-5 <= sign * end <= exact + 1e-5
+
+
 def test_the_worst_mixture_is_the_worst_vertex_of_a_convex_law():
     law = random_law(6, 5, seed=13)
     region = Region(law.domains, cap=0.7)

@@ -1,53 +1,79 @@
 """Flat optima: how far each share can move while the objective stays within eps of the optimum.
 
-For each end of each share:
+Each end of each share is the convex problem
 
-1. maximise the share within the quadratic model of the objective at the optimum, by bisection over a linear term for the share;
-2. along the ray to that point, find the last point within eps, using exact values of the objective. For very many rows, the values of a
-   corrected sample (`Guide`) are used, and one sweep evaluates the ends; then the search is over;
-3. bound the end from outside with the gradient at the point found: the objective is above its tangent there, and a linear function is maximised
-   over the limits exactly (`_outer`). While the bound is further than `_CLOSE` from the share, repeat 1 and 2 with that gradient.
+    max  sign * w_k   over w in the region with  L(w) <= level,  level = L(w*) + eps,
 
-The ends are shares of mixtures within eps, so the true ends may only be further out. With a curvature that changes fast along the way, the
-quadratic model of the optimum alone ends too early; its repetition at the point found is Newton's method for the end.
+whose solution minimises ``L(w) - sign * theta * w_k`` over the region for one multiplier theta > 0. From the optimum w*, repeat:
+
+1. find the step and the multiplier that solve the problem for the quadratic model of L at the current point (`_model_end`);
+2. sweep the rows at the new point p, and shorten the step if L has risen far beyond the level;
+3. bound the end from both sides. Inside: p if ``L(p) <= level``, else the point of the segment from w* to p that convexity proves to be
+   within the level. Outside, by Lagrangian duality: L is above its tangent at p, so every w of the region within the level has
+   ``sign * w_k <= sign * p_k + (level - L(p) + gap) / theta``, where gap is the Frank-Wolfe gap of ``L(w) - sign * theta * w_k`` at p;
+4. stop when the bounds are closer than `CLOSE`; else update the Hessian by a secant, or compute it again if the model has missed the level.
+
+This is sequential quadratic programming, so the bounds close in quadratically with exact Hessians.
+
+For very many rows, the ends are those of a corrected sample (`Guide`). One sweep evaluates them on all rows and moves ends beyond the level
+back towards the optimum. There is no bound from outside then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from typing import NamedTuple
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.limits import Active, Limits
 from mixfast._engine.objectives.base import Objective
+from mixfast._engine.optimise.newton import update_by_secant
+from mixfast._text.names import listing
 from mixfast._text.progress import tracked
 
-# Maximum number of domains that may exchange share with the domain, and number of domains processed together.
-_DOMAINS, _TOGETHER = 256, 64
-# Doublings of the linear term until it is too strong, and bisection steps between that and the last that was not.
-_DOUBLINGS, _BISECTIONS = 60, 40
-_SIGNS = (-1.0, 1.0)
-# Points along each ray with exact values, and how often the search is repeated around the best of them.
-_PLACES, _REPEATS = 8, 3
-# An end is settled if it is proved to within this share, or after so many rounds.
-_CLOSE, _ROUNDS = 2e-4, 8
-# With up to this many domains that move, the Hessian is computed again at the point found; else that of the optimum is used.
-_FEW = 64
-# Shares that are 0 where the slope is infinite there are moved inside by this much for the gradient.
-_INSIDE = 1e-9
+# An end is found when the true end is proved to be at most this much of share further out; the search gives up after so many steps.
+CLOSE, _ROUNDS = 1e-4, 40
+# After this many steps, sums are in float64: rounding errors of float32 may be what keeps the bounds apart.
+_EARLY = 8
+# Maximum number of domains that may exchange share with the domain, and number added when others would.
+_DOMAINS, _NEW_DOMAINS = 256, 32
+# A point is accepted if its objective exceeds the level by at most this fraction of eps; how often a step is shortened until then.
+_OVER, _SHORTENINGS = 1.0, 40
+# The Hessian is computed again at a point that misses the level by more than this fraction of eps and of the miss before; else a secant is enough.
+_MISSED, _NEARER = 0.02, 0.6
+# The multiplier is found when the model has risen to within this fraction of eps of the level, within this many trials.
+_EXACT, _TRIALS, _GROWTH = 1e-6, 60, 8.0
+# Multipliers this close together are a jump of the model's minimum; a share this close to its bound is at it.
+_JUMP, _AT_BOUND = 1e-10, 1e-12
 
 
-def ranges(
-    objective: Objective, limits: Limits, w: Vector, *, eps: float, moving: list[int]
-) -> list[tuple[float, float]]:
-    """Find the smallest and largest share of some domains over ``{w in limits: objective <= optimum + eps}``.
+class Range(NamedTuple):
+    """Smallest and largest share that were reached, and how much further out the true ends may be (NaN: not known)."""
+
+    low: float
+    high: float
+    beyond: float
+
+
+class _Start(NamedTuple):
+    """The optimum (K,), its value and gradient (K,), and the Hessian over the columns without the separable part."""
+
+    w: Vector
+    value: float
+    gradient: Vector
+    columns: Columns
+    hessian: Matrix
+
+
+def ranges(objective: Objective, limits: Limits, w: Vector, *, eps: float, moving: list[int]) -> list[Range]:
+    """Find the smallest and largest share of some domains over ``{w in limits: objective <= objective at w + eps}``.
 
     Parameters
     ----------
     objective : Objective
-        Over the usable domains.
+        Over the usable domains, convex.
     limits : Limits
     w : (K,)
         The optimal shares.
@@ -58,95 +84,119 @@ def ranges(
 
     Returns
     -------
-    list of (float, float)
-        One pair for each of `moving`. Both ends are reached by mixtures with computed objectives.
+    list of Range
+        One for each of `moving`. Both ends are reached by mixtures within eps.
     """
-    # Of very many rows, only the ends that were found are evaluated on all of them.
     guided = objective.guide is not None and objective.guide.at is not None
     near = objective.guide if guided else objective
-    columns = _movers(near.sums(w)[1], w, moving)
-    value, gradient, hessian = near.sums(w[columns], columns, hessian=1)
-    if hessian is None:
-        raise RuntimeError("a Hessian was asked for and not given")
-    diagonal = np.diag_indices_from(hessian)
-    rows_only = hessian.copy()
-    hessian[diagonal] += objective.separable(w[columns], columns)[1]
-    inside = replace(limits, interior=False).restrict(columns)
-    local = {int(k): i for i, k in enumerate(columns)}
-    scale = [np.sqrt(2.0 * eps * max(float(hessian[local[k], local[k]]), 1e-12)) for k in moving]
-    targets = np.repeat(w[None, :], 2 * len(moving), axis=0)
+    value, gradient, _ = near.sums(w)
+    columns = _movers(gradient, w, moving)
+    start = _Start(w, value, gradient, columns, _curvature(near, w, columns))
+    ends, beyond = np.repeat(w[None, :], 2 * len(moving), axis=0), np.zeros(2 * len(moving))
     for i, k in enumerate(tracked(moving, "searching ranges", len(moving), "domain")):
-        for j, sign in enumerate(_SIGNS):
-            targets[2 * i + j, columns], _ = _model_end(
-                inside, hessian, gradient, w[columns], k=local[k], sign=sign, eps=eps, scale=scale[i]
-            )
+        for place, sign in ((2 * i, -1.0), (2 * i + 1, 1.0)):
+            ends[place], beyond[place] = _end(near, limits, start, k=k, sign=sign, eps=eps)
     if guided:
-        ends = _along(near.losses, w, targets, value + eps)
-        reached = _within(objective.losses(ends) - value, eps, w, ends)
-        return [_ends(reached[2 * i : 2 * i + 2], w, k) for i, k in enumerate(moving)]
-    out = []
-    # In blocks: each holds the candidates of all domains.
-    for start in range(0, len(moving), _TOGETHER):
-        some = moving[start : start + _TOGETHER]
-        reached = _along(objective.losses, w, targets[2 * start : 2 * (start + _TOGETHER)], value + eps)
-        beyond = np.full(2 * len(some), np.inf)
-        for _ in range(_ROUNDS):
-            unsettled = np.flatnonzero(beyond > _CLOSE)
-            if not unsettled.size:
+        ends, beyond[:] = _within(objective.losses(ends) - value, eps, w, ends), math.nan
+    return [
+        Range(
+            float(min(ends[2 * i, k], w[k])),
+            float(max(ends[2 * i + 1, k], w[k])),
+            float(beyond[2 * i : 2 * i + 2].max()),
+        )
+        for i, k in enumerate(moving)
+    ]
+
+
+def doubt(found: dict[str, Range]) -> str:
+    """Return a sentence that names the domains whose ends are not proved to within `CLOSE`; empty if there are none."""
+    unproved = {name: one.beyond for name, one in found.items() if one.beyond > CLOSE}
+    if not unproved:
+        return ""
+    return (
+        f"the range of {listing(list(unproved))} is attained but may be wider: its true ends are at most {max(unproved.values()):.2g} of share "
+        f"further out, expected {CLOSE:g}; a smaller tol of the solve or a larger eps may help"
+    )
+
+
+# Overflow far from the optimum is detected and handled, so numpy need not warn.
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")
+def _end(
+    objective: Objective, limits: Limits, start: _Start, *, k: int, sign: float, eps: float
+) -> tuple[Vector, float]:
+    """Return the mixture (K,) within eps with the largest sign * w_k that was found, and how much larger it may be elsewhere."""
+    w, _, gradient, columns, hessian = start
+    value, level = start.value, start.value + eps
+    best, outer = w, sign * float(limits.linear_min(_unit(k, w.size, -sign))[k])
+    at, theta, missed, active = w, 0.0, math.inf, limits.restrict(columns).active(w[columns])
+    for turn in range(_ROUNDS):
+        if outer - sign * best[k] <= CLOSE:
+            break
+        if turn == _EARLY and objective.precise() is not objective:
+            objective = objective.precise()
+            level = objective.sums(w)[0] + eps
+            value, gradient, _ = objective.sums(at)
+        # 1.
+        inside, local = limits.restrict(columns), int(np.searchsorted(columns, k))
+        model = hessian + np.diag(objective.separable(at[columns], columns)[1])
+        theta = theta or max(math.sqrt(2.0 * eps * max(float(model[local, local]), 0.0)), eps)
+        step, theta = _model_end(
+            inside,
+            model,
+            gradient[columns],
+            at[columns],
+            active,
+            k=local,
+            sign=sign,
+            left=level - value,
+            eps=eps,
+            theta=theta,
+        )
+        # 2.
+        there = at.copy()
+        there[columns] = np.maximum(inside.clip(at[columns] + step), inside.lowest(at[columns]))
+        new, slope, _ = objective.sums(there)
+        for _ in range(_SHORTENINGS):
+            if new <= level + _OVER * eps and np.isfinite(slope[columns]).all():
                 break
-            aims = reached[unsettled].copy()
-            for place, end in enumerate(unsettled.tolist()):
-                i, sign = end // 2, _SIGNS[end % 2]
-                k, at = some[i], reached[end]
-                if limits.steep:
-                    at = (1.0 - _INSIDE) * at + _INSIDE * w
-                here, slope, _ = objective.sums(at)
-                left = value + eps - here
-                if columns.size <= _FEW:
-                    curved = objective.sums(at[columns], columns, hessian=1)[2]
-                    rows_only = rows_only if curved is None else curved
-                model = rows_only.copy()
-                model[diagonal] += objective.separable(at[columns], columns)[1]
-                aims[place, columns], theta = _model_end(
-                    inside,
-                    model,
-                    slope[columns],
-                    at[columns],
-                    k=local[k],
-                    sign=sign,
-                    eps=left,
-                    scale=scale[start + i],
-                )
-                outer = _outer(limits, slope, at, k=k, sign=sign, left=left, theta=theta)
-                beyond[end] = min(beyond[end], max(outer - sign * reached[end, k], 0.0))
-            further = _along(objective.losses, reached[unsettled], aims, value + eps, 1)
-            for place, end in enumerate(unsettled.tolist()):
-                k, sign = some[end // 2], _SIGNS[end % 2]
-                gained = sign * (further[place, k] - reached[end, k])
-                if gained > 0.0:
-                    reached[end] = further[place]
-                    beyond[end] = max(beyond[end] - gained, 0.0)
-        out += [_ends(reached[2 * i : 2 * i + 2], w, k) for i, k in enumerate(some)]
+            fraction = (level - value) / (new - value) if math.isfinite(new) and new > value else 0.25
+            there = at + min(max(fraction, 0.1), 0.7) * (there - at)
+            new, slope, _ = objective.sums(there)
+        # 3.
+        reached = there if new <= level else w + (eps / (new - level + eps)) * (there - w)
+        if sign * reached[k] > sign * best[k]:
+            best = reached
+        pull = slope - sign * theta * _unit(k, w.size, 1.0)
+        outer = min(outer, sign * float(there[k]) + (level - new + limits.gap(pull, there)) / theta)
+        # 4.
+        more = _joined(columns, pull, limits)
+        before, missed = missed, abs(new - level)
+        if more is not columns or objective.curved or missed > max(_MISSED * eps, _NEARER * before):
+            hessian = _curvature(objective, there, more)
+        else:
+            change = (slope - gradient)[columns]
+            old, now = at[columns], there[columns]
+            change = change - (objective.separable(now, columns, now)[0] - objective.separable(old, columns, now)[0])
+            hessian = hessian.copy()
+            update_by_secant(hessian, now - old, change)
+        if more is not columns:
+            columns = more
+            active = limits.restrict(columns).active(there[columns])
+        at, value, gradient = there, new, slope
+    return best, max(outer - sign * float(best[k]), 0.0)
+
+
+def _unit(k: int, size: int, scale: float) -> Vector:
+    out = np.zeros(size)
+    out[k] = scale
     return out
 
 
-def _ends(reached: Matrix, w: Vector, k: int) -> tuple[float, float]:
-    return float(min(reached[0, k], w[k])), float(max(reached[1, k], w[k]))
-
-
-def _outer(limits: Limits, slope: Vector, at: Vector, *, k: int, sign: float, left: float, theta: float) -> float:
-    """Return a number that sign * w_k exceeds nowhere in the limits where the objective is at most `left` above its value at ``at``.
-
-    The objective is above its tangent, so ``slope @ (w - at) <= left`` there. Any multiplier 1 / theta of this gives a bound; the one of the
-    quadratic model gives a close one.
-    """
-    most = float(limits.high[k] if sign > 0.0 else -limits.low[k])
-    pull = -slope
-    pull[k] += sign * theta
-    if not (theta > 0.0 and np.isfinite(pull).all()):
-        return most
-    best = limits.linear_min(-pull)
-    return min(float(left + slope @ at + pull @ best) / theta, most)
+def _curvature(objective: Objective, w: Vector, columns: Columns) -> Matrix:
+    hessian = objective.sums(w[columns], columns, hessian=1)[2]
+    if hessian is None:
+        raise RuntimeError("a Hessian was asked for and not given")
+    return hessian
 
 
 def _within(rise: Vector, eps: float, w: Vector, ends: Matrix) -> Matrix:
@@ -164,63 +214,76 @@ def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:
     return np.flatnonzero(part).astype(np.int32)
 
 
+def _joined(columns: Columns, pull: Vector, limits: Limits) -> Columns:
+    """Return the columns with the domains outside them that a linear function would give a share; the same object if there are none."""
+    if columns.size == pull.size:
+        return columns
+    outside = np.ones(pull.size, dtype=bool)
+    outside[columns] = False
+    if not (limits.linear_min(pull)[outside] > 0.0).any():
+        return columns
+    rest = np.flatnonzero(outside)
+    best = rest[np.argsort(pull[rest], kind="stable")[:_NEW_DOMAINS]]
+    wanted = np.flatnonzero(outside & (limits.linear_min(pull) > 0.0))
+    return np.unique(np.concatenate([columns, best, wanted])).astype(np.int32)
+
+
 def _model_end(
     limits: Limits,
     hessian: Matrix,
     gradient: Vector,
     w: Vector,
+    active: Active,
     *,
     k: int,
     sign: float,
+    left: float,
     eps: float,
-    scale: float,
+    theta: float,
 ) -> tuple[Vector, float]:
-    """Return the point of the region with the largest sign * w_k at which the quadratic model around w has risen by eps, and the linear term there.
+    """Return the step at whose end the quadratic model around w has risen by `left` with the largest sign * w_k, and its multiplier.
 
-    `scale` is about the size of the linear term.
+    The search starts at `theta`. The share moves piecewise linearly with the multiplier, at the rate b, and the model rises at the rate
+    ``theta * b``: a parabola in theta, on which the next trial is found exactly unless a bound becomes active in between.
     """
-    pull, active = np.zeros(w.size), limits.active(w)
-
-    def rise(theta: float) -> tuple[float, Vector]:
-        pull[k] = -sign * theta
-        step = limits.newton(hessian, gradient + pull, w, active)
-        return float(gradient @ step + 0.5 * step @ hessian @ step), step
-
-    # The model's rise grows with the linear term; find a term that is too strong, then bisect.
-    low, high, best = 0.0, max(scale, 1e-12), w
-    for _ in range(_DOUBLINGS):
-        up, step = rise(high)
-        if up > eps:
-            break
-        there = limits.clip(w + step)
-        if there[k] == best[k] and high > 1e6 * scale:
-            return there, high
-        low, high, best = high, 4.0 * high, there
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        up, step = rise(middle)
-        if up > eps:
-            high = middle
+    pull = gradient.copy()
+    edge = float(limits.high[k] if sign > 0.0 else limits.lowest(w)[k])
+    low: tuple[float, Vector] | None = None
+    high: tuple[float, Vector] | None = None
+    before: tuple[float, float] | None = None
+    for _ in range(_TRIALS):
+        pull[k] = gradient[k] - sign * theta
+        step = limits.newton(hessian, pull, w, active)
+        rise, moved = float(gradient @ step + 0.5 * step @ hessian @ step), sign * float(step[k])
+        if abs(rise - left) <= _EXACT * eps:
+            return step, theta
+        if rise > left:
+            high = theta, step
         else:
-            low, best = middle, limits.clip(w + step)
-        if high - low <= 1e-6 * high:
+            low = theta, step
+            if abs(w[k] + step[k] - edge) <= _AT_BOUND:
+                return step, theta
+        if high is not None and high[0] - (low[0] if low else 0.0) <= _JUMP * high[0]:
             break
-    return best, high
+        rate = moved / theta if before is None else (moved - before[1]) / (theta - before[0])
+        square = theta * theta + 2.0 * (left - rise) / rate if rate > 0.0 else -1.0
+        before = theta, moved
+        least, most = low[0] if low else 0.0, high[0] if high else math.inf
+        guess = math.sqrt(square) if square > 0.0 else 0.0
+        if not least < guess < most:
+            guess = 0.5 * (least + most) if math.isfinite(most) else _GROWTH * theta
+        theta = guess
+    if low is None or high is None:
+        return step, theta
+    return _between(low[1], high[1], hessian, gradient, left), high[0]
 
 
-def _along(
-    losses: Callable[[Matrix], Vector], start: Vector | Matrix, targets: Matrix, level: float, repeats: int = _REPEATS
-) -> Matrix:
-    """For each target (T, K), return the furthest point found between a start (K,) or (T, K) and it with a loss of at most `level`."""
-    low, high = np.zeros(targets.shape[0]), np.ones(targets.shape[0])
-    start = np.broadcast_to(start, targets.shape)
-    for _ in range(repeats):
-        places = low[:, None] + (high - low)[:, None] * np.linspace(1.0 / _PLACES, 1.0, _PLACES)
-        points = start[:, None, :] + places[:, :, None] * (targets - start)[:, None, :]
-        inside = losses(points.reshape(-1, targets.shape[1])).reshape(places.shape) <= level
-        # The loss is convex along a ray, so points within the level come first.
-        count = inside.sum(axis=1)
-        ends = np.concatenate([low[:, None], places], axis=1)
-        rows = np.arange(targets.shape[0])
-        low, high = ends[rows, count], ends[rows, np.minimum(count + 1, _PLACES)]
-    return start + low[:, None] * (targets - start)
+def _between(low: Vector, high: Vector, hessian: Matrix, gradient: Vector, left: float) -> Vector:
+    """Return the step of the segment between two minima of nearly the same multiplier at which the model has risen by `left`."""
+    change = high - low
+    a, b = 0.5 * float(change @ hessian @ change), float((gradient + hessian @ low) @ change)
+    c = float(gradient @ low + 0.5 * low @ hessian @ low) - left
+    # The rise is convex along the segment, below the level at its start and above it at its end.
+    root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+    part = -2.0 * c / (b + root) if b + root > 0.0 else 1.0
+    return low + min(max(part, 0.0), 1.0) * change
