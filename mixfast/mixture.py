@@ -285,15 +285,24 @@ class Mixture(Mapping[str, float]):
         """
         if scale not in ("mean", "largest", "paper"):
             raise MixtureError(f"scale is {one_of(scale, ('mean', 'largest', 'paper'))}")
-        given = np.asarray(domain_of_row)
+        if isinstance(domain_of_row, np.ma.MaskedArray) and np.ma.getmaskarray(domain_of_row).any():
+            raise MixtureError("domain_of_row has masked entries: drop those rows")
+        try:
+            given = np.asarray(domain_of_row)
+        except ValueError as problem:
+            raise MixtureError(f"domain_of_row is no array of names: {problem}") from None
         if given.ndim != 1 or given.size == 0:
             raise MixtureError(
                 f"domain_of_row has shape {given.shape}, expected the name of the domain of each row, (n,)"
             )
-        if given.dtype.kind not in "UT" and not all(isinstance(name, str) for name in given.tolist()):
-            raise MixtureError(
-                f"domain_of_row must hold names of domains, got {given.dtype}: for positions give numpy.array(mixture.domains)[positions]"
-            )
+        odd = (
+            [] if given.dtype.kind in "UT" else [(i, x) for i, x in enumerate(given.tolist()) if not isinstance(x, str)]
+        )
+        if odd:
+            row, found = odd[0]
+            positions = isinstance(found, int) and not isinstance(found, bool)
+            advice = ": for positions give numpy.array(mixture.domains)[positions]" if positions else ""
+            raise MixtureError(f"domain_of_row must hold names of domains, got {shown(found)} in row {row}{advice}")
         names, code, count = np.unique(given.astype(str), return_inverse=True, return_counts=True)
         unknown = [name for name in names.tolist() if name not in self]
         if unknown:

@@ -12,6 +12,7 @@ from mixfast._text.visible import quote
 from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import solve_doubts, span
+from mixfast.tables import given
 
 # Widths of intervals, as shares: the width that more data should reach, and the width above which a warning is printed.
 _WIDE, _TOO_WIDE = 0.05, 0.08
@@ -56,9 +57,10 @@ def _about_intervals(answer: Answer) -> Iterator[str]:
     name, (low, high) = max(bootstrap.intervals.items(), key=lambda item: item[1][1] - item[1][0])
     if high - low > _TOO_WIDE:
         factor = ((high - low) / _WIDE) ** 2
+        noun = "sequences" if "sequence" in given(answer.solution.table) else "rows"
         yield (
             f"the share of {name} is only determined to within {100 * (high - low):.0f} points ({span((low, high))}). Intervals shrink with "
-            f"the square root of the number of sequences: about {factor:.1f} times as many reduce it to 5 points"
+            f"the square root of the number of {noun}: about {factor:.1f} times as many reduce it to 5 points"
         )
 
 

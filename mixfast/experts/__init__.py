@@ -12,13 +12,15 @@ Classes and functions:
 
 Models are given as a mapping of domain to model, or as a sequence. Errors name the expert.
 
-Read the files in this order: `_models` (models by domain; every call of a model), `_labels` (labels as positions in a list of classes),
+Read the files in this order: `_arrays` (what is given as arrays), `_models` (models by domain; every call of a model), `_labels` (labels as positions in a list of classes),
 `_probabilities` (arrays of probabilities), `_classifiers`, `_temperature` (one temperature for each expert, fitted on held-out rows), `_regressors`, `_ensemble`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mixfast.experts._arrays import array_of as array_of
+from mixfast.experts._arrays import numbers_of as numbers_of
 from mixfast.experts._classifiers import of_models as of_models
 from mixfast.experts._classifiers import true_class_probabilities
 from mixfast.experts._probabilities import TrueClass as TrueClass

@@ -92,11 +92,21 @@ def of_models(
 def probabilities(expert: Expert, X: Any, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return the checked probabilities (n, C) of one classifier, and its classes (C,)."""
     model = expert.model
-    classes = getattr(model, "classes_", None)
+    classes = expert.classes()
     if not hasattr(model, "predict_proba"):
         if kind_of_model(model) == "classifier" or classes is not None:
             raise TableError(
                 f"{expert} has no predict_proba: wrap the classifier in sklearn.calibration.CalibratedClassifierCV, which gives it probabilities"
+            )
+        if not hasattr(model, "predict"):
+            raise TableError(
+                f"{expert} has neither predict_proba nor predict: give fitted models by domain, or the probabilities of other models to "
+                "ExpertTable.from_probabilities"
+            )
+        if type(model).__name__ == "Booster":
+            raise TableError(
+                f"{expert} has no predict_proba: give a model of its library's scikit-learn interface, such as LGBMClassifier or XGBClassifier, or "
+                "its probabilities to ExpertTable.from_probabilities"
             )
         raise TableError(
             f"{expert} has no predict_proba, as classifiers have: if it is a regressor, use ExpertTable.from_regressors"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
 from mixfast._text.names import listing, shown
-from mixfast.errors import AlignmentError, TableError
+from mixfast.errors import AlignmentError, MixtureError, TableError
 from mixfast.experts._classifiers import probabilities
 from mixfast.experts._labels import classes_of
 from mixfast.experts._models import Expert, experts_of, rows_of
@@ -33,7 +33,7 @@ else:
 
 
 def _are_classifiers(ensemble: Ensemble) -> bool:
-    return all(hasattr(expert.model, "predict_proba") for expert in experts_of(ensemble.models, None))
+    return all(hasattr(expert.model, "predict_proba") for expert in ensemble._all())
 
 
 class Ensemble(BaseEstimator):
@@ -106,7 +106,7 @@ class Ensemble(BaseEstimator):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the mixed probabilities (n, C) of the classes in `classes_`."""
         rows = rows_of(X)
-        classes = self.classes_
+        classes = self._known_classes()
         out = np.zeros((rows, classes.size))
         for expert, share, temperature in self._experts():
             found, known = probabilities(expert, X, rows)
@@ -122,7 +122,8 @@ class Ensemble(BaseEstimator):
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row (n,); for regressors the mixed predictions, (n,) or (n, D)."""
         if _are_classifiers(self):
-            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+            best = self.predict_proba(X).argmax(axis=1)
+            return self.classes_[best]
         rows = rows_of(X)
         out: Any = 0.0
         first = None
@@ -143,8 +144,8 @@ class Ensemble(BaseEstimator):
     def classes_(self) -> NDArray[Any]:
         """All classes that a model has seen, in ascending order, (C,)."""
         lists = []
-        for expert in experts_of(self.models, None):
-            classes = getattr(expert.model, "classes_", None)
+        for expert in self._all():
+            classes = expert.classes()
             if classes is None:
                 raise AttributeError(f"an ensemble has classes_ only if all models do, and {expert} has none")
             lists.append(classes_of(classes, str(expert)))
@@ -155,20 +156,58 @@ class Ensemble(BaseEstimator):
     @property
     def n_features_in_(self) -> int:
         """Number of features, if the models know it."""
-        return int(experts_of(self.models, None)[0].model.n_features_in_)
+        return int(self._all()[0].model.n_features_in_)
+
+    def _all(self) -> tuple[Expert, ...]:
+        """Return all models with their domains."""
+        if isinstance(self.models, Iterator):
+            raise TableError(
+                f"models is {type(self.models).__name__}, which can be read only once: give a mapping or a list"
+            )
+        return experts_of(self.models, None)
+
+    def _known_classes(self) -> NDArray[Any]:
+        """Return `classes_`; where a model has none, raise the error that says why."""
+        try:
+            return self.classes_
+        except AttributeError as problem:
+            if (expert := self._first_unfitted()) is not None:
+                raise expert.unfitted() from problem
+            raise TableError(str(problem)) from problem
+
+    def _first_unfitted(self) -> Expert | None:
+        from sklearn.utils.validation import check_is_fitted
+
+        for expert in self._all():
+            if isinstance(expert.model, BaseEstimator):
+                try:
+                    check_is_fitted(expert.model)
+                except NotFittedError:
+                    return expert
+        return None
 
     def _experts(self) -> list[tuple[Expert, float, float]]:
         """Return the experts with a share, their shares and temperatures."""
-        experts = experts_of(self.models, None)
+        experts = self._all()
         names = [expert.name for expert in experts]
+        if not isinstance(self.mixture, Mapping):
+            raise MixtureError(
+                f"mixture is {type(self.mixture).__name__}, expected shares by domain: a Mixture, such as solution.mixture, or a mapping of str to float"
+            )
         mixture = self.mixture if isinstance(self.mixture, Mixture) else Mixture(self.mixture)
         if set(names) != set(mixture):
             raise AlignmentError.between("the mixture", mixture, "the models", names)
+        if not isinstance(self.temperature, Mapping | None):
+            raise TableError(
+                f"temperature is {shown(self.temperature)}, expected temperatures by domain, such as table.temperature"
+            )
         warmth = dict(self.temperature or {})
+        if warmth and not _are_classifiers(self):
+            raise TableError("temperature is for classifiers, and these models are regressors: leave it out")
         if unknown := sorted(set(warmth) - set(names)):
             raise AlignmentError(f"temperature names {listing(unknown)}, and the models are {listing(names)}")
         for name, value in warmth.items():
-            if not 0.0 < value < np.inf:
+            if not isinstance(value, (int, float, np.number)) or not 0.0 < value < np.inf:
                 raise TableError(f"temperature of {shown(name)} is {shown(value)}, expected a number above 0")
         return [
             (expert, mixture[expert.name], float(warmth.get(expert.name, 1.0)))
@@ -177,15 +216,7 @@ class Ensemble(BaseEstimator):
         ]
 
     def __sklearn_is_fitted__(self) -> bool:
-        from sklearn.utils.validation import check_is_fitted
-
-        for expert in experts_of(self.models, None):
-            if isinstance(expert.model, BaseEstimator):
-                try:
-                    check_is_fitted(expert.model)
-                except NotFittedError:
-                    return False
-        return True
+        return self._first_unfitted() is None
 
     def __sklearn_clone__(self) -> Ensemble:
         return type(self)(**self.get_params(deep=False))
@@ -198,7 +229,7 @@ class Ensemble(BaseEstimator):
         tags.estimator_type = "classifier" if classifies else "regressor"
         tags.classifier_tags = ClassifierTags() if classifies else None
         tags.regressor_tags = None if classifies else RegressorTags()
-        inputs = [get_tags(expert.model).input_tags for expert in experts_of(self.models, None)]
+        inputs = [get_tags(expert.model).input_tags for expert in self._all()]
         tags.input_tags.sparse = all(one.sparse for one in inputs)
         tags.input_tags.allow_nan = all(one.allow_nan for one in inputs)
         return tags

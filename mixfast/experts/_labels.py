@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import shown
 from mixfast.errors import TableError
+from mixfast.experts._arrays import array_of
 
 
 class Labels(NamedTuple):
@@ -38,7 +39,11 @@ def labels(given: Any, rows: int, what: str = "y", source: str = "X") -> Labels:
     """Return the labels of the rows; raise unless there is one for each row, a number or text."""
     array = plain(given, what)
     if array.shape != (rows,):
-        raise TableError(f"{what} has shape {array.shape}, expected ({rows},): one label for each row of {source}")
+        one_hot = array.ndim == 2 and array.shape[0] == rows and array.shape[1] > 1
+        advice = "; if its columns are the classes, give the class of each row instead" if one_hot else ""
+        raise TableError(
+            f"{what} has shape {array.shape}, expected ({rows},): one label for each row of {source}{advice}"
+        )
     values, codes = np.unique(array, return_inverse=True)
     return Labels(values, codes.reshape(-1))
 
@@ -55,13 +60,18 @@ def classes_of(given: Any, what: str) -> NDArray[Any]:
 
 def plain(given: Any, what: str) -> NDArray[Any]:
     """Return labels as an array of numbers or of text, whatever they were stored as."""
-    array = np.asarray(given)
+    array = array_of(given, what)
     if array.dtype.kind in "OTSb":
         listed = array.reshape(-1).tolist()
         if array.dtype.kind == "b":
             return array.astype(np.int8)
         if array.dtype.kind == "S":
-            return np.char.decode(array, "utf-8")
+            try:
+                return np.char.decode(array, "utf-8")
+            except UnicodeDecodeError as problem:
+                raise TableError(
+                    f"{what} holds bytes that are not UTF-8 ({problem.object!r}): decode them first"
+                ) from None
         for row, label in enumerate(listed):
             # NaN and pandas' NA are not equal to themselves, or the comparison has no truth.
             if label is None or not isinstance(label, (str, int, float, np.number)) or label != label:

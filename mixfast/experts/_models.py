@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import AlignmentError, TableError
+from mixfast.experts._arrays import numbers_of
 
 # Rows named in a message.
 _SHOWN = 5
@@ -40,15 +41,38 @@ class Expert:
         except Exception as problem:
             if any(one.__name__ == "NotFittedError" for one in type(problem).__mro__):
                 raise self.unfitted() from problem
-            raise TableError(f"{self}: {method} failed with {type(problem).__name__}: {problem}") from problem
+            advice = ""
+            if type(self.model).__name__ == "Booster":
+                advice = "; give a model of its library's scikit-learn interface, such as XGBClassifier or XGBRegressor"
+            raise TableError(f"{self}: {method} failed with {type(problem).__name__}: {problem}{advice}") from problem
+        self._refuse_moved_classes(method, found)
         if isinstance(found, (list, tuple)) and len(found) and np.ndim(found[0]) > 1:
             raise TableError(
                 f"{self}: {method} returns {len(found)} arrays, one for each output; make a table for each output, with models of that output"
             )
-        values = np.asarray(found)
+        values = numbers_of(found, f"{self}: what {method} returns")
         if rows is not None and (values.ndim == 0 or values.shape[0] != rows):
             raise TableError(f"{self}: {method} returns shape {values.shape} for {rows} rows of X")
         return values
+
+    def classes(self) -> Any:
+        """Return the model's `classes_`, None if it has none."""
+        try:
+            return getattr(self.model, "classes_", None)
+        except Exception as problem:
+            raise TableError(f"{self}: classes_ failed with {type(problem).__name__}: {problem}") from problem
+
+    def _refuse_moved_classes(self, method: str, found: Any) -> None:
+        # A DataFrame names its columns; by position they would be taken for other classes.
+        columns, classes = getattr(found, "columns", None), self.classes()
+        if method != "predict_proba" or columns is None or classes is None:
+            return
+        named, known = np.asarray(columns).tolist(), np.asarray(classes).tolist()
+        if named != known and len(named) == len(known) and set(named) == set(known):
+            raise TableError(
+                f"{self}: the columns of predict_proba are {listing(map(shown, named))}, and classes_ is {listing(map(shown, known))}: return them in "
+                "one order"
+            )
 
     def _refuse_moved_columns(self, X: Any) -> None:
         # LightGBM takes columns by position, whatever their names; other libraries check the names.
@@ -121,7 +145,7 @@ def rows_of(X: Any, what: str = "X") -> int:
     shape = getattr(X, "shape", None)
     if isinstance(shape, tuple) and shape and isinstance(shape[0], (int, np.integer)):
         rows = int(shape[0])
-    elif hasattr(X, "__len__") and not isinstance(X, (str, bytes, Mapping)):
+    elif shape != () and hasattr(X, "__len__") and not isinstance(X, (str, bytes, Mapping)):
         rows = len(X)
     elif hasattr(X, "__array__") and np.ndim(X):
         rows = len(np.asarray(X))

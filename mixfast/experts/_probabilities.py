@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import MixfastWarning, TableError
+from mixfast.experts._arrays import numbers_of
 from mixfast.experts._labels import Labels, classes_of, labels
 from mixfast.experts._models import refuse_rows
 
@@ -39,7 +40,7 @@ def of_arrays(
 ) -> TrueClass:
     """Return the probabilities of the true classes; see `ExpertTable.from_probabilities`."""
     check_clip(clip)
-    values = np.asarray(proba)
+    values = numbers_of(proba, "proba")
     if values.dtype.kind != "f" or values.ndim not in (2, 3) or 0 in values.shape:
         raise TableError(
             f"proba has shape {values.shape} and type {values.dtype}, expected floating (rows, domains) or (rows, classes, domains)"
@@ -58,7 +59,7 @@ def of_arrays(
             refuse_rows(wrong, values[:, k], f"{name} {_NOT_PROBABILITIES}", _EXPECTED)
     else:
         for k, name in enumerate(called):
-            refuse_sums(values[:, :, k], name, _swapped(values))
+            refuse_sums(values[:, :, k], name, _swapped(values, y))
     truth = None
     if y is None:
         if values.ndim == 3 or classes is not None:
@@ -170,9 +171,11 @@ def refuse_sums(found: NDArray[np.float64], name: str, advice: str = "") -> None
     )
 
 
-def _swapped(values: NDArray[np.float64]) -> str:
+def _swapped(values: NDArray[np.float64], y: Any) -> str:
     """Return advice if another axis than the second sums to 1."""
-    for axis, order in ((2, "0, 2, 1"), (0, "1, 0, 2")):
+    # A list of the predict_proba of each expert has the domains first.
+    by_domain = len(values) != values.shape[1] == np.size(y)
+    for axis, order in ((2, "1, 2, 0" if by_domain else "0, 2, 1"), (0, "1, 0, 2")):
         if np.abs(values.sum(axis=axis) - 1.0).max() <= _SUM_SLACK:
             return f"the axes must be (rows, classes, domains), and axis {axis} sums to 1: if it is that of the classes, give proba.transpose({order})"
     return ""

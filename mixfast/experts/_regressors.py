@@ -56,9 +56,11 @@ def predicted(expert: Expert, X: Any, rows: int) -> NDArray[np.float64]:
     """Return the predictions of one expert, (n,) or (n, D), finite."""
     model = expert.model
     if not hasattr(model, "predict"):
-        raise TableError(f"{expert} has no predict: give a fitted regressor")
+        raise TableError(
+            f"{expert} has no predict: give fitted regressors by domain, or the predictions of other models to ExpertTable.from_predictions"
+        )
     kind = kind_of_model(model)
-    if kind == "classifier":
+    if kind == "classifier" or (kind == "" and hasattr(model, "predict_proba") and expert.classes() is not None):
         raise TableError(
             f"{expert} is a classifier: mix its probabilities, with ExpertTable.from_classifiers, not its labels"
         )

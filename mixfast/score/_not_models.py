@@ -37,6 +37,7 @@ _FOREIGN = (
     ),
 )
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.pth")
+_ADAPTER_WEIGHTS = ("adapter_model*.safetensors", "adapter_model*.bin")
 _KINDS = {
     "gguf": "give the folder that it was converted from; GGUF files cannot be scored",
     "tar": "if it is a checkpoint of NeMo (.nemo), " + _CONVERTED.format("NeMo (its checkpoint converters)"),
@@ -56,7 +57,10 @@ def what_it_is(path: Path) -> str:
         advice = f"; {_KINDS[kind]}" if kind in _KINDS else ""
         return f"{path} is {WORDS[kind]}, {wanted}{advice}"
     if (path / "adapter_config.json").is_file():
-        return f"{path} is an adapter (PEFT, such as LoRA), not a whole model; {_merge(path)}"
+        what = f"{path} is an adapter (PEFT, such as LoRA), {wanted}"
+        if not any(any(path.glob(pattern)) for pattern in _ADAPTER_WEIGHTS):
+            what += ", and it lacks the adapter's own weights (adapter_model.safetensors): copy them there first"
+        return f"{what}; {_merge(path)}"
     inside = sorted(folder.name for folder in path.iterdir() if (folder / "config.json").is_file())
     for pattern, what, advice in _FOREIGN:
         if any(path.glob(pattern)):

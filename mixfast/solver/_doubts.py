@@ -28,10 +28,7 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
             f"({either('tol', '--tol of mixfast solve')} sets the tolerance); a float64 table has smaller rounding errors than a float32 table"
         )
     if solution.region is None or solution.region.available is None:
-        yield (
-            "no token counts were given: how often this mixture repeats a domain is unknown, and experts cannot measure what repetition costs. "
-            f"{either('Region.from_tokens(tokens, budget)', '--tokens counts.yaml --budget 1T')} keeps every domain within its supply"
-        )
+        yield _unknown_repetition(solution.table)
     if solution.kl > 0.0 and (solution.region is None or not solution.region.has_prior):
         yield f"{setting('kl', solution.kl)} pulls towards equal shares, because no prior was given: {either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}"
     repeated = [name for name, epochs in (solution.epochs or {}).items() if epochs > _REPEATED]
@@ -46,7 +43,32 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
             f"{'it' if len(endless) == 1 else 'them'} more than {_REPEATED:g} times: {either('max_epochs', '--max-epochs')} limits that"
         )
     table = solution.table
-    if intervals is not None and not {"sequence", "length"} & set(given(table)) and table.n_rows > _TOKENS:
+    if (
+        intervals is not None
+        and not _has_predictions(table)
+        and not {"sequence", "length"} & set(given(table))
+        and table.n_rows > _TOKENS
+    ):
         yield (
             "rows were resampled as if they were independent: if they are tokens, give the table `sequence` ids, otherwise the intervals are too narrow"
         )
+
+
+def _has_predictions(table: Any) -> bool:
+    return bool(getattr(table, "kind", "ce") == "mse")
+
+
+def _unknown_repetition(table: Any) -> str:
+    """Say that repetition is unknown. Data of regressors are rows; those of other tables are tokens or labelled rows, which the table does not say."""
+    if _has_predictions(table):
+        option = either("Region.from_tokens(rows, budget)", "--tokens rows.yaml --budget 50000")
+        return (
+            "the rows of each domain were not given: how often this mixture repeats a domain is unknown, and experts cannot measure what repetition "
+            f"costs. With numbers of rows in place of tokens, {option} keeps every domain within its supply"
+        )
+    option = either("Region.from_tokens(tokens, budget)", "--tokens counts.yaml --budget 1T")
+    rows = "" if {"sequence", "length", "bytes"} & set(given(table)) else " (for labelled rows, count rows)"
+    return (
+        "no token counts were given: how often this mixture repeats a domain is unknown, and experts cannot measure what repetition costs. "
+        f"{option} keeps every domain within its supply{rows}"
+    )

@@ -309,7 +309,8 @@ class Solution(Frozen):
         problem = self._problem
         if self.worst:
             raise ValueError(
-                'ranges needs a weighted objective: solve with objective=solution.group_weights in place of "worst"'
+                'ranges are those of one weighted loss, and the objective "worst" is the largest of several: solve with '
+                "objective=solution.group_weights, which this mixture minimises too, and call the ranges() of the result"
             )
         names = self.table.domains
         wanted = list(names) if domains is None else list(domains)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast.errors import TableError
-from mixfast.experts import TrueClass, predictions_of
+from mixfast.experts import TrueClass, array_of, numbers_of, predictions_of
 from mixfast.tables._made import Made
 from mixfast.tables._values import Checked, checked_logs, checked_predictions
 
@@ -23,12 +23,7 @@ def of_true_class(found: TrueClass) -> tuple[Checked, Made | None]:
 def of_regressors(models: Any, X: Any, y: ArrayLike, domains: Sequence[str] | None) -> Checked:
     """Return the predictions of fitted regressors with their targets."""
     names, values = predictions_of(models, X, domains)
-    target = np.asarray(y)
-    if target.dtype.kind == "O":
-        try:
-            target = target.astype(np.float64)
-        except (TypeError, ValueError) as problem:
-            raise TableError(f"y must be numbers: {problem}") from None
+    target = numbers_of(y, "y")
     if target.ndim == 2 and target.shape[1] == 1:
         target = target[:, 0]
     if target.shape != (values.shape[0], *values.shape[2:]):
@@ -46,16 +41,19 @@ def relative(sample_weight: ArrayLike | None, group: ArrayLike | None) -> NDArra
     """
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight)
-    if weight.dtype.kind not in "iuf" or weight.ndim != 1:
+    weight = array_of(sample_weight, "sample_weight")
+    if weight.dtype.kind not in "iuf" or weight.ndim != 1 or not ((weight >= 0) & (weight < np.inf)).all():
         return weight
     if group is None:
         code = np.zeros(weight.size, dtype=np.intp)
     else:
-        given = np.asarray(group)
+        given = array_of(group, "group")
         if given.shape != weight.shape:
             return weight
-        code = np.unique(given, return_inverse=True)[1].reshape(-1)
+        try:
+            code = np.unique(given, return_inverse=True)[1].reshape(-1)
+        except TypeError:
+            return weight
     with np.errstate(invalid="ignore", over="ignore"):
         total = np.bincount(code, weights=weight.astype(np.float64))
         return weight / np.where(total > 0.0, total, 1.0)[code]

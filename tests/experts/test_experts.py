@@ -229,7 +229,7 @@ class Raising:
         (Fixed([[0.5, 0.5]] * 3, [0, 1, 2]), r"'bad' \(Fixed\): predict_proba returns .* expected \(3, 3\)"),
         (Fixed([[0.5, 0.5]] * 3, ["n", "y"]), r"y holds numbers.*classes of the expert of 'bad' .* text"),
         (Raising(), r"'bad' \(Raising\): predict_proba failed with RuntimeError: no such column"),
-        (object(), r"'bad' \(object\) has no predict_proba"),
+        (object(), r"'bad' \(object\) has neither predict_proba nor predict"),
     ],
 )
 def test_a_bad_classifier_is_one_error_that_names_it(model, message):

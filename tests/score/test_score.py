@@ -581,7 +581,11 @@ ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "../my base", "r": 8
     [
         (
             {"adapter_config.json": ADAPTER},
-            r"is an adapter \(PEFT, such as LoRA\).* into its base model \(../my base\).* pip install peft && python -c",
+            r"is an adapter \(PEFT, such as LoRA\), expected the folder .*lacks the adapter's own weights.* into its base model \(../my base\).* pip install peft && python -c",
+        ),
+        (
+            {"adapter_config.json": ADAPTER, "adapter_model.safetensors": "x"},
+            r"such as LoRA\), expected the folder of a Hugging Face model, which has a config.json; merge it",
         ),
         ({"model-q4.gguf": "GGUF"}, "holds a GGUF model of llama.cpp, expected the folder of a Hugging Face model"),
         ({"last.ckpt": "x"}, r"holds a checkpoint of Lightning.* call save_pretrained\(FOLDER\)"),
