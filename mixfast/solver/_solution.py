@@ -309,8 +309,8 @@ class Solution(Frozen):
         problem = self._problem
         if self.worst:
             raise ValueError(
-                'ranges are those of one weighted loss, and the objective "worst" is the largest of several: solve with '
-                "objective=solution.group_weights, which this mixture minimises too, and call the ranges() of the result"
+                'ranges needs a weighted objective, and "worst" is the largest of several losses: solve with '
+                "objective=solution.group_weights, which this mixture minimises too, and call ranges of the result"
             )
         names = self.table.domains
         wanted = list(names) if domains is None else list(domains)
