@@ -173,5 +173,7 @@ def _settled(limits: Limits, w: Vector) -> Vector:
     w = limits.clip(w)
     if limits.groups is None:
         k = int(np.minimum(w - limits.low, limits.high - w).argmax())
-        w[k] = min(max(w[k] + limits.total - math.fsum(w), limits.low[k]), limits.high[k])
+        # The missing share, not the sum, is rounded: a sum that is off by one rounding error moves all shares when they are normalised.
+        missing = -math.fsum((*w, -limits.total))
+        w[k] = min(max(w[k] + missing, limits.low[k]), limits.high[k])
     return w
