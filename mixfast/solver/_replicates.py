@@ -307,7 +307,7 @@ def _by_rounds(own: Objective, limits: Limits, w: Vector, tol: float) -> tuple[V
         gain = np.where(x > 0.0, -np.inf, gradient @ x - gradient)
         columns = np.union1d(
             np.flatnonzero(x > 0.0), [k for k in np.argsort(-gain)[:_ENTERING] if gain[k] > 0.0]
-        ).astype(np.intp)
+        ).astype(np.int32)
         at, among = x[columns], limits.restrict(columns)
         _, slope, hessian = own.sums(at, columns, hessian=1)
         if hessian is None:

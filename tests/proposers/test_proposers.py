@@ -565,6 +565,25 @@ def test_ends_of_ranges_are_attained_and_proved(kind, kl, limited, eps):
             assert exact - 1e-4 - 1e-5 <= sign * end <= exact + 1e-5
 
 
+def test_ends_of_ranges_begin_at_shares_next_to_0():
+    """With a small KL term the optimal shares of bad domains are 1e-44 and 1e-88; the objective of two domains has its ends in closed form."""
+    optimize = pytest.importorskip("scipy.optimize")
+    law = Fitted(Linear(np.zeros(1), np.array([[1.0, 2.0, 3.0]])), ("loss",), names(3))
+    proposal = propose(law, Region(law.domains), kl=0.01, tol=1e-10, method="exact")
+    assert 0.0 < proposal.mixture.weights[1] < 1e-40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = proposal.ranges(1e-3)
+
+    def rise(share, k):
+        """Return how much the best mixture with this share of domain k is above the optimum; a third domain would have no share."""
+        return k * share + 0.01 * (share * np.log(share) + (1.0 - share) * np.log1p(-share)) - 1e-3
+
+    for k in (1, 2):
+        exact = optimize.brentq(rise, 1e-6, 0.5, args=(k,), xtol=1e-12)
+        assert found[law.domains[k]] == (pytest.approx(0.0, abs=1e-40), pytest.approx(exact, abs=1e-4))
+
+
 def test_the_worst_mixture_is_the_worst_vertex_of_a_convex_law():
     law = random_law(6, 5, seed=13)
     region = Region(law.domains, cap=0.7)

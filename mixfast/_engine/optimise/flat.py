@@ -45,6 +45,8 @@ _OVER, _SHORTENINGS = 1.0, 40
 _MISSED, _NEARER = 0.02, 0.6
 # The multiplier is found when the model has risen to within this fraction of eps of the level, within this many trials.
 _EXACT, _TRIALS, _GROWTH = 1e-6, 60, 8.0
+# The curvature of a KL term is that of at least this share. With a curvature of 1e80, a model has no digits left for the other domains.
+_LEAST = 1e-10
 # Multipliers this close together are a jump of the model's minimum; a share this close to its bound is at it.
 _JUMP, _AT_BOUND = 1e-10, 1e-12
 
@@ -138,7 +140,7 @@ def _end(
             value, gradient, _ = objective.sums(at)
         # 1.
         inside, local = limits.restrict(columns), int(np.searchsorted(columns, k))
-        model = hessian + np.diag(objective.separable(at[columns], columns)[1])
+        model = hessian + np.diag(objective.separable(np.maximum(at[columns], _LEAST), columns)[1])
         theta = theta or max(math.sqrt(2.0 * eps * max(float(model[local, local]), 0.0)), eps)
         step, theta = _model_end(
             inside,
