@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,13 @@ from mixfast.errors import BackendError
 from mixfast.reference._losses import Array, group_rows, group_weights, total_value
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
+
+# Settings of Clarabel for a second try: rounding errors may stop its last steps, on some processors and not on others.
+_REFINED = {
+    "iterative_refinement_max_iter": 50,
+    "iterative_refinement_reltol": 1e-15,
+    "iterative_refinement_abstol": 1e-15,
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def solve_cvxpy(
     Raises
     ------
     BackendError
-        If cvxpy is missing, or the solver does not report ``optimal``.
+        If cvxpy is missing, or the solver does not report ``optimal``. Clarabel gets a second try, with more refinement.
     """
     with needed("the reference problem", "CVXPY", "mixfast[reference]", BackendError):
         import cvxpy as cp
@@ -117,7 +125,12 @@ def solve_cvxpy(
         problem = cp.Problem(cp.Minimize(cp.sum(cp.hstack(used)) + pull), limits)
     began = time.perf_counter()
     try:
-        problem.solve(solver=solver, **dict(options or {}))
+        with warnings.catch_warnings():
+            # An inaccurate solution is solved for again, or is an error.
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+            problem.solve(solver=solver, **dict(options or {}))
+            if problem.status == "optimal_inaccurate" and solver == "CLARABEL":
+                problem.solve(solver=solver, warm_start=False, **(_REFINED | dict(options or {})))
     except cp.error.SolverError as error:
         raise BackendError(f"cvxpy with {solver} failed: {error}") from error
     seconds = time.perf_counter() - began
