@@ -155,6 +155,26 @@ def test_hundreds_of_domains_begin_on_few(case, dtype):
     solved(table, Region(table.domains, cap=0.03))
 
 
+@pytest.mark.parametrize(
+    ("rows", "domains", "scale", "dtype"),
+    [
+        (3300, 220, 1e4, "f8"),
+        (800, 300, 1e3, "f8"),
+        (2500, 460, 1e3, "f4"),
+        (3000, 400, 100.0, "f4"),
+        (900, 1300, 300.0, "f4"),
+    ],
+)
+def test_rows_whose_experts_a_few_domains_leave_out(rows, domains, scale, dtype):
+    """Where experts differ by more than the range of exp, nearly each row has one expert, and a start on few domains leaves most rows out."""
+    for seed in range(3):
+        loglik = -scale * np.random.default_rng(seed).gamma(0.5 + 2.0 * seed, size=(rows, domains))
+        table = table_of(loglik.astype(dtype))
+        solution = solve(table)
+        assert solution.status == "optimal"
+        check(table, None, solution, tol=1e-6 if dtype == "f4" else 1e-7)
+
+
 def test_expectation_maximisation_gives_no_share_to_a_domain_without_one():
     """Otherwise every later sweep, and the Hessian, use all domains."""
     table = table_of(tokens(2000, 150, dtype="f8"))

@@ -34,6 +34,8 @@ _NEW_DOMAINS = 64
 _SEED = 0.1
 # Target gap over the working set, as a fraction of the gap over all domains and of the tolerance; the rest is left for the other domains.
 _AHEAD, _ROOM = 0.02, 0.5
+# A gap, relative to the rows' total weight, from which there is no way on: some row lacks all of its experts.
+_LOST = 1e6
 # After this many rounds without progress near the optimum, the working set is abandoned; progress is a gap below this fraction of the last.
 _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 
@@ -101,15 +103,16 @@ def _from_sample(
 ) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
+    dense: Vector | None = None
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
-        w = _sparse_start(sample, limits, w)
+        w, dense = _sparse_start(sample, limits, w), w
     else:
         w = settle(sample, limits, w)
     if sample is not objective:
         # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
         rough = max(_SAMPLE_TOL / count * sample.total, tol)
-        w = _solve(sample, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
-    return _solve(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
+        w = _solve(sample, limits, w, dense, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
+    return _solve(objective, limits, w, dense, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
 
 def _sample_rows(rows: int, domains: int) -> int:
@@ -118,9 +121,20 @@ def _sample_rows(rows: int, domains: int) -> int:
 
 
 def _solve(
-    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, whole: bool
+    objective: Objective,
+    limits: Limits,
+    w: Vector,
+    dense: Vector | None = None,
+    *,
+    tol: float,
+    max_iter: int,
+    trace: Trace,
+    whole: bool,
 ) -> Minimum:
-    """Minimise over a growing set of domains until a sweep over all of them certifies the gap."""
+    """Minimise over a growing set of domains until a sweep over all of them certifies the gap.
+
+    If few domains have a share, some row may have a probability of nearly 0 under all of them. The search then begins again at `dense` (K,).
+    """
     if objective.columns <= ALL_DOMAINS:
         return Newton(objective, limits, None, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
@@ -129,6 +143,9 @@ def _solve(
     while True:
         value, gradient, _ = objective.sums(w)
         gap = limits.gap(gradient, w)
+        if dense is not None and not gap <= _LOST * objective.total:
+            w, dense, columns = settle(objective, limits, dense), None, None
+            continue
         # If domains were just solved to a smaller gap than they show now, the difference is float32 rounding.
         solved = gap if columns is None else limits.restrict(columns).gap(gradient[columns], w[columns])
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
