@@ -299,7 +299,7 @@ def test_limits_hold_or_are_shown_as_broken(tab):
 
 def test_a_mixture_far_from_all_runs_is_said_to_be_so(tab):
     said = tab.get_by_role("status").filter(has_text=re.compile("run"))
-    assert said.inner_text().startswith("Inside what the runs have seen.")
+    assert said.inner_text().startswith("No domain has a larger share than in some run.")
     tab.get_by_label("Other domains").select_option("proportion")
     put(tab, "maths", 99)
     settled(tab)

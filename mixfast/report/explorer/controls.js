@@ -60,7 +60,7 @@ export class Controls {
     const outside = runs.outside(state.shares);
     const near = runs.nearest(state.shares);
     const close = near === null ? "" : ` ${percent(near)} of the tokens differ from the nearest run.`;
-    this.say(this.inside, outside.length ? `Outside what any run has seen. ${outside.slice(0, 4).join("; ")}${outside.length > 4 ? `; and ${outside.length - 4} more` : ""}.` : `Inside what the runs have seen.${close}`, outside.length);
+    this.say(this.inside, outside.length ? `Outside what any run has seen. ${outside.slice(0, 4).join("; ")}${outside.length > 4 ? `; and ${outside.length - 4} more` : ""}.` : `No domain has a larger share than in some run.${close}`, outside.length);
   }
 
   say(node, words, bad) {
