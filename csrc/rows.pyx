@@ -11,6 +11,7 @@ c. Partial sums belong to chunks of rows that depend on the sizes alone and are 
 
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -278,6 +279,36 @@ cdef class Rows:
         check_finished(failed, self.loglik)
         return out
 
+    def take(self, cols):
+        """The same packed rows, restricted to the columns `cols` (int32), as a copy; row maxima stay those of all columns."""
+        cdef const int32_t[::1] cols_view = cols
+        self.check_made(True)
+        if not self.c.panels:
+            raise ValueError("these rows are not packed: use with_columns")
+        check_shape(max(1, cols_view.shape[0]), 1, cols_view.shape[0], 1)
+        check_numbers(cols_view, self.n_cols)
+        cdef Rows out = Rows.__new__(Rows)
+        out.c = self.c
+        out.weight, out.offset = self.weight, self.offset
+        out.n_rows, out.n_cols = self.n_rows, cols_view.shape[0]
+        out.c.ncol = out.n_cols
+        cdef Py_ssize_t blocks = (self.n_rows + self.c.block - 1) // self.c.block, b, k
+        cdef size_t run = self.c.block * (8 if self.c.wide else 4)
+        out.panels = aligned(blocks * out.n_cols * self.c.block, np.float64 if self.c.wide else np.float32)
+        out.c.panels = address(out.panels)
+        cdef char *to = <char *>out.c.panels
+        cdef const char *at = <const char *>self.c.panels
+        with nogil:
+            for b in range(blocks):
+                if mf_interrupted(<double>(out.n_cols * self.c.block)):
+                    break
+                for k in range(out.n_cols):
+                    memcpy(to, at + <size_t>cols_view[k] * run, run)
+                    to += run
+                at += <size_t>self.n_cols * run
+        ended()
+        return out
+
     cdef int check_made(self, bint packed) except -1:
         """Raise ValueError for rows without a table, and for packed rows unless they are allowed."""
         if self.n_rows < 1 or self.n_cols < 1 or not (self.c.data or self.c.panels):
@@ -286,10 +317,16 @@ cdef class Rows:
             raise ValueError("these rows are packed: expected the rows of a table")
         return 0
 
-    cdef int useful_threads(self, int threads) except -1:
-        """Return how many threads to start: at most one for each 2^20 elements."""
+    cdef int useful_threads(self, int threads, int hessian=0) except -1:
+        """Return how many threads to start: at most one for each 2^20 elements.
+
+        A Hessian multiplies each element by half of the others of its row, eight times as fast as a sweep handles it.
+        """
         check_threads(threads)
-        cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
+        cdef Py_ssize_t work = self.n_cols
+        if hessian:
+            work += self.n_cols * self.n_cols // (16 * hessian)
+        cdef Py_ssize_t useful = self.n_rows * work // (1 << 20) + 1
         return threads if threads < useful else <int>useful
 
     def sums(self, const double[::1] mixture not None, bint value=True, int hessian=0, int threads=1,
@@ -309,7 +346,7 @@ cdef class Rows:
             raise ValueError(f"hessian is {hessian}, expected 0 or a power of two")
         if mixture.shape[0] != C:
             raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
-        threads = self.useful_threads(threads)
+        threads = self.useful_threads(threads, hessian)
         total = np.zeros(slot)
         cdef double[::1] t = total
         cdef double[::1] p = total if chunks == 1 else np.empty(chunks * slot)

@@ -47,6 +47,9 @@ typedef struct {
     mf_kernel packed_sums, table_sums, losses, gradients, pack, scan;
 } mf_kernels;
 
+/* How far ahead chosen columns of a table are prefetched. */
+enum { PREFETCH_ROWS = 8 };
+
 /* Reserve `bytes` of a work area, beginning on a cache line. */
 static inline void *mf_reserve(char **at, ptrdiff_t bytes) {
     char *p = (char *)(((uintptr_t)*at + 63) & ~(uintptr_t)63);

@@ -213,7 +213,7 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
     REAL *w_low = mf_reserve(&at, padded * (ptrdiff_t)sizeof(REAL));
     REAL *s = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
     REAL *top = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *p = mf_reserve(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
+    REAL *own = mf_reserve(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
     REAL *scratch = mf_reserve(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
     FN(buffer) buffer = {NULL, FN(buffer_rows)(ncol), FN(buffer_rows)(ncol) + VL, 0};
     if (task->hessian) buffer.u = mf_reserve(&at, padded * buffer.ld * (ptrdiff_t)sizeof(REAL));
@@ -244,6 +244,8 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
             V sums[VL_CONST];
             REAL tops[VL_CONST];
             FN(point_at_rows)(t, NULL, row + g * VL, row1, rp, scratch);
+            REAL *const p =
+                rp[0] == scratch ? scratch : own; /* a copy is overwritten, which leaves more of L1 to others */
             if (shift) {
                 for (int r = 0; r < VL_CONST; r++) {
                     V best = FN(splat)(-(REAL)INFINITY);

@@ -110,6 +110,7 @@ def calls() -> dict[str, Call]:
         ),
         "Rows": Call(Rows, {**of_rows, "cols": np.array([0, 3], dtype=np.int32)}),
         "with_columns": Call(made().with_columns, {"cols": np.array([0, 3], dtype=np.int32)}),
+        "take": Call(packed.take, {"cols": np.array([0, 3], dtype=np.int32)}),
         "pack": Call(
             made().pack,
             {"index": np.array([69, 3, 5]), "weight": np.ones(3), "scale": 1.0, "wide": True, "threads": 2},
@@ -255,6 +256,7 @@ FREE = {
     ("Rows", "cols"),
     ("Rows", "loglik"),
     ("with_columns", "cols"),
+    ("take", "cols"),
     ("losses", "mixtures"),
     ("losses of packed rows", "mixtures"),
     ("gradients at one mixture", "mult"),
@@ -287,6 +289,7 @@ def test_objects_that_were_not_made_have_no_rows_and_no_samples():
         lambda: empty.gradients(w[None]),
         lambda: empty.pack(None, None, 1.0, False),
         lambda: empty.with_columns(np.zeros(1, dtype=np.int32)),
+        lambda: empty.take(np.zeros(1, dtype=np.int32)),
         lambda: rows.scan(empty),
         lambda: none.counts(3),
         lambda: none.when(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)),
@@ -319,6 +322,11 @@ def test_packed_rows_are_not_packed_again():
     ):
         with pytest.raises(ValueError, match="packed"):
             call()
+
+
+def test_columns_are_taken_from_packed_rows_only():
+    with pytest.raises(ValueError, match="not packed"):
+        made().take(np.zeros(1, dtype=np.int32))
 
 
 def test_numbers_that_are_no_samples_are_refused():

@@ -235,6 +235,9 @@ def test_columns_rows_and_strides(dtype, wide):
 
     same(whole.with_columns(cols), chosen)
     same(Rows(loglik, None, 1.0, True, wide, cols, False).pack(index, None, 1.0, wide, 2), chosen[index])
+    packed = whole.pack(None, None, 1.0, wide, 2)
+    same(packed.take(cols), chosen)
+    same(packed.take(np.arange(23, dtype=np.int32)).take(cols), chosen)
     for step in (2, 3, 7):
         same(Rows(loglik[::step], None, 1.0, True, wide, cols, False), chosen[::step])
         full = Rows(loglik[::step, :6], None, 1.0, True, wide, None, False)

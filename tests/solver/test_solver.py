@@ -140,7 +140,7 @@ def test_many_domains(kl):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("case", ["near", "far apart", "copies", "impossible", "one ahead", "weights"])
 def test_hundreds_of_domains_begin_on_few(case, dtype):
-    """All rows certify an answer that began on a sample of them and on few domains, also if some row needs another domain."""
+    """All rows certify an answer that began on a sample of them, on few domains, and went on with copies of some columns."""
     rng = np.random.default_rng(5)
     loglik = -rng.gamma(2.0, 100.0 if case == "far apart" else 1.0, size=(5000, 250))
     if case == "copies":

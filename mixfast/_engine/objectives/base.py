@@ -23,7 +23,7 @@ SAMPLE_ROWS = 8192
 # row maximum need not be subtracted: this saves one pass over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
 # With more columns the solver uses few of them at a time, and the best of these in a row may be far below the best of the row.
-_FEW_COLUMNS = 96
+FEW_COLUMNS = 96
 # Bytes, and least number, of neighbouring rows in one piece of a large sample: a file is read in pages of 4096 bytes.
 _RUN_BYTES, _RUN_ROWS = 8192, 16
 # Tables with at most this many elements always use float64: they have too few rows to average out float32 rounding errors.
@@ -157,7 +157,7 @@ def needs_shift(extremes: tuple[float, float, float], columns: int, usable: Colu
     """Whether row maxima must be subtracted before exp: if values, or the best values of some rows, are out of range."""
     low, high, lowest_top = extremes
     limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
-    rows_fit = usable is None and columns <= _FEW_COLUMNS
+    rows_fit = usable is None and columns <= FEW_COLUMNS
     return high > limit or (lowest_top if rows_fit else low) < -limit
 
 

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
-from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, sample_runs, works_wide
+from mixfast._engine.objectives.base import (
+    FEW_COLUMNS,
+    RowObjective,
+    Sum,
+    Sums,
+    needs_shift,
+    sample_rows,
+    sample_runs,
+    works_wide,
+)
 from mixfast._engine.objectives.forms import ELEMENTS, Forms
 from mixfast._engine.objectives.guide import Guide, guide_of
 from mixfast.tables import ExpertTable
@@ -20,6 +29,12 @@ from mixfast.tables import ExpertTable
 _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
 # Tables with probabilities of at most this size (bytes) are exponentiated once; the result stays in or near the cache.
 _PACKED_BYTES = 32 << 20
+# That size for tables of many columns.
+_SMALL_BYTES = 2 << 20
+# Differences (nats) whose exp is in range, and leaves room for squares.
+_SAFE_EXTENT, _SAFE_FLOAT = 340.0, 40.0
+# Log-likelihoods up to this size (nats) lose little enough as float32 for a sweep far from the optimum.
+_COARSE_RANGE = 1000.0
 
 
 def products_before_log(extremes: tuple[float, float, float], wide: bool) -> int:
@@ -49,25 +64,31 @@ class CrossEntropy(RowObjective):
         self.wide = wide
         self.weight, self.scale = weight, scale
         self.total = which.total(self.rows)
+        self._extent = table.extremes[1] - low
         self.bounded = low > (-700.0 if wide else -87.0)
         self._source = Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
+        self._coarse, self._coarse_shift = self._source, self.shift
+        if wide and values.dtype == np.float64 and max(-low, table.extremes[1]) <= _COARSE_RANGE:
+            self._coarse_shift = needs_shift(table.extremes, self.columns, usable, False)
+            self._coarse = Rows(values, weight, scale, self._coarse_shift, False, usable, low > -87.0)
         self._sampled: NDArray[np.int64] | None = None
-        fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
+        # Of many columns, few are used after the first sweeps: `_view` copies those.
+        bytes_ = self.rows * self.columns * (8 if wide else 4)
+        fits = bytes_ <= (_PACKED_BYTES if self.columns <= FEW_COLUMNS else _SMALL_BYTES)
         self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
-        self._part: tuple[bytes, Rows] | None = None
+        self._parts: tuple[tuple[Columns, Rows], ...] = ()
         self._products = 1 if self.shift else products_before_log(table.extremes, wide)
 
     def sample(self, count: int) -> CrossEntropy:
         """Return the objective on `count` rows: one from each stretch of n / count rows, at a fixed pseudo-random place."""
         index, stretch = sample_rows(self.rows, count)
         out = object.__new__(CrossEntropy)
-        out.rows, out.columns, out.threads = count, self.columns, self.threads
-        out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products
+        out.__dict__.update(self.__dict__, rows=count, _sampled=index, _parts=())
+        if self.columns > FEW_COLUMNS and self._coarse is not self._source:
+            out._source, out.shift, out.wide = self._coarse, self._coarse_shift, False
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
-        out.total = self.total
-        out._source, out._usable, out._sampled, out._part = self._source, self._usable, index, None
-        out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
+        out._packed = out._source.pack(index, out.weight, out.scale, out.wide, self.threads)
         return out
 
     def spread(self, count: int) -> CrossEntropy:
@@ -75,11 +96,11 @@ class CrossEntropy(RowObjective):
         index, stretch = sample_runs(self.rows, count, values.strides[0])
         out = object.__new__(CrossEntropy)
         out.__dict__.update(
-            self.__dict__, rows=index.size, wide=True, bounded=False, _packed=None, _part=None, _sampled=None
+            self.__dict__, rows=index.size, wide=True, bounded=False, _packed=None, _parts=(), _sampled=None
         )
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
-        out._source = Rows(values[index], out.weight, out.scale, self.shift, True, self._usable, False)
+        out._source = out._coarse = Rows(values[index], out.weight, out.scale, self.shift, True, self._usable, False)
         return out
 
     @cached_property
@@ -91,35 +112,56 @@ class CrossEntropy(RowObjective):
         if self.wide or self._sampled is not None:
             return self
         out = object.__new__(CrossEntropy)
-        out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
+        out.__dict__.update(self.__dict__, wide=True, _packed=None, _parts=())
         out._source = Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
+        out._coarse = self._source
         return out
 
     def packs(self, count: int) -> bool:
         """Whether a view of `count` columns is a packed copy: it is if the copy is small relative to the table."""
         table = self._source.loglik
         size = self.rows * count * (8 if self.wide else 4)
-        return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 4)
+        return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 3)
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
         return 0.0 if self.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
 
-    def _view(self, columns: Columns | None) -> Rows:
-        """Return the rows restricted to the columns; packed if this objective is in cache. The last view is cached."""
+    def _view(self, columns: Columns | None, coarse: bool = False) -> Rows:
+        """Return the rows restricted to the columns; packed if this objective is in cache. The last views are cached."""
         if columns is None or columns.size == self.columns:
-            return self._packed or self._source
-        key = columns.tobytes()
-        if self._part is None or self._part[0] != key:
+            return self._packed or (self._coarse if coarse else self._source)
+        for known, view in self._parts:
+            if known.size == columns.size and np.array_equal(known, columns):
+                return view
+        part = self._taken(columns)
+        if part is None:
+            self._parts = ()  # free old copies before making a new one
             part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
             if self.packs(columns.size):
-                self._part = None  # free the old copy before making the new one
                 part = part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads)
-            self._part = (key, part)
-        return self._part[1]
+        # The last entry is the largest view, which others are taken from.
+        self._parts = ((columns, part), *self._parts[-1:])
+        return part
+
+    def _taken(self, columns: Columns) -> Rows | None:
+        """Return the columns of a packed copy that has them all; None if there is none.
+
+        If experts differ by more than the range of exp, the row maxima of more columns may be too large for those in use.
+        """
+        if self.shift and self._extent > (_SAFE_EXTENT if self.wide else _SAFE_FLOAT):
+            return None
+        if self._packed is not None:
+            return self._packed.take(columns)
+        for known, part in self._parts:
+            if part.panels is not None and known.size > columns.size:
+                place = np.searchsorted(known, columns)
+                if place[-1] < known.size and np.array_equal(known[place], columns):
+                    return part.take(place.astype(np.int32))
+        return None
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        return self._view(columns).sums(w, True, hessian, self.threads, coarse)
+        return self._view(columns, coarse).sums(w, True, hessian, self.threads, coarse)
 
     def losses(self, mixtures: Matrix) -> Vector:
         mixtures = np.ascontiguousarray(mixtures)

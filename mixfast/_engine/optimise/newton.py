@@ -36,6 +36,8 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 ROUGH, KEEP = 0.05, 0.1
 # Gaps that decide what the next sweep computes: see `_asked`.
 _FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
+# With so many domains, the Hessian of packed rows takes ten times as long as their gradient.
+_MANY = 48
 # Up to this many domains every sweep uses all of them; with more, a working set.
 ALL_DOMAINS = MANY_DOMAINS
 # Gaps that coarse sums cannot distinguish from 0, and gaps that may be float32 rounding errors.
@@ -81,9 +83,14 @@ def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tu
     share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
     most = min(max(domains // share, 1), max(objective.rows // max(least * domains, 16384), 1))
     step = 1 << (most.bit_length() - 1)
-    if known and gap <= (_NEAR if step == 1 else _SOON):
-        return 0, False
+    if known and (_dear(objective, domains) or gap <= (_NEAR if step == 1 else _SOON)):
+        return 0, gap > _FAR
     return step, gap > _FAR
+
+
+def _dear(objective: Objective, domains: int) -> bool:
+    """Whether a Hessian costs so much more than a gradient that secant updates are tried at any gap."""
+    return domains >= _MANY and objective.packs(domains)
 
 
 class Newton:
@@ -93,8 +100,9 @@ class Newton:
     ----------
     objective : Objective
     limits : Limits
-        Limits over all domains.
+        Limits over these domains.
     columns : (C,) int32 or None
+        The domains that may move; None for all.
     tol : float
         Target gap over these domains.
     trace : Trace
@@ -113,11 +121,13 @@ class Newton:
         trace: Trace,
         whole: bool = False,
     ) -> None:
-        self.objective, self.limits, self.columns = objective, limits.restrict(columns), columns
+        self.objective, self.limits, self.columns = objective, limits, columns
         self.tol, self.trace, self.whole = tol, trace, whole
         self.unit = objective.total  # scale of the gap
         self.exact = False  # compute everything from all rows, after a failure
         self.trusted = False  # whether the Hessian is good enough to be updated
+        self.dear = _dear(objective, limits.low.size)
+        self.stale = False  # whether the Hessian must be computed before the next step
         self.slow = 0  # consecutive steps that left more than half of the gap
         self.rescued = 0
         self.noise = 0.0  # how much of the gap may be rounding error
@@ -139,7 +149,8 @@ class Newton:
             if self.slow and at.gap > max(ROUGH * self.unit, _STALLED * before):
                 at = self._settled(at)
             # 2.
-            if at.hessian is None:
+            if at.hessian is None or self.stale:
+                self.stale = False
                 at = at._replace(hessian=self._sweep(at.w, at.gap, known=False).hessian)
             # 3.
             direction = self._direction(at)
@@ -237,7 +248,7 @@ class Newton:
         rise = _RISE if at.gap <= _FAR * self.unit else _COARSE_RISE
         length = 1.0
         for _ in range(_TRIALS):
-            there = self._sweep(self.limits.clip(at.w + length * direction), at.gap, known=self.trusted)
+            there = self._sweep(self.limits.clip(at.w + length * direction), at.gap, known=self.trusted or self.dear)
             slope_there = float((there.gradient - level) @ direction)
             if not (math.isfinite(there.value) and math.isfinite(slope_there)):
                 length *= 0.25
@@ -259,6 +270,7 @@ class Newton:
     def _taken(self, at: Point, there: Point) -> Point:
         """Return the new point with its Hessian; change to float64 if float32 rounding errors prevent progress."""
         hessian = there.hessian
+        updated = hessian is None
         if hessian is None and at.hessian is not None:
             hessian = at.hessian
             change = there.gradient - at.gradient
@@ -271,6 +283,8 @@ class Newton:
             update_by_secant(hessian, there.w - at.w, change)
             there = there._replace(hessian=hessian)
         self.trusted = there.gap < _SHORT * at.gap
+        # A secant update of a Hessian that led nowhere is not worth another step.
+        self.stale = self.dear and not self.trusted and updated
         self.slow = 0 if self.trusted else self.slow + 1
         self.noise = rounding_of_gap(self.objective, hessian, there.w)
         stalled = NOISE * self.unit > there.gap > _SHORT * at.gap

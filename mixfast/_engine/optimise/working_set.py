@@ -1,8 +1,10 @@
 """Minimise over a region: from a sample of the rows to all of them, on a working set of domains.
 
-1. Apply expectation maximisation, and solve on a sample of the rows that stays in cache.
-2. Sweep all rows and domains: the gap certifies the answer, or shows which domains should get a share.
-3. Solve over the domains that have or should get a share (`Newton`), and sweep again.
+1. Solve on a sample of the rows that stays in cache; of many domains, begin with the few that have the best slopes.
+2. Sweep all rows and domains: the gap certifies the answer, or shows which domains should get a share. Far from the optimum a coarse sweep
+   is enough to choose them.
+3. Solve over the domains that have or should get a share, and sweep again. If their columns fit into a copy, many are chosen, and steps 2
+   and 3 are repeated on the copy, on few domains at a time, until the copy is solved. The last step is Newton's method (`Newton`).
 
 Tables of few domains need no working set: every sweep uses all of them. Tables with many domains and few rows use
 `wide.py`, and so do those for which a Newton step is not found within its work limit.
@@ -14,7 +16,7 @@ import math
 
 import numpy as np
 
-from mixfast._engine.backend.arrays import Columns, Vector
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
@@ -24,16 +26,23 @@ from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, r
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_optimum
 
-# Elements that a sample may have for any table, and how many times larger than its sample a table must be.
-_SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
-# Maximum steps on a sample, and its gap times rows divided by weight: its optimum differs from that of all rows by more.
-_SAMPLE_STEPS, _SAMPLE_TOL = 30, 1e-1
-# Domains added to the working set in one round.
-_NEW_DOMAINS = 64
+# Elements that a sample may have for any table (more do not find the domains better than the first sweep of all rows does), and how many times larger than its sample a table must be.
+_SAMPLE_ELEMENTS, _WORTH_SAMPLING = 600_000, 4
+# Maximum steps on a sample, and its gap times rows divided by weight, of few and of many domains: its optimum differs from that of all rows
+# by more.
+_SAMPLE_STEPS, _SAMPLE_TOL, _MANY_TOL = 30, 1e-1, 1.0
+# Domains added to the working set in one round: of a table; of a table whose columns are then copied, which costs about the same for more
+# of them; and of a copy, where a sweep that finds others is cheap and most of a round is its Hessian.
+_NEW_DOMAINS, _NEW_COPIED, _NEW_INSIDE = 64, 128, 32
+# Domains of a sparse start: at least the first number, and more if the sample has that many rows for each.
+_FIRST, _ROWS_EACH = 32, 128
 # Total share given to domains that enter with a share of 0, so that they need not grow by doubling.
 _SEED = 0.1
 # Target gap over the working set, as a fraction of the gap over all domains and of the tolerance; the rest is left for the other domains.
 _AHEAD, _ROOM = 0.02, 0.5
+# Gaps relative to the rows' total weight: a larger one need not be exact to choose domains, and from a smaller one a round on a copy is
+# solved to the tolerance.
+_COARSE, _CLOSE = 1e-3, 1e-2
 # A gap, relative to the rows' total weight, from which there is no way on: some row lacks all of its experts.
 _LOST = 1e6
 # After this many rounds without progress near the optimum, the working set is abandoned; progress is a gap below this fraction of the last.
@@ -110,7 +119,7 @@ def _from_sample(
         w = settle(sample, limits, w)
     if sample is not objective:
         # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
-        rough = max(_SAMPLE_TOL / count * sample.total, tol)
+        rough = max((_SAMPLE_TOL if w.size <= ALL_DOMAINS else _MANY_TOL) / count * sample.total, tol)
         w = _solve(sample, limits, w, dense, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
     return _solve(objective, limits, w, dense, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
@@ -130,24 +139,33 @@ def _solve(
     max_iter: int,
     trace: Trace,
     whole: bool,
+    among: Columns | None = None,
 ) -> Minimum:
-    """Minimise over a growing set of domains until a sweep over all of them certifies the gap.
+    """Minimise over the domains `among` (None: all): over a growing set of them, until a sweep over all of them certifies the gap.
+
+    `limits` and w are those of the domains `among`. If the columns of the set fit into a copy, the set is minimised over in the same way: its
+    sweeps then read the copy, and Newton's method moves few domains at a time.
 
     If few domains have a share, some row may have a probability of nearly 0 under all of them. The search then begins again at `dense` (K,).
     """
-    if objective.columns <= ALL_DOMAINS:
-        return Newton(objective, limits, None, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
+    if w.size <= ALL_DOMAINS:
+        return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
-    columns: Columns | None = None
+    chosen: Columns | None = None
+    known: tuple[Columns, Matrix] | None = None  # the last Hessian, and its domains
     while True:
-        value, gradient, _ = objective.sums(w)
+        coarse = previous == math.inf and tol < _COARSE * objective.total and max_iter > 0
+        value, gradient, _ = objective.sums(w, among, coarse=coarse)
         gap = limits.gap(gradient, w)
+        if coarse and not _COARSE * objective.total <= gap < math.inf:
+            coarse, (value, gradient, _) = False, objective.sums(w, among)
+            gap = limits.gap(gradient, w)
         if dense is not None and not gap <= _LOST * objective.total:
-            w, dense, columns = settle(objective, limits, dense), None, None
+            w, dense, chosen, known = settle(objective, limits, dense, among), None, None, None
             continue
         # If domains were just solved to a smaller gap than they show now, the difference is float32 rounding.
-        solved = gap if columns is None else limits.restrict(columns).gap(gradient[columns], w[columns])
+        solved = gap if chosen is None else limits.restrict(chosen).gap(gradient[chosen], w[chosen])
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
             objective, noisy, noise, previous, target = objective.precise(), False, 0.0, math.inf, math.inf
             continue
@@ -158,24 +176,60 @@ def _solve(
         # New domains may raise the gap for one round; several rounds without a lower gap mean that rounding allows no more.
         vain = vain + 1 if gap >= _PROGRESS * previous and gap < NOISE * objective.total else 0
         if gap + noise <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
-            return Minimum(w, value, gradient, gap + noise, trace.steps, None, steps)
+            last = None if among is None or known is None else _over(known, w.size)
+            return Minimum(w, value, gradient, gap + noise, trace.steps, last, steps)
         previous = min(gap, previous)
-        columns = _choose(limits, gradient, w)
-        part, here = _within(columns, w, (value, gradient, None))
-        if gap > ROUGH * objective.total and columns is not None:
-            part, here = _seeded(objective, limits.restrict(columns), part, gradient[columns], columns), None
-        target = max(_AHEAD * gap, _ROOM * tol)
-        search = Newton(objective, limits, columns, tol=target, trace=trace, whole=whole)
-        inner = search.minimise(part, here, max_iter - steps)
+        packed = objective.packs(w.size)
+        copied = not packed and objective.packs(int(np.count_nonzero(w)) + _NEW_COPIED)
+        chosen = _choose(limits, gradient, w, _NEW_INSIDE if packed else _NEW_COPIED if copied else _NEW_DOMAINS)
+        hessian = None
+        if chosen is not None and objective.packs(chosen.size):
+            hessian = _part_of(known, chosen)
+        part, start = _within(chosen, w, (value, gradient, hessian))
+        columns = chosen if among is None else among if chosen is None else among[chosen]
+        if gap > ROUGH * objective.total and chosen is not None and columns is not None:
+            part, start = _seeded(objective, limits.restrict(chosen), part, gradient[chosen], columns), None
+        # Where steps over the set cost less than a sweep over all domains, the set is solved to the tolerance at once.
+        cheap = objective.packs(part.size) and (not packed or gap <= _CLOSE * objective.total)
+        target = _ROOM * tol if cheap else max(_AHEAD * gap, _ROOM * tol)
+        inside = limits if chosen is None else limits.restrict(chosen)
+        if coarse:
+            start = None
+        if packed or chosen is None or part.size <= ALL_DOMAINS or not objective.packs(part.size):
+            search = Newton(objective, inside, columns, tol=target, trace=trace, whole=whole)
+            inner = search.minimise(part, start, max_iter - steps)
+        else:
+            inner = _solve(
+                objective, inside, part, tol=target, max_iter=max_iter - steps, trace=trace, whole=whole, among=columns
+            )
         steps += max(inner.steps, 1)
+        known = None
+        if chosen is not None and inner.hessian is not None:
+            has = np.flatnonzero(inner.w > 0.0)
+            known = chosen[has], inner.hessian[np.ix_(has, has)]
         noise = rounding_of_gap(objective, inner.hessian, inner.w)
         noisy = noisy or noise > _ROOM * tol
-        w = inner.w if columns is None else _spread(inner.w, columns, w.size)
+        w = inner.w if chosen is None else _spread(inner.w, chosen, w.size)
 
 
 def _within(columns: Columns | None, w: Vector, found: Sums) -> tuple[Vector, Sums | None]:
     """Return the shares and sums of the columns."""
-    return (w, found) if columns is None else (w[columns], (found[0], found[1][columns], None))
+    return (w, found) if columns is None else (w[columns], (found[0], found[1][columns], found[2]))
+
+
+def _over(known: tuple[Columns, Matrix], size: int) -> Matrix:
+    """Return a Hessian of some domains over all `size` domains, 0 for the others."""
+    out = np.zeros((size, size))
+    out[np.ix_(known[0], known[0])] = known[1]
+    return out
+
+
+def _part_of(known: tuple[Columns, Matrix] | None, columns: Columns) -> Matrix | None:
+    """Return the known Hessian over the columns, if it has them all."""
+    if known is None or not np.isin(columns, known[0]).all():
+        return None
+    place = np.searchsorted(known[0], columns)
+    return known[1][np.ix_(place, place)]
 
 
 def _spread(part: Vector, columns: Columns, size: int) -> Vector:
@@ -186,7 +240,8 @@ def _spread(part: Vector, columns: Columns, size: int) -> Vector:
 
 def _seeded(objective: Objective, inside: Limits, w: Vector, gradient: Vector, columns: Columns) -> Vector:
     """Return shares in which entering domains have a small share, after expectation maximisation."""
-    newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient, _NEW_DOMAINS)], axis=0)
+    few = _FIRST if objective.packs(columns.size) else _NEW_DOMAINS
+    newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient, few)], axis=0)
     return settle(objective, inside, (1.0 - _SEED) * w + _SEED * newcomers, columns)
 
 
@@ -195,7 +250,7 @@ def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
 
     If experts differ by more than the range of exp, some row may need a domain that this leaves out. More domains are then used.
     """
-    gradient, few = sample.sums(w)[1], _NEW_DOMAINS
+    gradient, few = sample.sums(w)[1], min(max(sample.rows // _ROWS_EACH, _FIRST), _NEW_DOMAINS)
     while few < w.size:
         sparse = np.mean([limits.linear_min(cost) for cost in _pulls(gradient, few)], axis=0)
         columns = np.flatnonzero(sparse).astype(np.int32)
@@ -208,23 +263,23 @@ def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
 def _pulls(gradient: Vector, few: int) -> list[Vector]:
     """Return costs whose vertices each prefer one of the domains with the best slopes."""
     best = np.argsort(gradient)[:few]
-    out = []
+    rank, out = np.arange(best.size), []
     for first in range(best.size):
         cost = np.zeros(gradient.size)
-        cost[np.roll(best, -first)] = np.arange(-best.size, 0)
+        cost[best[rank - first]] = rank - best.size
         out.append(cost)
     return out
 
 
-def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
+def _choose(limits: Limits, gradient: Vector, w: Vector, most: int) -> Columns | None:
     """Return the domains with a share and those that would gain most from one; None for all."""
     has = w > 0.0
     # At a solution the gradient is equal over domains between their bounds; a domain below that level should get a larger share.
     level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))
     room = np.flatnonzero(~has & (limits.high > 0.0))
     wanting = room[gradient[room] < level] if np.isfinite(level) else room
-    if wanting.size > _NEW_DOMAINS:
-        wanting = wanting[np.argpartition(gradient[wanting], _NEW_DOMAINS)[:_NEW_DOMAINS]]
+    if wanting.size > most:
+        wanting = wanting[np.argpartition(gradient[wanting], most)[:most]]
     chosen = has.copy()
     chosen[wanting] = True
     if limits.groups is not None and not chosen.all():
