@@ -130,16 +130,27 @@ def run(folder: Path, *, processes: int = 1, targets: int = 32, sources: int = 4
     """Append the results of all targets that the file does not have, in one process."""
     results = Store(folder / "assays_chembl.csv", COLUMNS, KEYS)
     world = World.of(targets)
+    record(results, world, splits, SETTINGS[:4], lambda target, missing: judge(world, target, sources, missing))
+
+
+def record(
+    results: Store,
+    world: World,
+    splits: int,
+    settings: Iterable[tuple[str, ...]],
+    judged: Callable[[int, list[int]], list[dict[str, Any]]],
+) -> None:
+    """Append what `judged` returns for each target and its splits that lack some setting."""
     for target in world.targets:
         name = world.names[target]
-        missing = [split for split in range(splits) if any((name, split, *one) not in results for one in SETTINGS[:4])]
+        missing = [split for split in range(splits) if any((name, split, *one) not in results for one in settings)]
         if not missing:
             continue
         start = time.perf_counter()
         with warnings.catch_warnings():
-            # Every optimum over few rows is warned of as uncertain.
+            # Optima and intervals of few rows are warned of as uncertain; they are what is studied.
             warnings.simplefilter("ignore")
-            results.append(judge(world, target, sources, missing))
+            results.append(judged(target, missing))
         print(f"{name}, {len(missing)} splits: {time.perf_counter() - start:.1f} s", flush=True)
 
 

@@ -6,8 +6,6 @@ target's mean, which is an expert too and which deviations need.
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 import mixfast
 from benchmarks.assays import mixtures
 from benchmarks.assays import squared_mixtures as squared
-from benchmarks.assays.chembl import OFFSETS, TEST, World, rmse, spearman
+from benchmarks.assays.chembl import OFFSETS, TEST, World, record, rmse, spearman
 from benchmarks.assays.ridge import Fitted
 from benchmarks.assays.store import Store
 from mixfast import Region
@@ -48,20 +46,7 @@ def run(folder: Path, *, processes: int = 1, targets: int = 32, sources: int | N
     """Append the results of all targets that the file does not have, in one process; there is one split. `sources` takes so many random ones."""
     results = Store(folder / "assays_few_rows.csv", COLUMNS, KEYS)
     world = World.of(targets)
-    for target in world.targets:
-        missing = [
-            split
-            for split in range(min(splits, MOST))
-            if any((world.names[target], split, *one) not in results for one in SETTINGS)
-        ]
-        if not missing:
-            continue
-        start = time.perf_counter()
-        with warnings.catch_warnings():
-            # Tables with fewer rows than domains, and intervals of few rows, are what is studied.
-            warnings.simplefilter("ignore")
-            results.append(judge(world, target, missing, sources))
-        print(f"{world.names[target]}, {len(missing)} splits: {time.perf_counter() - start:.1f} s", flush=True)
+    record(results, world, min(splits, MOST), SETTINGS, lambda target, missing: judge(world, target, missing, sources))
 
 
 def write(folder: Path) -> None:

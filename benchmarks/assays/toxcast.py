@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.assays import mixtures, shared_models, toxcast_picture, toxcast_tables
+from benchmarks.assays import mixtures, page, shared_models, toxcast_picture, toxcast_tables
 from benchmarks.assays.mixtures import Rows
 from benchmarks.assays.shared_models import Shared, Unit
 from benchmarks.assays.splits import TEST, TRAIN, VALIDATION
@@ -24,7 +24,6 @@ from benchmarks.facts import POOLS, ROOT
 
 Array = NDArray[np.float64]
 
-PAGE = ROOT / "docs" / "explanation" / "assays.md"
 PICTURE = ROOT / "docs" / "_static" / "assays-toxcast.svg"
 KEYS = ("setting", "split", "target")
 COLUMNS = (*KEYS, "method", "ensemble_ap", "ensemble_loss", "retrained_ap", "retrained_loss", "sources")
@@ -73,7 +72,7 @@ def units(targets: int, sources: int, splits: int) -> Iterator[tuple[str, Unit]]
 def write(folder: Path) -> None:
     """Put the tables and the figure of the results into the page."""
     found = toxcast_tables.Results(folder)
-    PAGE.write_text(toxcast_tables.put(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+    page.write("toxcast", toxcast_tables.TABLES, found)
     PICTURE.write_text(toxcast_picture.picture(found), encoding="utf-8")
 
 

@@ -173,12 +173,3 @@ def _cell(found: Paired, metric: str) -> str:
 
 
 TABLES = (recorded, methods, differences, many, by_assay, when, weights)
-
-
-def put(text: str, found: Results) -> str:
-    """Return the text of the page with the tables between their markers."""
-    for make in TABLES:
-        begin, end = f"<!-- toxcast {make.__name__} -->\n", f"<!-- end of toxcast {make.__name__} -->\n"
-        before, rest = text.split(begin)
-        text = before + begin + "\n" + make(found) + "\n" + end + rest.split(end)[1]
-    return text

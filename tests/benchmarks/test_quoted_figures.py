@@ -156,10 +156,11 @@ def test_what_is_recovered_of_planted_laws_is_what_the_study_recorded():
 def test_the_tables_and_the_figure_of_the_assays_are_made_of_the_recorded_results():
     pytest.importorskip("scipy")
     from benchmarks.assays import toxcast_picture, toxcast_tables
+    from benchmarks.assays.page import put
 
     found = toxcast_tables.Results(ROOT / "benchmarks/results")
     page = (ROOT / "docs/explanation/assays.md").read_text(encoding="utf-8")
-    assert toxcast_tables.put(page, found) == page
+    assert put(page, "toxcast", toxcast_tables.TABLES, found) == page
     verdict, _, rest = page.partition("## Classification: ToxCast")
     assert [figure for figure in re.findall(r"[+-]\d\.\d+ ± \d\.\d+", verdict) if figure not in rest] == []
     figure = (ROOT / "docs/_static/assays-toxcast.svg").read_text(encoding="utf-8")
