@@ -246,18 +246,11 @@ def _seeded(objective: Objective, inside: Limits, w: Vector, gradient: Vector, c
 
 
 def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
-    """Return a point of the region with few shares: those with the best slopes at w, after expectation maximisation among them.
-
-    If experts differ by more than the range of exp, some row may need a domain that this leaves out. More domains are then used.
-    """
-    gradient, few = sample.sums(w)[1], min(max(sample.rows // _ROWS_EACH, _FIRST), _NEW_DOMAINS)
-    while few < w.size:
-        sparse = np.mean([limits.linear_min(cost) for cost in _pulls(gradient, few)], axis=0)
-        columns = np.flatnonzero(sparse).astype(np.int32)
-        if math.isfinite(sample.sums(sparse[columns], columns)[0]):
-            return _spread(settle(sample, limits.restrict(columns), sparse[columns], columns), columns, w.size)
-        few *= 2
-    return settle(sample, limits, w)
+    """Return a point of the region with few shares: those with the best slopes at w, after expectation maximisation among them."""
+    few = min(max(sample.rows // _ROWS_EACH, _FIRST), _NEW_DOMAINS)
+    sparse = np.mean([limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1], few)], axis=0)
+    columns = np.flatnonzero(sparse).astype(np.int32)
+    return _spread(settle(sample, limits.restrict(columns), sparse[columns], columns), columns, w.size)
 
 
 def _pulls(gradient: Vector, few: int) -> list[Vector]:
