@@ -154,13 +154,6 @@ def record(
         print(f"{name}, {len(missing)} splits: {time.perf_counter() - start:.1f} s", flush=True)
 
 
-def write(folder: Path) -> None:
-    """Put the tables of the results into the page."""
-    from benchmarks.assays import chembl_tables, page
-
-    page.write("chembl", chembl_tables.TABLES, chembl_tables.Results(folder))
-
-
 def judge(world: World, target: int, sources: int, splits: Iterable[int]) -> list[dict[str, Any]]:
     """Return the lines of one target."""
     molecules = np.flatnonzero(world.experts.measured[:, target])

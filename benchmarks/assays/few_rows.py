@@ -49,13 +49,6 @@ def run(folder: Path, *, processes: int = 1, targets: int = 32, sources: int | N
     record(results, world, min(splits, MOST), SETTINGS, lambda target, missing: judge(world, target, missing, sources))
 
 
-def write(folder: Path) -> None:
-    """Put the tables of the results into the page."""
-    from benchmarks.assays import few_rows_tables, page
-
-    page.write("few rows", few_rows_tables.TABLES, few_rows_tables.FewRows(folder))
-
-
 def judge(world: World, target: int, splits: list[int], count: int | None) -> list[dict[str, Any]]:
     """Return the lines of one target."""
     molecules = np.flatnonzero(world.experts.measured[:, target])

@@ -19,7 +19,7 @@ COMPARED = (
 HEADS = [f"{rows} rows" if rows != "all" else "all rows" for rows in ROWS]
 
 
-class FewRows:
+class Results:
     """The lines of the file."""
 
     def __init__(self, folder: Path) -> None:
@@ -41,27 +41,27 @@ class FewRows:
         return paired(self.values(rows, offset, f"rmse {one}"), self.values(rows, offset, f"rmse {other}"))
 
 
-def errors(found: FewRows) -> str:
+def errors(found: Results) -> str:
     """Return the root mean squared errors with raw predictions by the number of labelled rows."""
     return _means(found, "raw", "rmse", METHODS, "RMSE, raw")
 
 
-def deviations(found: FewRows) -> str:
+def deviations(found: Results) -> str:
     """Return the same for deviations."""
     return _means(found, "deviations", "rmse", METHODS, "RMSE, deviations")
 
 
-def ranks(found: FewRows) -> str:
+def ranks(found: Results) -> str:
     """Return the rank correlations with raw predictions; the mean of the target has none."""
     return _means(found, "raw", "rho", METHODS[1:], "rank correlation, raw")
 
 
-def _means(found: FewRows, offset: str, figure: str, methods: tuple[str, ...], head: str) -> str:
+def _means(found: Results, offset: str, figure: str, methods: tuple[str, ...], head: str) -> str:
     rows = [[one, *(f"{found.mean(n, offset, figure + ' ' + one):.3f}" for n in ROWS)] for one in methods]
     return table([head, *HEADS], rows)
 
 
-def differences(found: FewRows) -> str:
+def differences(found: Results) -> str:
     """Return the paired differences of root mean squared errors with raw predictions."""
     rows = [
         [f"{one} - {other}", *(str(found.difference(n, "raw", one, other)) for n in ROWS)] for one, other in COMPARED
@@ -69,7 +69,7 @@ def differences(found: FewRows) -> str:
     return table(["difference of RMSE, raw", *HEADS], rows)
 
 
-def seen(found: FewRows) -> str:
+def seen(found: Results) -> str:
     """Return in how many of the subsets a sign of a worthless mixture is there, and in how many the mixture is worthless."""
 
     def of(column: str) -> list[float]:

@@ -1,13 +1,17 @@
-"""Tables of results between markers of `docs/explanation/assays.md`."""
+"""What `docs/explanation/assays.md` shows of the results: tables between markers, and a figure."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from benchmarks.assays import toxcast_picture
 from benchmarks.facts import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "assays.md"
+PICTURE = ROOT / "docs" / "_static" / "assays-toxcast.svg"
 
 
 def put(text: str, part: str, tables: Iterable[Callable[[Any], str]], found: Any) -> str:
@@ -19,6 +23,11 @@ def put(text: str, part: str, tables: Iterable[Callable[[Any], str]], found: Any
     return text
 
 
-def write(part: str, tables: Iterable[Callable[[Any], str]], found: Any) -> None:
-    """Put the tables into the page."""
-    PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), part, tables, found), encoding="utf-8")
+def write(part: str, folder: Path) -> None:
+    """Put the tables of a part's results into the page, and write its figure if it has one."""
+    tables = importlib.import_module(f"benchmarks.assays.{part}_tables")
+    found = tables.Results(folder)
+    text = put(PAGE.read_text(encoding="utf-8"), part.replace("_", " "), tables.TABLES, found)
+    PAGE.write_text(text, encoding="utf-8")
+    if part == "toxcast":
+        PICTURE.write_text(toxcast_picture.picture(found), encoding="utf-8")

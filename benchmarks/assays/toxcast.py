@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.assays import mixtures, page, shared_models, toxcast_picture, toxcast_tables
+from benchmarks.assays import mixtures, shared_models
 from benchmarks.assays.mixtures import Rows
 from benchmarks.assays.shared_models import Shared, Unit
 from benchmarks.assays.splits import TEST, TRAIN, VALIDATION
 from benchmarks.assays.store import Store
 from benchmarks.assays.toxcast_tables import ASSAY, MANY, MOLECULE
-from benchmarks.facts import POOLS, ROOT
+from benchmarks.facts import POOLS
 
 Array = NDArray[np.float64]
 
-PICTURE = ROOT / "docs" / "_static" / "assays-toxcast.svg"
 KEYS = ("setting", "split", "target")
 COLUMNS = (*KEYS, "method", "ensemble_ap", "ensemble_loss", "retrained_ap", "retrained_loss", "sources")
 TARGET_COLUMNS = (*KEYS, "rows", "positives", "test_rows", "test_positives", "nearest", "correlation")
@@ -67,13 +66,6 @@ def units(targets: int, sources: int, splits: int) -> Iterator[tuple[str, Unit]]
         if seed < FEWER:
             yield ASSAY, Unit(targets, sources, "assay", seed)
             yield MANY, Unit(targets, _TIMES * sources, "molecule", seed)
-
-
-def write(folder: Path) -> None:
-    """Put the tables and the figure of the results into the page."""
-    found = toxcast_tables.Results(folder)
-    page.write("toxcast", toxcast_tables.TABLES, found)
-    PICTURE.write_text(toxcast_picture.picture(found), encoding="utf-8")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import resource
 import time
 from pathlib import Path
 
+from benchmarks.assays import page
 from benchmarks.facts import RESULTS
 
 PARTS = ("toxcast", "chembl", "few_rows")
@@ -37,7 +38,7 @@ def run(
         module.run(folder, processes=processes, splits=splits, **given)
         print(f"{name}: {time.perf_counter() - start:.0f} s, {_processor_seconds() - before:.0f} s of processor time")
         if write:
-            module.write(folder)
+            page.write(name, folder)
 
 
 def _processor_seconds() -> float:

@@ -188,7 +188,7 @@ def test_the_study_of_few_rows_continues_and_its_tables_are_means_of_targets(wor
     assert len(second.splitlines()) == 1 + 2 * 2 * len(few_rows.SETTINGS)
     monkeypatch.setattr(few_rows, "judge", lambda *given: pytest.fail("all results are there"))
     few_rows.run(tmp_path, sources=5, splits=5)
-    found = few_rows_tables.FewRows(tmp_path)
+    found = few_rows_tables.Results(tmp_path)
     tables = "".join(make(found) for make in few_rows_tables.TABLES)
     own = [float(line["rmse exact"]) for line in found.lines if (line["rows"], line["offset"]) == ("10", "raw")]
     assert len(own) == 4

@@ -175,7 +175,7 @@ def test_the_tables_of_squared_error_are_made_of_the_recorded_results():
     folder = ROOT / "benchmarks/results"
     page = (ROOT / "docs/explanation/assays.md").read_text(encoding="utf-8")
     assert put(page, "chembl", chembl_tables.TABLES, chembl_tables.Results(folder)) == page
-    assert put(page, "few rows", few_rows_tables.TABLES, few_rows_tables.FewRows(folder)) == page
+    assert put(page, "few rows", few_rows_tables.TABLES, few_rows_tables.Results(folder)) == page
     lines = page.partition("## Squared error: ChEMBL")[2].partition("## Run it")[0].splitlines()
     tables = "\n".join(line for line in lines if line.startswith("|"))
     advice = (ROOT / "docs/how-to/classifiers.md").read_text(encoding="utf-8").partition("## Regression")[2]
