@@ -280,7 +280,10 @@ cdef class Rows:
         return out
 
     def take(self, cols):
-        """The same packed rows, restricted to the columns `cols` (int32), as a copy; row maxima stay those of all columns."""
+        """The same packed rows, restricted to the columns `cols` (int32), as a copy.
+
+        The largest of each row stays that of all columns.
+        """
         cdef const int32_t[::1] cols_view = cols
         self.check_made(True)
         if not self.c.panels:
@@ -292,14 +295,14 @@ cdef class Rows:
         out.weight, out.offset = self.weight, self.offset
         out.n_rows, out.n_cols = self.n_rows, cols_view.shape[0]
         out.c.ncol = out.n_cols
-        cdef Py_ssize_t blocks = (self.n_rows + self.c.block - 1) // self.c.block, b, k
+        cdef Py_ssize_t blocks = (self.n_rows + self.c.block - 1) // self.c.block, _, k
         cdef size_t run = self.c.block * (8 if self.c.wide else 4)
         out.panels = aligned(blocks * out.n_cols * self.c.block, np.float64 if self.c.wide else np.float32)
         out.c.panels = address(out.panels)
         cdef char *to = <char *>out.c.panels
         cdef const char *at = <const char *>self.c.panels
         with nogil:
-            for b in range(blocks):
+            for _ in range(blocks):
                 if mf_interrupted(<double>(out.n_cols * self.c.block)):
                     break
                 for k in range(out.n_cols):
