@@ -30,10 +30,11 @@ the modules of `explorer/` (`_explorer_script`), which are read in the order tha
 share, `_folds` the predictions out of fold.
 """
 
+from mixfast.report._document import Page
 from mixfast.report._explorer import explore
 from mixfast.report._folds import OutOfFold, out_of_fold
 from mixfast.report._law_figures import coefficients, predicted, response
-from mixfast.report._page import Page, page
+from mixfast.report._page import page
 from mixfast.report._share_figures import prices, ranges, shares
 from mixfast.report._solve_figures import convergence, held_out
 from mixfast.report._timeline_figures import history, schedule

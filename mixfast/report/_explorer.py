@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,11 @@ from mixfast.proposers import Proposal
 from mixfast.region import Region
 from mixfast.report import _explorer_script as script
 from mixfast.report import _html as html
+from mixfast.report._document import Page
 from mixfast.report._law_model import law_model, packed
-from mixfast.report._page import Page
 from mixfast.swarm import Swarm
 
-_WORDS = (
+WORDS = (
     "Change a share, and the others adapt. Predictions and their 90 % intervals are those of the law; "
     "the intervals are for one new run."
 )
@@ -72,6 +73,42 @@ def explore(
     The page is one file and loads nothing. It evaluates the laws by the same formulas in float64: predictions agree with `Fit.predict` to
     1e-10, relative. Coefficients of the error bars are float32 if there are many.
     """
+    part = law_explorer(law, region, mixtures or {}, optimum=optimum, swarm=swarm, command=command)
+    words = [counted(len(law.domains), "domain"), counted(len(law.metrics) - len(part.lost), "metric")]
+    told = [html.Missing(f"lost-{i}", some, f"{why}.") for i, (some, why) in enumerate(part.left_out().items())]
+    section = html.Section("explore", "Try a mixture", html.paragraph(WORDS) + part.body)
+    return Page(
+        html.page(title, " · ".join(words), "", [section], told, style=script.style(), script=script.script()),
+        (section.title,),
+        {one.title: one.why for one in told},
+        (),
+    )
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The explorer as a part of a page: its HTML, and the metrics that it cannot predict, each with the reason."""
+
+    body: str
+    lost: dict[str, str]
+
+    def left_out(self) -> dict[str, str]:
+        """Return the reasons for metrics that the explorer cannot predict, by the list of metrics that share one."""
+        reasons = dict.fromkeys(self.lost.values())
+        return {listing(name for name in self.lost if self.lost[name] == why): why for why in reasons}
+
+
+def law_explorer(
+    law: Fit,
+    region: Region | None,
+    mixtures: Mapping[str, Mixture],
+    *,
+    optimum: Proposal | Mixture | None,
+    swarm: Swarm | None,
+    command: Sequence[str] | None,
+    compared: Iterable[str] | None = None,
+) -> Explorer:
+    """Make the explorer of a law. `compared` names the mixtures that have a column at first, by default those of `mixtures`."""
     where = Region(law.domains) if region is None else region.align(law.domains)
     law = in_run_of(law, where)
     model, lost = law_model(law)
@@ -80,43 +117,22 @@ def explore(
             f"the page can predict none of the metrics: {listing(f'{name}: {why}' for name, why in lost.items())}; "
             "fit linear, log_linear, gp, epochs or a power law"
         )
-    shown = _mixtures(law.domains, where, mixtures or {}, optimum)
+    shown = _mixtures(law.domains, where, mixtures, optimum)
     names = list(shown)
-    given = [i for i, name in enumerate(names) if name in (mixtures or {})]
-    start = names.index("optimum") if optimum is not None else given[0] if given else 0
+    given = [i for i, name in enumerate(names) if name in mixtures]
     data = {
         "model": model,
         "limits": _limits(where),
         "runs": _runs(law, swarm),
         "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
-        "start": start,
-        "compared": given,
+        "start": names.index("optimum") if optimum is not None else given[0] if given else 0,
+        "compared": given if compared is None else [names.index(name) for name in compared],
         "available": None if where.available is None else packed(np.maximum(where.available, 1)),
         "budget": where.target_tokens,
         "command": None if command is None else list(command),
     }
-    words = [counted(len(law.domains), "domain"), counted(len(model["metrics"]), "metric")]
-    body = (
-        html.paragraph(_WORDS)
-        + f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
-        + script.data_block(data)
-    )
-    missing = {why: [name for name in lost if lost[name] == why] for why in dict.fromkeys(lost.values())}
-    told = [html.Missing(f"lost-{i}", listing(some), f"{why}.") for i, (why, some) in enumerate(missing.items())]
-    return Page(
-        html.page(
-            title,
-            " · ".join(words),
-            "",
-            [html.Section("explore", "Try a mixture", body)],
-            told,
-            style=script.style(),
-            script=script.script(),
-        ),
-        ("Try a mixture",),
-        {one.title: one.why for one in told},
-        (),
-    )
+    place = f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
+    return Explorer(place + script.data_block(data), lost)
 
 
 def _mixtures(
