@@ -105,6 +105,11 @@ def add(commands: shared.Commands) -> None:
     report.add_argument("--out", metavar="FILE", required=True, help="page to write: .html")
     shared.add_force(report)
     report.add_argument("--title", metavar="TEXT", default="Mixture report", help="title of the page")
+    report.add_argument(
+        "--no-explorer",
+        action="store_true",
+        help="leave out the section on which mixtures are tried, which is JavaScript",
+    )
     more = report.add_argument_group("further input")
     more.add_argument(
         "--law", metavar="FILE", help="laws that `mixfast fit --out` wrote; default for runs: fit them now"
@@ -173,6 +178,7 @@ def _report(args: argparse.Namespace) -> int:
             seed=args.seed,
             files=files,
             call=shlex.join(["mixfast", *args.argv]),
+            explorer=not args.no_explorer,
         )
     page.save(args.out, force=args.force)
     say(f"wrote {args.out}: {', '.join(page.sections)}")

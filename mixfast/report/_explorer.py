@@ -22,7 +22,7 @@ from mixfast.report._document import Page
 from mixfast.report._law_model import law_model, packed
 from mixfast.swarm import Swarm
 
-WORDS = (
+_WORDS = (
     "Change a share, and the others adapt. Predictions and their 90 % intervals are those of the law; "
     "the intervals are for one new run."
 )
@@ -75,8 +75,8 @@ def explore(
     """
     part = law_explorer(law, region, mixtures or {}, optimum=optimum, swarm=swarm, command=command)
     words = [counted(len(law.domains), "domain"), counted(len(law.metrics) - len(part.lost), "metric")]
-    told = [html.Missing(f"lost-{i}", some, f"{why}.") for i, (some, why) in enumerate(part.left_out().items())]
-    section = html.Section("explore", "Try a mixture", html.paragraph(WORDS) + part.body)
+    told = [html.Missing(f"lost-{i}", some, f"{why}.") for i, (some, why) in enumerate(_by_reason(part.lost).items())]
+    section = html.Section("explore", "Try a mixture", part.body)
     return Page(
         html.page(title, " · ".join(words), "", [section], told, style=script.style(), script=script.script()),
         (section.title,),
@@ -91,11 +91,6 @@ class Explorer:
 
     body: str
     lost: dict[str, str]
-
-    def left_out(self) -> dict[str, str]:
-        """Return the reasons for metrics that the explorer cannot predict, by the list of metrics that share one."""
-        reasons = dict.fromkeys(self.lost.values())
-        return {listing(name for name in self.lost if self.lost[name] == why): why for why in reasons}
 
 
 def law_explorer(
@@ -121,6 +116,7 @@ def law_explorer(
     names = list(shown)
     given = [i for i, name in enumerate(names) if name in mixtures]
     data = {
+        "words": [_WORDS, *(f"Left out: {some}; {why}." for some, why in _by_reason(lost).items())],
         "model": model,
         "limits": _limits(where),
         "runs": _runs(law, swarm),
@@ -133,6 +129,11 @@ def law_explorer(
     }
     place = f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
     return Explorer(place + script.data_block(data), lost)
+
+
+def _by_reason(lost: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons by the list of the metrics that share one."""
+    return {listing(name for name in lost if lost[name] == why): why for why in dict.fromkeys(lost.values())}
 
 
 def _mixtures(

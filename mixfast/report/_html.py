@@ -28,6 +28,8 @@ _COLUMNS = 8
 _UNBROKEN = 22
 _ENDLESS = re.compile(rf"\S{{{_LONGEST + 1},}}")
 
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"
+
 # Colours of the page that its figures do not use: in light and in dark mode.
 _PALETTE = draw.PALETTE | {
     "soft": ("#5c5c5c", "#a9afb5"), "line": ("#dcdcdc", "#3a4046"), "rule": ("#9a9a9a", "#6b7278"), "link": ("#00507d", "#7cc4f0"),
@@ -325,7 +327,7 @@ def page(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         # Nothing is loaded, whatever a name may hold.
-        f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'{_allowed(script)}\">"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_allowed(script)}">'
         f"<title>{text(title)}</title><style>{_CSS}{style}</style></head>\n<body><main>"
         f'<header><h1>{text(title)}</h1><p class="soft">{prose(under)}</p></header>\n{head}\n<nav>{nav}</nav>\n{body}'
         f"</main>{_running(script)}</body></html>\n"

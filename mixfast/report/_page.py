@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from mixfast._text.audience import either
 from mixfast._text.names import counted
 from mixfast._text.progress import working
 from mixfast.errors import BackendError
-from mixfast.report import _head, _html, _law_sections, _origin, _sections
+from mixfast.report import _explorer_script as script
+from mixfast.report import _explorer_section, _head, _html, _law_sections, _origin, _sections
 from mixfast.report._document import Page
 from mixfast.report._folds import OutOfFold, out_of_fold
 from mixfast.report._html import Figures, Missing, Section, Why
@@ -25,6 +27,8 @@ def page(
     files: Files = (),
     call: str | None = None,
     when: str | None = None,
+    explorer: bool = True,
+    command: Sequence[str] | None = None,
 ) -> Page:
     """Make one page of HTML from what is known about a mixture.
 
@@ -46,6 +50,11 @@ def page(
         The call that the page states; by default this one, with the kinds of its parts.
     when : str, optional
         The date that the page states; by default today.
+    explorer : bool, default True
+        Whether a page with a law has the section on which mixtures are tried, in JavaScript, as `explore` makes it. It adds about 50 kB, and
+        the numbers of the law.
+    command : sequence of str, optional
+        The words of a command such as ``["mixfast", "propose", "law.json"]``, to which the explorer adds the goal of a drag.
 
     Returns
     -------
@@ -60,6 +69,8 @@ def page(
 
     Notes
     -----
+    The page loads nothing, and runs no other script than that of the explorer.
+
     Sections whose inputs are missing (matplotlib too) are skipped; the page lists them and how to add them. With a law and its swarm,
     the law is fitted once more for each fold; the near-optimal set costs as much as `ranges`. The same parts give the same bytes, except
     for the date.
@@ -88,6 +99,7 @@ def page(
         ("predicted", "Predicted against measured", _law_sections.predicted(have, figures, found, why)),
         ("response", "Response to each share", _law_sections.response(have, figures)),
         ("coefficients", "Domains and metrics", _law_sections.coefficients(have, figures)),
+        ("explore", "Try a mixture", _explorer_section.explorer(have, explorer, command)),
         ("history", "History", _sections.history(have, figures)),
         ("schedule", "Loader schedule", _sections.schedule(have, figures)),
     ]
@@ -103,8 +115,17 @@ def page(
     sections.append(_origin.section(have, files, call or f"mixfast.report.page({kinds})", day))
     under = _under(have, day)
     doubts = tuple(_head.warnings(have, found))
+    runs = any(one.anchor == "explore" for one in sections)
     return Page(
-        _html.page(title, under, _head.head(have, found, doubts), sections, missing),
+        _html.page(
+            title,
+            under,
+            _head.head(have, found, doubts),
+            sections,
+            missing,
+            style=script.style() + _explorer_section.STYLE if runs else "",
+            script=script.script() if runs else "",
+        ),
         tuple(one.title for one in sections),
         {one.title: one.why for one in missing},
         doubts,

@@ -1,5 +1,7 @@
 """The page of a report: complete when inputs are missing, safe for any names, identical bytes each time; and each of its figures."""
 
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -17,6 +19,7 @@ import mixfast
 from mixfast import proposers, report, reuse, solver
 from mixfast.errors import BackendError
 from mixfast.report import _parts
+from mixfast.report._explorer_script import script
 
 WHEN = "2026-01-31"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -31,6 +34,7 @@ SECTIONS = (
     "predicted",
     "response",
     "coefficients",
+    "explore",
     "history",
     "schedule",
 )
@@ -62,16 +66,27 @@ HOSTILE = [
 ]
 
 
+# A page runs the script of the explorer or none, and the explorer's data are text to the browser.
+RUN = [("type", "module")]
+DATA = [("type", "application/json"), ("id", "explorer-data")]
+
+
 class Checker(HTMLParser):
-    """Refuse HTML that is not well formed, and anything that would be loaded or run."""
+    """Refuse HTML that is not well formed, and anything that would be loaded or run, except for the explorer's own script."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
+        self.scripts, self.data, self.policy = [], [], ""
         self.open, self.ids, self.links, self.figures, self.alts, self.words, self.drawn = [], [], [], [], [], [], []
 
     def handle_starttag(self, tag, attrs):
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form"), tag
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form"), tag
         assert tag not in ("img", "image", "foreignobject", "set", "animate"), tag
+        if tag == "script":
+            assert attrs in (RUN, DATA), attrs
+            (self.scripts if attrs == RUN else self.data).append("")
+        if dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attrs)["content"]
         names = [name for name, _ in attrs]
         assert len(set(names)) == len(names), f"{tag} repeats an attribute: {attrs}"
         for name, value in attrs:
@@ -97,7 +112,10 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "svg" in self.open:
+        if self.open[-1:] == ["script"]:
+            # Data stand before the script, at the end of the page.
+            (self.scripts or self.data)[-1] += data
+        elif "svg" in self.open:
             self.drawn.append(data)
         elif not self.open or self.open[-1] != "style":
             self.words.append(data)
@@ -110,6 +128,13 @@ def checked(page):
     found.feed(page.html.replace("<wbr>", ""))
     found.close()
     assert found.open == []
+    explored = "Try a mixture" in page.sections
+    assert found.scripts == ([script()] if explored else [])
+    assert len(found.data) == explored
+    assert all(isinstance(json.loads(data), dict) for data in found.data)
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
+    rest = f"; script-src 'sha256-{digest}'" if explored else ""
+    assert found.policy == f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'{rest}"
     assert page.html.startswith("<!DOCTYPE html>")
     assert len(set(found.ids)) == len(found.ids)
     assert set(found.links) <= set(found.ids)
@@ -348,8 +373,6 @@ def test_doubts_are_warnings(things, no_matplotlib):
 
 
 def test_data_files_and_versions_are_named_by_their_hashes(things, tmp_path, no_matplotlib):
-    import hashlib
-
     file, folder = tmp_path / "runs.csv", tmp_path / "folder"
     file.write_text("a,b\n1,2\n")
     folder.mkdir()
@@ -380,7 +403,8 @@ def test_hostile_names_are_shown_and_do_nothing():
     assert max(len(word) for text in found.words for word in text.split()) < 200
     assert "<script>alert(1)</script>" in words
     assert "日本語" in words
-    assert "<script" not in page.html
+    # The explorer's own two, which `checked` has compared.
+    assert page.html.count("<script") == 2
     assert "<img src=x" not in page.html
     assert "\u202e" not in page.html
     assert "\x07" not in page.html

@@ -3,6 +3,7 @@
 import { Controls } from "./controls.js";
 import { Runs } from "./distance.js";
 import { Domains } from "./domains.js";
+import { element } from "./elements.js";
 import { Limits } from "./limits.js";
 import { Metrics } from "./metrics.js";
 import { Model } from "./model.js";
@@ -23,8 +24,10 @@ class Explorer {
     this.domains = new Domains(this);
     this.metrics = new Metrics(this);
     this.state.changed = (settled) => this.later(settled);
+    this.controls.node.prepend(...data.words.map((one) => element("p", {}, one)));
     place.replaceChildren(this.controls.node, this.domains.node, this.metrics.node);
-    this.state.restore(location.hash);
+    // A link that holds a mixture leads here, wherever the explorer is in its page.
+    if (this.state.restore(location.hash)) place.closest("section")?.scrollIntoView();
     this.update(true);
     addEventListener("hashchange", () => this.state.restore(location.hash) && this.later(true));
     this.prepare();
@@ -36,7 +39,7 @@ class Explorer {
     return mixtures[Math.min(...compared, mixtures.length - 1)].shares;
   }
 
-  /** Update the page before the next frame, however many changes come before it. */
+  /** Update the page and its link before the next frame, however many changes come before it. */
   later(settled) {
     this.settled ||= settled;
     if (this.waiting) return;
@@ -44,11 +47,13 @@ class Explorer {
     requestAnimationFrame(() => {
       this.waiting = false;
       this.update(this.settled);
+      // The link to a page that nobody has touched stays as it is; a page inside another one has no address of its own.
+      if (this.settled && location.protocol !== "about:") history.replaceState(null, "", this.state.fragment());
       this.settled = false;
     });
   }
 
-  /** Write the state into the page; columns, order and link change only when a gesture is over. */
+  /** Write the state into the page; columns and order change only when a gesture is over. */
   update(settled) {
     const { state } = this;
     this.values = this.model.values(state.shares);
@@ -60,8 +65,6 @@ class Explorer {
     for (const part of [this.controls, this.domains, this.metrics]) part.update();
     if (!settled) return;
     for (const part of [this.domains, this.metrics]) part.arrangement.apply();
-    // A page inside another one has no address of its own.
-    if (location.protocol !== "about:") history.replaceState(null, "", state.fragment());
   }
 
   steered(metric, goal, found) {
