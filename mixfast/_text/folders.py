@@ -1,4 +1,4 @@
-"""Write a folder of files as a whole: it is filled beside its place and renamed to it when it is complete.
+"""Write a folder of files as a whole: it is filled beside its place and renamed to it when it is complete. Make folders for one user alone.
 
 A folder at the place is replaced only if the caller has checked its content. It is first renamed and removed at the end, so a process
 that is killed between both renames leaves the old folder beside its place, as ``.mixfast-<random>.tmp``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,30 @@ def place_folder(new: Path, target: Path) -> None:
     _flush(target.parent)
     if old is not None:
         shutil.rmtree(old)
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its user can read and write, if there is none, and return its path.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made or written to, or if another user made it, may write to it, or may replace it.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=stat.S_IRWXU)
+    found, above = path.lstat(), path.parent.stat()
+    # A link at the path may be changed to point elsewhere, and a folder can be replaced by those who may write to the folder above, unless
+    # that is "sticky", as /tmp is.
+    private = (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    )
+    kept = not above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or above.st_mode & stat.S_ISVTX
+    if not (private and kept and above.st_uid in (0, os.geteuid())):
+        raise PermissionError(errno.EPERM, "not a folder of this user alone", os.fspath(path))
+    return path
 
 
 def _beside(target: Path) -> Path:

@@ -19,7 +19,10 @@ def needed(user: str, packages: str, requirement: str, error: type[Exception]) -
     """
     try:
         yield
-    except ImportError as problem:
+    except (
+        ImportError,
+        OSError,
+    ) as problem:  # OSError: a library that the package loads is missing, as libgomp for LightGBM
         from mixfast._text.visible import quote
 
         raise error(f"{user} needs {packages} ({problem}); install with: pip install {quote(requirement)}") from problem

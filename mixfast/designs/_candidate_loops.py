@@ -7,14 +7,15 @@ through any number of steps. Converted to float64, it sums to exactly 1 in every
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from mixfast._engine.backend.compiled import compiled
 
 ONE = 1 << 52
 _UNIT = 1.0 / ONE
 _UNIFORM = 1.0 / (1 << 53)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _random(state):  # type: ignore[no-untyped-def]
     """Next 64 random bits of xoshiro256++ (Blackman and Vigna 2021)."""
     a, b, c, d = state[0], state[1], state[2], state[3]
@@ -30,7 +31,7 @@ def _random(state):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def walk(low, high, start, partners, order, burn_in, sweeps, state, out):  # type: ignore[no-untyped-def]
     """Fill `out` with a Gibbs walk: each step redraws two shares uniformly, with their sum fixed and within the limits.
 
@@ -59,7 +60,7 @@ def walk(low, high, start, partners, order, burn_in, sweeps, state, out):  # typ
             out[row, k] = now[k] * _UNIT
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def settle(rows, low, high, give):  # type: ignore[no-untyped-def]
     """Replace each row by the nearest one within the limits in the metric ``sum (w - x)^2 / give``, summing to 1.
 
@@ -98,7 +99,7 @@ def settle(rows, low, high, give):  # type: ignore[no-untyped-def]
             row[k] = units[k] * _UNIT
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill(row, low, high, give):  # type: ignore[no-untyped-def]
     """Shift `row` by a multiple of `give` and clip it to the limits, so that it sums to 1, by Newton steps within a bracket."""
     left, right = np.inf, -np.inf

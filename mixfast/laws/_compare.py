@@ -9,6 +9,7 @@ from mixfast._engine.backend.blas import single_blas
 from mixfast._text.numbers import decimals
 from mixfast._text.progress import working
 from mixfast._text.table import text_table
+from mixfast.errors import BackendError
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
@@ -34,12 +35,15 @@ class Comparison:
         Laws that were left out, for all metrics or for some, with the reason.
     notes : tuple of str
         Problems with the runs and metrics that the user should know about.
+    untried : tuple of str
+        Laws out of `left_out` that could not be tried because a package is missing. One of them may be better than the best of `reports`.
     """
 
     metrics: tuple[str, ...]
     reports: dict[str, dict[str, MetricReport]]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    untried: tuple[str, ...] = ()
 
     @property
     def report(self) -> str:
@@ -90,6 +94,7 @@ def compare(
         )
     every = range(len(problem.metrics))
     candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
+    untried = []
     made = [Candidate(_table.make(law), list(every)) for law in laws]
     ahead = Ahead(candidate.law for candidate in made)
     with working("comparing laws", len(made) * (1 + len(problem.splits)), "fit"), single_blas():
@@ -100,6 +105,8 @@ def compare(
                     refused.setdefault(j, []).append((law, why))
             except (ValueError, RuntimeError) as error:
                 left_out.append(f"{law}: left out, {error}")
+                if isinstance(error, BackendError):
+                    untried.append(law)
             else:
                 candidates.append(candidate)
     reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
@@ -127,4 +134,5 @@ def compare(
         {law: found for law, found in reports.items() if found},
         (*left_out, *told_refused(refused, problem.metrics)),
         tuple(dict.fromkeys(notes)),
+        tuple(untried),
     )

@@ -6,8 +6,8 @@ Private: `_epoch_search` imports this module only when it fits, because it loads
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mixfast._engine.backend.compiled import compiled
 from mixfast.laws._non_negative_loops import exchange, invert, newton
 
 # Limits the exponent of a trial, so that held-out errors stay finite.
@@ -21,7 +21,7 @@ _SHARED = 8
 _SWEEPS, _TOLERANCE = 100, 1e-22
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def penalties(variance, domains, ridge, out):  # type: ignore[no-untyped-def]
     """Fill the penalty (P,) of each coefficient: the ridge times the mean variance of its kind of columns, gains or harms."""
     size = out.shape[0]
@@ -33,7 +33,7 @@ def penalties(variance, domains, ridge, out):  # type: ignore[no-untyped-def]
             out[p] = ridge * (1.0 if begin == 0 else _HARM) * total / (end - begin)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def scaled(gram, domains, ridge, penalty, scale, out):  # type: ignore[no-untyped-def]
     """Fill the Gram matrix with its penalties, scaled to a diagonal of 1; a column without variance and penalty is left out."""
     size = gram.shape[0]
@@ -49,7 +49,7 @@ def scaled(gram, domains, ridge, penalty, scale, out):  # type: ignore[no-untype
         out[p, p] = 1.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _huber(deficit, height, t, begin, end, delta):  # type: ignore[no-untyped-def]
     """Return the summed Huber loss of the runs ``begin : end`` whose logarithms are predicted to be ``height + t``."""
     total = 0.0
@@ -59,7 +59,7 @@ def _huber(deficit, height, t, begin, end, delta):  # type: ignore[no-untyped-de
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _without(fold, first, second, count, mean, gram):  # type: ignore[no-untyped-def]
     """Fill the means (P,) and covariances (P, P) of the columns over the runs of the other folds, which are ``count``."""
     size = mean.shape[0]
@@ -79,7 +79,7 @@ def _without(fold, first, second, count, mean, gram):  # type: ignore[no-untyped
             gram[p, q] = gram[p, q] / count - mean[p] * mean[q]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _predicted(across, b, scale, begin, end, t):  # type: ignore[no-untyped-def]
     """Fill the sums t[begin:end] of the columns ``across`` (P, R) times b * scale (P,)."""
     for i in range(begin, end):
@@ -92,7 +92,7 @@ def _predicted(across, b, scale, begin, end, t):  # type: ignore[no-untyped-def]
                 into[i] += column[i] * value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def held_out(  # type: ignore[no-untyped-def]
     across, domains, bounds, first, second, level, cross, deficit, delta, limit, ridges, passive, out
 ):
@@ -151,7 +151,7 @@ def held_out(  # type: ignore[no-untyped-def]
                 out[v, l] += _huber(deficit[v], height, t, begin, end, delta[v]) / runs
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def held_out_wide(across, domains, bounds, target, deficit, delta, limit, ridges, out):  # type: ignore[no-untyped-def]
     """Fill the held-out errors (V, L) if there are more columns than runs; see `held_out`."""
     size, runs = across.shape
@@ -196,7 +196,7 @@ def held_out_wide(across, domains, bounds, target, deficit, delta, limit, ridges
                 out[v, l] += _huber(deficit[v], height, t, begin, end, delta[v]) / runs
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def descend(gram, ridge, moment, b, g):  # type: ignore[no-untyped-def]
     """Minimise ``b'(gram + diag(ridge))b / 2 - moment'b`` over b >= 0, in place from a b near the solution, by coordinate descent."""
     size = b.shape[0]

@@ -115,7 +115,9 @@ def fit(
     began = perf_counter()
     problem = Problem.of(swarm, metrics, features, seed, folds, warned=2)
     chosen, y, notes = problem.metrics, problem.y, problem.notes
-    plan = _plan(law, chosen, _auto(swarm), options)
+    auto, untried = _auto(swarm)
+    plan = _plan(law, chosen, auto, options)
+    notes += untried if isinstance(law, str) and law == "auto" else []
     _check_features(features, plan)
     if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
@@ -207,11 +209,17 @@ def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequ
     return [f"{listing(names)}: a law was left out: {law}: {why}" for (law, why), names in told.items()]
 
 
-def _auto(swarm: Swarm) -> list[str]:
-    """Return the laws that "auto" chooses from for these runs."""
+def _auto(swarm: Swarm) -> tuple[list[str], list[str]]:
+    """Return the laws that "auto" chooses from for these runs, and notes on those that it cannot try."""
     names = [name for name in _AUTO if name != "gp" or len(swarm) <= _MOST_FOR_GP]
     # The law in epochs needs the tokens of the runs, and Numba.
-    return [*names, "epochs"] if swarm.rate is not None and find_spec("numba") is not None else names
+    if swarm.rate is None:
+        return names, []
+    if find_spec("numba") is None:
+        return names, [
+            "the law in epochs was not tried, because it needs Numba; install with: pip install 'mixfast[laws]'"
+        ]
+    return [*names, "epochs"], []
 
 
 def _plan(

@@ -8,7 +8,8 @@ only by compiled loops.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from mixfast._engine.backend.compiled import compiled
 
 # Below this fraction of the largest value, a coefficient or slope of the wrong sign is a rounding error.
 _ROUNDING = 1e-10
@@ -17,7 +18,7 @@ _PATIENCE = 3
 _NEWTON, _HALVINGS = 60, 40
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def factorise(a, n):  # type: ignore[no-untyped-def]
     """Replace the upper triangle of the positive definite matrix a[:n, :n] by its Cholesky factor U, a = U'U."""
     for k in range(n):
@@ -32,7 +33,7 @@ def factorise(a, n):  # type: ignore[no-untyped-def]
                 into[j] -= value * rest[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def substitute(u, n, b):  # type: ignore[no-untyped-def]
     """Solve ``U'U x = b`` in place, for the upper triangle of u[:n, :n]."""
     for k in range(n):
@@ -48,7 +49,7 @@ def substitute(u, n, b):  # type: ignore[no-untyped-def]
         b[k] = total / row[k]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def invert(a):  # type: ignore[no-untyped-def]
     """Replace a positive definite matrix by its inverse, by sweeps of its lower triangle."""
     n = a.shape[0]
@@ -74,7 +75,7 @@ def invert(a):  # type: ignore[no-untyped-def]
             a[j, i] = a[i, j]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _restricted(gram, inverse, known, moment, free, passive, b, slope, some, small):  # type: ignore[no-untyped-def]
     """Solve the regression with the coefficients that are not passive fixed at 0. Fill b and the slopes of those at 0.
 
@@ -138,7 +139,7 @@ def _restricted(gram, inverse, known, moment, free, passive, b, slope, some, sma
         slope[some[i]] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def exchange(gram, inverse, known, moment, passive, b, free, slope, some, small):  # type: ignore[no-untyped-def]
     """Minimise ``b'gram b / 2 - moment'b`` over b >= 0, for a positive definite gram (P, P); ``passive`` (P,) starts the search.
 
@@ -184,7 +185,7 @@ def exchange(gram, inverse, known, moment, passive, b, free, slope, some, small)
         b[p] = max(b[p], 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def newton(x, target, dual, b, system):  # type: ignore[no-untyped-def]
     """Minimise ``|x'b - target|^2 + |b|^2`` over b >= 0, for rows x (P, R), by Newton's method for the dual variables (R,).
 
@@ -233,7 +234,7 @@ def newton(x, target, dual, b, system):  # type: ignore[no-untyped-def]
         value = found
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _dual(x, target, dual, b, descent):  # type: ignore[no-untyped-def]
     """Return the dual objective; fill b and the direction of steepest descent (R,)."""
     size, runs = x.shape

@@ -7,7 +7,8 @@ runs give the same bits in every process.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from mixfast._engine.backend.compiled import compiled
 
 AUTOSCALE, BIMIX = 0, 1
 # Limits the exponent of a term, so that trial points stay finite; no real metric is this large.
@@ -20,7 +21,7 @@ _LEAST_SCALE = 1e-12
 _QUIET = 4
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def residuals(kind, u, x, tokens, y, r, jacobian):  # type: ignore[no-untyped-def]
     """Fill the residuals ``f(u) - y`` and the Jacobian (P, R) of a law; return half the sum of squares.
 
@@ -60,7 +61,7 @@ def residuals(kind, u, x, tokens, y, r, jacobian):  # type: ignore[no-untyped-de
     return 0.5 * total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _normal(jacobian, r, h, g):  # type: ignore[no-untyped-def]
     """Fill J'J (lower triangle) and J'r from the Jacobian (P, R)."""
     size, runs = jacobian.shape
@@ -91,7 +92,7 @@ def _normal(jacobian, r, h, g):  # type: ignore[no-untyped-def]
             h[p, q] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-untyped-def]
     """Fill the damped Gauss-Newton step within bounds: parameters that would leave them stay at the bound, and the others are solved again.
 
@@ -152,7 +153,7 @@ def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-un
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def descend(kind, u, x, tokens, y, low, high, steps, tol, even):  # type: ignore[no-untyped-def]
     """Descend from u, in place, within bounds; return half the sum of squares.
 
@@ -214,7 +215,7 @@ def descend(kind, u, x, tokens, y, low, high, steps, tol, even):  # type: ignore
     return loss
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def backfit(kind, u, x, tokens, y, low, high, first, second, passes):  # type: ignore[no-untyped-def]
     """Replace single terms in place by the best of a grid of shapes while the other terms stay; return half the sum of squares.
 

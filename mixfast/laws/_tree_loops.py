@@ -10,8 +10,10 @@ Private: `_trees` imports this module only when needed, because it loads Numba.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from mixfast._engine.backend.compiled import compiled
 
 # Codes of 17 features, leaf sets and sums for this many mixtures fit into a first-level cache of 32 KB.
 BLOCK = 256
@@ -27,7 +29,7 @@ def _first_bit(typing_context, bits):  # type: ignore[no-untyped-def]
     return bits(bits), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def leaf_sets(split_start, left, right, masks, order):  # type: ignore[no-untyped-def]
     """Fill `masks` with the leaves that remain after a node's test is false, and `order` with each tree's leaves from left to right.
 
@@ -62,7 +64,7 @@ def leaf_sets(split_start, left, right, masks, order):  # type: ignore[no-untype
                 first[b] = first[node] + here
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _codes_of(x, begin, count, grid, grid_start, codes):  # type: ignore[no-untyped-def]
     """Fill codes[feature, i] with the number of the feature's thresholds below x[begin + i, feature]."""
     for f in range(grid_start.size - 1):
@@ -80,7 +82,7 @@ def _codes_of(x, begin, count, grid, grid_start, codes):  # type: ignore[no-unty
             codes[f, i] = at
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def evaluate(x, begin, end, grid, grid_start, feature, code, mask, node_start, leaf, leaf_start, metric_start, out):  # type: ignore[no-untyped-def]
     """Fill out[begin:end, metric] with the sums of each metric's trees, added in the order of the trees.
 

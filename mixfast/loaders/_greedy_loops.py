@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.compiled import compiled
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+
+@compiled()
 def greedy(
     weights: NDArray[np.float64], limits: NDArray[np.int64], domain: NDArray[np.int16], index: NDArray[np.int64]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -374,3 +375,35 @@ def test_compare_leaves_out_laws_metric_by_metric(run, files):
     row = next(line for line in out.splitlines() if line.startswith("quiz "))
     assert row.split().count("-") == 3
     assert row.count("*") == 1
+
+
+def test_compare_does_not_end_well_without_a_law_that_needs_a_missing_package(run, monkeypatch):
+    import mixfast.laws
+
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for module in ("laws._power_loops", "_engine.backend.compiled"):
+        monkeypatch.delitem(sys.modules, f"mixfast.{module}", raising=False)
+    monkeypatch.delattr(mixfast.laws, "_power_loops", raising=False)
+    status, out, err = run("compare", "ratios.csv", "metrics.csv", "--folds", "2", "--json")
+    assert status == 2
+    last = err.splitlines()[-1]
+    assert last.startswith(
+        "mixfast: error: autoscale, bimix could not be compared and may be better than the marked law: a power law needs Numba"
+    )
+    assert last.endswith("install with: pip install 'mixfast[laws]'")
+    found = json.loads(out)
+    assert set(found["laws"]) >= {"linear", "log_linear"}
+    assert not {"autoscale", "bimix"} & set(found["laws"])
+
+
+def test_auto_says_which_law_it_cannot_try(monkeypatch):
+    from mixfast.laws import _fit, fit
+
+    monkeypatch.setattr(_fit, "find_spec", lambda name: None)
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    swarm = Swarm(ratios, ratios @ [1.0, 2.0, 3.0], domains=DOMAINS, metric_names=["m"])
+    told = "the law in epochs was not tried, because it needs Numba"
+    assert not any(told in note for note in fit(swarm, folds=2).notes)
+    assert any(
+        told in note for note in fit(swarm.with_tokens(tokens=dict.fromkeys(DOMAINS, 1e9), budget=1e9), folds=2).notes
+    )

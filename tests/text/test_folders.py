@@ -6,6 +6,7 @@ import os
 import pytest
 
 from mixfast._text import atomic, folders, interrupts
+from mixfast._text.folders import private_folder
 
 
 def content(folder):
@@ -71,3 +72,31 @@ def test_a_file_that_cannot_be_written_is_named_by_its_future_path(tmp_path, mon
         atomic.write_text(made / "a", "a")
     assert caught.value.filename == str(tmp_path / "table" / "a")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_private_folder_is_one_that_nobody_else_may_change(tmp_path):
+    place = tmp_path / "own"
+    assert private_folder(place) == private_folder(place) == place
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(0o770)
+    with pytest.raises(PermissionError, match="this user alone"):
+        private_folder(place)
+    place.chmod(0o700)
+    (tmp_path / "link").symlink_to(place)
+    (tmp_path / "file").write_text("")
+    for name in ("link", "file"):
+        with pytest.raises(PermissionError, match="this user alone"):
+            private_folder(tmp_path / name)
+    # Whoever may write to the folder above can replace the folder, unless only owners may rename there.
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionError, match="this user alone"):
+        private_folder(place)
+    tmp_path.chmod(0o1777)
+    assert private_folder(place) == place
+
+
+def test_a_private_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    place = private_folder(tmp_path / "own")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(PermissionError, match="this user alone"):
+        private_folder(place)
