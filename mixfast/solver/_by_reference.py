@@ -21,6 +21,7 @@ class _ReferenceRows(RowObjective):
 
     def __init__(self, problem: Problem) -> None:
         values = problem.table.loglik.astype(np.float64)
+        problem.table.check_unchanged()
         values = values if problem.usable is None else values[:, problem.usable]
         weight, scale = problem.rows.row_weights(problem.weights.share)
         self.rows, self.columns = values.shape

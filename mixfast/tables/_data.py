@@ -15,8 +15,9 @@ from mixfast._text.names import counted, listing
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import size
 from mixfast.tables._made import Made, joined
+from mixfast.tables._mapped import MappedFile
 from mixfast.tables._names import some, unit_of
-from mixfast.tables._values import Extremes, is_mapped, read_only
+from mixfast.tables._values import Extremes, is_mapped, read_only, refused_rows
 
 Table = TypeVar("Table", bound="TableData")
 
@@ -44,6 +45,8 @@ class TableData(Frozen):
     # Of all values when the table was built; they remain bounds when rows are left out.
     _extremes: Extremes
     _made: Made | None
+    # The file that the values are mapped from, as it was before they were checked; None for values in memory.
+    _file: MappedFile | None
 
     @property
     def loglik(self) -> NDArray[Any]:
@@ -150,6 +153,22 @@ class TableData(Frozen):
         unique = {id(array): array.nbytes for array in arrays if array is not None}
         return sum(unique.values()) + self.group_offsets.nbytes
 
+    def check_unchanged(self) -> None:
+        """Raise `TableError` if the values are mapped from a file that was written to after they were checked.
+
+        All sums over the rows of a mapped table are followed by this check, so no answer comes from rows that were not checked. It takes
+        about 2 microseconds for a mapped table.
+        """
+        if self._file is not None and (change := self._file.change()):
+            # Reading a file that was cut short may end the process.
+            rows = "" if "short" in change else refused_rows(self._values, self.kind, self.n_outputs, self.domains)
+            raise self._file.error(change, rows)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether `check_unchanged` has a file to look at."""
+        return self._file is not None
+
     def __len__(self) -> int:
         return self.n_rows
 
@@ -193,7 +212,8 @@ class TableData(Frozen):
         """Make a table of checked fields. Arrays from a pickle are writeable, so they are made read-only here."""
         table = object.__new__(cls)
         put = object.__setattr__
-        for name, value in ({"_made": None} | state).items():
+        file = state.get("_file") if is_mapped(state["_values"]) else None  # copies are in memory
+        for name, value in ({"_made": None} | state | {"_file": file}).items():
             if type(value) is np.ndarray and value.flags.writeable:
                 value = read_only(value)
             put(table, name, value)
@@ -210,7 +230,9 @@ class TableData(Frozen):
 
     def _compared(self) -> dict[str, Any]:
         # The extremes are bounds, which may be loose after rows were left out; equal values may have been made in different ways.
-        return {name: value for name, value in self.__getstate__().items() if name not in ("_extremes", "_made")}
+        return {
+            name: value for name, value in self.__getstate__().items() if name not in ("_extremes", "_made", "_file")
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._of_fields, (self.__getstate__(),)

@@ -233,8 +233,9 @@ class ExpertTable(TableOfArrays):
         -----
         Large uncompressed arrays, as `save` writes them, are memory-mapped, not read, so a table may exceed the memory.
         The checksum of a mapped array is not verified.
-        A mapped file must not change while its table is in use: to replace it, write a new file and rename it. A sweep that
-        finds the file cut short raises a `TableError`. If numpy reads it, as for a copy, the process ends with SIGBUS.
+        A mapped file must not change while its table is in use: to replace it, write a new file and rename it. Sums over the
+        rows of a file that was cut short, or written to after its values were checked, raise a `TableError`. If numpy reads a
+        file that was cut short, as for a copy, the process ends with SIGBUS.
         """
         from mixfast.tables._files import holds_parts, read
 

@@ -19,6 +19,7 @@ from mixfast._engine.backend import thread_count
 from mixfast._text.audience import either
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import BackendError, MixfastWarning, TableError
+from mixfast.tables._mapped import MappedFile
 from mixfast.tables._names import SHOWN, counted, domain_names
 
 # A log-likelihood above this is more than a rounding error of log 1: it is a density or a mistake, so a warning is given.
@@ -41,6 +42,7 @@ class Checked(NamedTuple):
     extremes: Extremes = UNKNOWN
     target: NDArray[np.float64] | None = None
     n_outputs: int = 1
+    file: MappedFile | None = None
 
 
 def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
@@ -50,6 +52,7 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
     if condition is not None:
         label = "loglik - condition"
         values = _conditional(values, _floating_matrix(condition, "condition"), names)
+    file = MappedFile.of(values)
     extremes, refused = _scan(values)
     if refused is not None:
         if refused.n_bad:
@@ -58,7 +61,7 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
     _refuse_absurd_rows(values, extremes, label)
     check_above_one(extremes, label, stacklevel=4)
     _warn_if_wide(values, label)
-    return Checked(values, names, extremes)
+    return Checked(values, names, extremes, file=file)
 
 
 def check_above_one(extremes: Extremes, label: str, *, stacklevel: int) -> None:
@@ -123,10 +126,11 @@ def checked_predictions(prediction: Any, target: ArrayLike, domains: Any, *, may
     """Check the values of `ExpertTable.from_predictions`; warnings point at its caller."""
     values, observed, n_outputs = _predictions(prediction, target)
     names = domain_names(domains, values.shape[1], "prediction")
+    file = MappedFile.of(values)
     _refuse_not_finite(values, n_outputs, names)
     if not may_be_wide:
         _warn_if_wide(values, "prediction")
-    return Checked(values, names, target=observed, n_outputs=n_outputs)
+    return Checked(values, names, target=observed, n_outputs=n_outputs, file=file)
 
 
 def selected(values: Any, columns: list[int], kind: str) -> tuple[Any, Extremes]:
@@ -197,6 +201,18 @@ def find_refused(values: NDArray[Any]) -> Refused:
             shown[kind].extend(rows[: SHOWN - len(shown[kind])].tolist())
     bad, dead = (np.array(rows, dtype=np.int64) for rows in shown)
     return Refused(counts[0], bad, counts[1], dead)
+
+
+def refused_rows(values: NDArray[Any], kind: str, n_outputs: int, domains: tuple[str, ...]) -> str:
+    """Return which rows make a table invalid, as its constructors would say it; empty if there are none."""
+    try:
+        if kind == "mse":
+            _refuse_not_finite(values, n_outputs, domains)
+        elif (refused := find_refused(values)).n_bad:
+            _refuse_bad_rows(values, refused, domains, "loglik")
+    except TableError as error:
+        return str(error)
+    return ""
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

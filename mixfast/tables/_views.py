@@ -65,6 +65,7 @@ class TableViews(TableData):
             values = self._values.to(device)
         else:
             values = _device.upload(self._values, device)
+            self.check_unchanged()
         return self._replace(_values=values, _row_weight=_device.weights(self._row_weight, device))
 
     def rows(self, index: ArrayLike | slice) -> Self:
@@ -110,7 +111,8 @@ class TableViews(TableData):
             sequence=part(self.sequence),
             n_bytes=part(self.bytes),
         )
-        checked = Checked(values, self.domains, self._extremes, part(self._target), self.n_outputs)
+        checked = Checked(values, self.domains, self._extremes, part(self._target), self.n_outputs, self._file)
+        self.check_unchanged()
         return self._build(self.kind, checked, facts, self._made)
 
     def select(self, domains: Sequence[str]) -> Self:
@@ -141,7 +143,9 @@ class TableViews(TableData):
         if not names:
             raise TableError("select needs at least one domain")
         columns = [position[name] for name in names]
+        self.check_unchanged()  # before the values are checked, so that the error names the file
         values, extremes = selected(self._values, columns, self.kind)
+        self.check_unchanged()
         made = None if self._made is None else self._made.selected(columns)
         return self._replace(_values=values, domains=names, _extremes=extremes, _made=made)
 
@@ -219,6 +223,7 @@ class TableViews(TableData):
                 "_grouped": facts.grouped,
                 "_extremes": checked.extremes,
                 "_made": made,
+                "_file": checked.file,
             }
         )
 

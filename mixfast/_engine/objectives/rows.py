@@ -227,6 +227,7 @@ def expert_losses(table: ExpertTable) -> Matrix:
             weight = table.weights_near(rows)
             counted = weight > 0.0  # an expert may give a row of weight 0 the probability 0
             out[group] -= weight[counted] @ table.loglik[rows][counted].astype(np.float64)
+    table.check_unchanged()
     return out
 
 

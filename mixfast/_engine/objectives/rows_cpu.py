@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ _SAFE_EXTENT, _SAFE_FLOAT = 340.0, 40.0
 # Log-likelihoods up to this size (nats) lose little enough as float32 for a sweep far from the optimum.
 _COARSE_RANGE = 1000.0
 
+Found = TypeVar("Found")
+
 
 def products_before_log(extremes: tuple[float, float, float], wide: bool) -> int:
     """Return how many row probabilities can be multiplied before one logarithm without overflow or underflow."""
@@ -56,6 +59,8 @@ class CrossEntropy(RowObjective):
         values = table.loglik if window is None else table.loglik[window]
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
         self._usable, self.nbytes = usable, values.nbytes
+        # Only sums over rows that are mapped from a file are checked.
+        self._table = table if table.is_watched else None
         self.threads = threads
         low = table.extremes[0]
         if wide is None:
@@ -75,7 +80,7 @@ class CrossEntropy(RowObjective):
         # Of many columns, few are used after the first sweeps: `_view` copies those.
         bytes_ = self.rows * self.columns * (8 if wide else 4)
         fits = bytes_ <= (_PACKED_BYTES if self.columns <= FEW_COLUMNS else _SMALL_BYTES)
-        self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
+        self._packed = self._sure(self._source.pack(None, weight, scale, wide, threads)) if fits else None
         self._parts: tuple[tuple[Columns, Rows], ...] = ()
         self._products = 1 if self.shift else products_before_log(table.extremes, wide)
 
@@ -88,7 +93,7 @@ class CrossEntropy(RowObjective):
             out._source, out.shift, out.wide = self._coarse, self._coarse_shift, False
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
-        out._packed = out._source.pack(index, out.weight, out.scale, out.wide, self.threads)
+        out._packed = self._sure(out._source.pack(index, out.weight, out.scale, out.wide, self.threads))
         return out
 
     def spread(self, count: int) -> CrossEntropy:
@@ -100,7 +105,8 @@ class CrossEntropy(RowObjective):
         )
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
-        out._source = out._coarse = Rows(values[index], out.weight, out.scale, self.shift, True, self._usable, False)
+        rows = self._sure(values[index])
+        out._source = out._coarse = Rows(rows, out.weight, out.scale, self.shift, True, self._usable, False)
         return out
 
     @cached_property
@@ -139,7 +145,7 @@ class CrossEntropy(RowObjective):
             self._parts = ()  # free old copies before making a new one
             part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
             if self.packs(columns.size):
-                part = part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads)
+                part = self._sure(part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads))
         # The last entry is the largest view, which others are taken from.
         self._parts = ((columns, part), *self._parts[-1:])
         return part
@@ -161,11 +167,13 @@ class CrossEntropy(RowObjective):
         return None
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        return self._view(columns, coarse).sums(w, True, hessian, self.threads, coarse)
+        view = self._view(columns, coarse)
+        return self._sure(view.sums(w, True, hessian, self.threads, coarse), view)
 
     def losses(self, mixtures: Matrix) -> Vector:
         mixtures = np.ascontiguousarray(mixtures)
-        out = (self._packed or self._source).losses(mixtures, self._products, self.threads)
+        view = self._packed or self._source
+        out = self._sure(view.losses(mixtures, self._products, self.threads), view)
         lost = np.flatnonzero(~np.isfinite(out))
         if lost.size:  # rows on which every expert of the mixture is e^-87 (e^-708) below the best use log-sum-exp
             out[lost] = self._exact_losses(mixtures[lost])
@@ -180,8 +188,15 @@ class CrossEntropy(RowObjective):
     def _loglik(self) -> tuple[NDArray[np.floating], Vector]:
         """Return the log-likelihoods (n, C) and the row weights (n,)."""
         values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
-        values = values if self._usable is None else values[:, self._usable]
+        values = self._sure(values if self._usable is None else values[:, self._usable])
         return values, np.full(self.rows, self.scale) if self.weight is None else self.weight
 
     def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
-        return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, counts, self.threads)
+        view = self._view(columns)
+        return self._sure(view.gradients(np.ascontiguousarray(mixtures), bins, counts, self.threads), view)
+
+    def _sure(self, found: Found, view: Rows | None = None) -> Found:
+        """Return what was computed from the rows; raise `TableError` if their file has changed. A packed view is a copy of them."""
+        if self._table is not None and (view is None or view.panels is None):
+            self._table.check_unchanged()
+        return found

@@ -7,6 +7,7 @@ Hessian leave the device, once in each sweep.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class DeviceCrossEntropy(RowObjective):
         self._chosen: tuple[bytes, Any] | None = None
         self._binned: tuple[Bins, Any] | None = None
         self._values = values
+        self._table = table if table.is_watched else None
         self._feed = Whole(values, weight) if _device.is_tensor(values) else Stream(values, weight, device)
         if wide is None:
             wide = works_wide(self.rows, self.columns, _device.dtype_of(values))
@@ -77,8 +79,18 @@ class DeviceCrossEntropy(RowObjective):
             weight = self.weight[where] * stretch
             out.weight = weight if near is not None else torch.from_numpy(weight).to(self.device)
         out.rows, out.scale, out._sampled, out._binned = count, self.scale * stretch, True, None
-        out._feed = Whole(out._values, out.weight)
+        out._feed, out._table = Whole(out._values, out.weight), None
+        self._check()
         return out
+
+    def _blocks(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the blocks of rows with their weights; raise `TableError` at the end if the file that they are streamed from has changed."""
+        yield from self._feed.blocks()
+        self._check()
+
+    def _check(self) -> None:
+        if self._table is not None:
+            self._table.check_unchanged()
 
     def precise(self) -> DeviceCrossEntropy:
         """Return the same rows with probabilities in float64: at most three times slower on a chip with full float64 rate."""
@@ -118,7 +130,7 @@ class DeviceCrossEntropy(RowObjective):
 
         mixture, chosen, size = self._near(w), self._columns(columns), w.size
         total: Any = 0.0
-        for values, weight in self._feed.blocks():
+        for values, weight in self._blocks():
             value, gradient, curvature = gpu_kernels().row_pass(
                 values,
                 self.scale if weight is None else weight,
@@ -147,7 +159,7 @@ class DeviceCrossEntropy(RowObjective):
     def losses(self, mixtures: Matrix) -> Vector:
         near, chosen = self._near(mixtures), self._columns(None)
         total: Any = 0.0
-        for values, weight in self._feed.blocks():
+        for values, weight in self._blocks():
             c = self.scale if weight is None else weight
             total = total + gpu_kernels().mixture_nll(
                 values,
@@ -172,7 +184,7 @@ class DeviceCrossEntropy(RowObjective):
         logs, chosen = self._near(mixtures).log(), self._columns(None)
         total = torch.zeros(mixtures.shape[0], dtype=torch.float64, device=self.device)
         step = max(_ELEMENTS // self.columns, 1)
-        for values, weight in self._feed.blocks():
+        for values, weight in self._blocks():
             for start in range(0, values.shape[0], step):
                 block = values[start : start + step].double()
                 block = block if chosen is None else block.index_select(1, chosen)
@@ -195,7 +207,7 @@ class DeviceCrossEntropy(RowObjective):
         step = max(_ELEMENTS // max(total.shape), 1)
         first = 0
         with gpu_kernels().full_float32():
-            for values, weight in self._feed.blocks():
+            for values, weight in self._blocks():
                 for start in range(0, values.shape[0], step):
                     block = values[start : start + step].to(dtype)
                     block = block if chosen is None else block.index_select(1, chosen)

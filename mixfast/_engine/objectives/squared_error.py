@@ -75,6 +75,7 @@ class SquaredError(Objective):
                     gram += scaled.T @ residual
                 moment += scaled.T @ y
                 constant += 0.5 * float(y_scaled @ y)
+        table.check_unchanged()
         # No other sum is larger than these.
         if not math.isfinite(constant + squares):
             raise TableError(
