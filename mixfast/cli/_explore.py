@@ -1,13 +1,14 @@
-"""The command explore: a page on which mixtures are tried, with the predictions of fitted laws."""
+"""The command explore: a page on which mixtures are tried, with the predictions of fitted laws or the losses of a table of experts."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import is_stream
+from mixfast._text.kinds import kind_of
 from mixfast._text.outputs import PAGE
 from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
@@ -15,8 +16,9 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reading as reading
 from mixfast.cli._console import note, say
+from mixfast.cli._experts import add_table_options, load_table
 from mixfast.cli._progress import progress
-from mixfast.cli._refusals import InputError
+from mixfast.cli._refusals import InputError, is_given, no_effect
 from mixfast.errors import ProposalError
 
 if TYPE_CHECKING:
@@ -24,26 +26,42 @@ if TYPE_CHECKING:
     from mixfast.mixture import Mixture
     from mixfast.proposers import Proposal
     from mixfast.region import Region
+    from mixfast.solver import Solution
+    from mixfast.tables import ExpertTable, ShardedTable
 
 _EXAMPLES = """\
 examples:
   mixfast explore law.json
   mixfast explore law.json --mixture today.yaml --mixture plan.yaml --tokens counts.yaml --budget 1T
   mixfast explore law.json --objective pile_cc --cap 0.3 --out explore.html --no-open
+  mixfast explore table.npz --mixture today.yaml --cap 0.5
 
-The page has a slider for each domain. It shows the predicted metrics with their intervals, the limits that a mixture breaks, and whether it
-is outside what the runs have seen. Dragging a metric changes the mixture. The page is one file and works without a network.
+The page has a slider for each domain. It shows the predicted metrics with their intervals, or the losses of a table of experts and of its groups,
+the limits that a mixture breaks, and whether it is outside what the runs have seen. Dragging a metric changes the mixture. The page is one file and works without a network.
 """
+# Kinds of files that are read as laws; if they are none, the reader of laws says what they are.
+_LAWS = ("fit", "json", "jsonl", "yaml", "text", "csv")
 # Options of limits that `mixfast propose` takes too; the page shows that command.
 _LIMITS = ("tokens", "budget", "max_epochs", "cap", "floor", "limit")
+# Options of how a table is read.
+_READ = ("task", "conditional")
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     explore = shared.add_command(
-        commands, "explore", _explore, "write and open a page on which mixtures are tried under fitted laws", _EXAMPLES
+        commands,
+        "explore",
+        _explore,
+        "write and open a page on which mixtures are tried under fitted laws or a table of experts",
+        _EXAMPLES,
     )
-    explore.add_argument("law", metavar="LAW", help="laws that `mixfast fit --out` wrote")
+    explore.add_argument(
+        "law",
+        metavar="LAW|TABLE",
+        help="laws that `mixfast fit --out` wrote, or a table of experts: npz, npy, a folder of parts, or a folder of the MixMin code",
+    )
+    add_table_options(explore)
     explore.add_argument(
         "--mixture",
         metavar="FILE",
@@ -61,7 +79,13 @@ def add(commands: shared.Commands) -> None:
     )
     shared.add_limits(explore)
     goal = explore.add_argument_group("optimum")
-    shared.add_metric_objective(goal, "the mean of all metrics; without an optimum if they have several units")
+    shared.add_objective(
+        goal,
+        "worst|standardised|METRIC[=WEIGHT]|GROUP[=WEIGHT]",
+        "metrics of laws or groups of a table to minimise, with weights (repeatable; * matches several; others get weight 0). worst: the largest of "
+        "them. standardised: the mean of all metrics, each divided by its standard deviation over the runs. Default: the mean of all; laws of "
+        "metrics in several units then have no optimum",
+    )
     shared.add_kl_options(goal)
 
 
@@ -72,11 +96,23 @@ def _explore(args: argparse.Namespace) -> int:
     if Path(args.out).suffix.lower() not in PAGE.endings and not is_stream(args.out):
         raise InputError(f"--out {args.out}: a page ends in .html")
     outputs.check(args, out=PAGE)
-    law = Fit.load(args.law)
-    region = inputs.region(args, law.domains, args.law)
+    laws = kind_of(args.law) in _LAWS
+    if laws and (given := [option for option in ("--task", "--conditional") if is_given(args, option)]):
+        raise InputError(f"{no_effect(given)}: {args.law} is not a folder of experts")
+    model = Fit.load(args.law) if laws else load_table(args, args.law)
+    region = inputs.region(args, model.domains, args.law if laws else "the table")
     mixtures = _mixtures(args)
-    optimum = _optimum(args, law, region)
-    page = report.explore(law, region, mixtures, optimum=optimum, command=_command(args))
+    optimum: Proposal | Solution | None
+    if isinstance(model, Fit):
+        optimum = _optimum(args, model, region)
+        page = report.explore(model, region, mixtures, optimum=optimum, command=_command(args, "propose"))
+    else:
+        objective = inputs.objective(args.objective, model.group_names, "group")
+        optimum = _least(args, model, region, objective)
+        with progress("choosing rows for the page"):
+            page = report.explore(
+                model, region, mixtures, optimum=optimum, objective=objective, command=_command(args, "solve")
+            )
     for what, why in page.missing.items():
         note(f"the page has no predictions for {what}: {why}")
     page.save(args.out, force=args.force)
@@ -115,13 +151,27 @@ def _optimum(args: argparse.Namespace, law: Fit, region: Region | None) -> Propo
         return None
 
 
-def _command(args: argparse.Namespace) -> list[str]:
-    """Return the command that finds the least change to a goal within the same limits."""
-    words = ["mixfast", "propose", args.law]
-    for name in _LIMITS:
+def _least(
+    args: argparse.Namespace, table: ExpertTable | ShardedTable, region: Region | None, objective: Any
+) -> Solution:
+    """Return the optimum of a table."""
+    from mixfast.solver import solve
+
+    with progress("solving"):
+        return solve(table, region, objective=objective, kl=args.kl)
+
+
+def _command(args: argparse.Namespace, verb: str) -> list[str]:
+    """Return the command that finds the least change to a goal within the same limits: of laws `propose`, of a table `solve`."""
+    words = ["mixfast", verb, args.law]
+    for name in (*_LIMITS, *(_READ if verb == "solve" else ())):
         values = getattr(args, name)
-        for value in values if isinstance(values, list) else [] if values is None else [values]:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+        option = f"--{name.replace('_', '-')}"
+        if values is True:
+            words.append(option)
+            continue
+        for value in values if isinstance(values, list) else [] if values in (None, False) else [values]:
+            words += [option, str(value)]
     return words
 
 

@@ -20,38 +20,48 @@ from mixfast.report import _explorer_script as script
 from mixfast.report import _html as html
 from mixfast.report._document import Page
 from mixfast.report._law_model import law_model, packed
+from mixfast.report._table_model import Objective, Table, table_model
+from mixfast.solver import Solution
 from mixfast.swarm import Swarm
 
 _WORDS = (
     "Change a share, and the others adapt. Predictions and their 90 % intervals are those of the law; "
     "the intervals are for one new run."
 )
+_TABLE_WORDS = (
+    "Change a share, and the others adapt. The losses are those of the experts' mixture, which solve minimises. They have no intervals, because "
+    "rows of the same text depend on each other; mixfast solve prints how far the rows determine the shares."
+)
 _NO_SCRIPT = "This part of the page needs JavaScript, which is switched off here."
 
 
 def explore(
-    law: Fit,
+    law: Fit | Table,
     region: Region | None = None,
     mixtures: Mapping[str, Mixture] | None = None,
     *,
-    optimum: Proposal | Mixture | None = None,
+    optimum: Proposal | Solution | Mixture | None = None,
     swarm: Swarm | None = None,
+    objective: Objective = None,
     title: str = "Mixture explorer",
     command: Sequence[str] | None = None,
 ) -> Page:
-    """Make a page on which mixtures are tried: sliders for the shares, and what the laws predict for them.
+    """Make a page on which mixtures are tried: sliders for the shares, and what the laws or a table of experts predict for them.
 
     Parameters
     ----------
-    law : Fit
+    law : Fit, ExpertTable or ShardedTable
+        Of a table, the page shows the loss of the experts' mixture that `solve` minimises, and that of each group.
     region : Region, optional
         Limits, prior and token counts; by default no limits, and a uniform prior.
     mixtures : mapping of str to Mixture, optional
         Saved mixtures to compare with, by the name that the page gives them. Domains that a mixture leaves out have share 0.
-    optimum : Proposal or Mixture, optional
+    optimum : Proposal, Solution or Mixture, optional
         The mixture that the page starts from. By default it starts from the first of `mixtures`, or from the prior.
     swarm : Swarm, optional
         The runs that the law was fitted to. With them, the page says how far a mixture is from the nearest run.
+    objective : dict of group to weight, a group's name, "worst", or None
+        What counts as the loss of the whole target of a table, as in `solve`; laws have no such metric.
     title : str
     command : sequence of str, optional
         The words of a command such as ``["mixfast", "propose", "law.json"]``. The page adds the goal of a drag to it and shows it.
@@ -66,15 +76,32 @@ def explore(
     ValueError
         None of the laws can be evaluated by the page, such as boosted trees; or a law in epochs, whose run is unknown.
     AlignmentError
-        The region, the swarm or a mixture has other domains than the law.
+        The region, the swarm or a mixture has other domains than the law or table.
 
     Notes
     -----
     The page is one file and loads nothing. It evaluates the laws by the same formulas in float64: predictions agree with `Fit.predict` to
     1e-10, relative. Coefficients of the error bars are float32 if there are many.
+
+    The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
+    of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
+    rounded, and their weights are fitted so that the losses of hundreds of mixtures are those of all rows. The page says how large the error is
+    at 256 other mixtures. Memory: about 400 MB. Time: two sweeps of the rows, and about 4 seconds.
+
+    References
+    ----------
+    Deville and Särndal, "Calibration Estimators in Survey Sampling" (1992), for the weights; Duffield, Lund and Thorup, "Priority sampling for
+    estimation of arbitrary subset sums" (2007), for the choice of rows.
     """
-    part = law_explorer(law, region, mixtures or {}, optimum=optimum, swarm=swarm, command=command)
-    words = [counted(len(law.domains), "domain"), counted(len(law.metrics) - len(part.lost), "metric")]
+    if not isinstance(law, Fit):
+        if swarm is not None:
+            raise ValueError("swarm holds the runs of a law; a table of experts has none")
+        part = table_explorer(law, region, mixtures or {}, optimum=optimum, objective=objective, command=command)
+    elif objective is not None:
+        raise ValueError("objective chooses groups of a table; the page shows all metrics of a law")
+    else:
+        part = law_explorer(law, region, mixtures or {}, optimum=optimum, swarm=swarm, command=command)
+    words = [counted(len(law.domains), "domain"), counted(part.metrics, "metric")]
     told = [html.Missing(f"lost-{i}", some, f"{why}.") for i, (some, why) in enumerate(_by_reason(part.lost).items())]
     section = html.Section("explore", "Try a mixture", part.body)
     return Page(
@@ -87,10 +114,11 @@ def explore(
 
 @dataclass(frozen=True)
 class Explorer:
-    """The explorer as a part of a page: its HTML, and the metrics that it cannot predict, each with the reason."""
+    """The explorer as a part of a page: its HTML, the metrics that it cannot predict, each with the reason, and the number of the others."""
 
     body: str
     lost: dict[str, str]
+    metrics: int
 
 
 def law_explorer(
@@ -98,13 +126,13 @@ def law_explorer(
     region: Region | None,
     mixtures: Mapping[str, Mixture],
     *,
-    optimum: Proposal | Mixture | None,
+    optimum: Proposal | Solution | Mixture | None,
     swarm: Swarm | None,
     command: Sequence[str] | None,
     compared: Iterable[str] | None = None,
 ) -> Explorer:
     """Make the explorer of a law. `compared` names the mixtures that have a column at first, by default those of `mixtures`."""
-    where = Region(law.domains) if region is None else region.align(law.domains)
+    where = _region(law.domains, region)
     law = in_run_of(law, where)
     model, lost = law_model(law)
     if not model["metrics"]:
@@ -113,22 +141,62 @@ def law_explorer(
             "fit linear, log_linear, gp, epochs or a power law"
         )
     shown = _mixtures(law.domains, where, mixtures, optimum)
-    names = list(shown)
-    given = [i for i, name in enumerate(names) if name in mixtures]
     data = {
         "words": [_WORDS, *(f"Left out: {some}; {why}." for some, why in _by_reason(lost).items())],
         "model": model,
-        "limits": _limits(where),
         "runs": _runs(law, swarm),
-        "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
-        "start": names.index("optimum") if optimum is not None else given[0] if given else 0,
-        "compared": given if compared is None else [names.index(name) for name in compared],
-        "available": None if where.available is None else packed(np.maximum(where.available, 1)),
-        "budget": where.target_tokens,
         "command": None if command is None else list(command),
     }
+    return Explorer(_body(data, where, shown, mixtures, compared), lost, len(model["metrics"]))
+
+
+def table_explorer(
+    table: Table,
+    region: Region | None,
+    mixtures: Mapping[str, Mixture],
+    *,
+    optimum: Solution | Proposal | Mixture | None,
+    objective: Objective,
+    command: Sequence[str] | None,
+    compared: Iterable[str] | None = None,
+) -> Explorer:
+    """Make the explorer of a table of experts. `compared` is as for a law."""
+    where = _region(table.domains, region)
+    shown = _mixtures(table.domains, where, mixtures, optimum)
+    found = table_model(table, where, shown.values(), objective)
+    data = {
+        "words": [_TABLE_WORDS, found.words()],
+        "model": found.data,
+        "runs": None,
+        "command": None if command is None else list(command),
+    }
+    return Explorer(_body(data, where, shown, mixtures, compared), {}, len(found.data["metrics"]))
+
+
+def _region(domains: tuple[str, ...], region: Region | None) -> Region:
+    return Region(domains) if region is None else region.align(domains)
+
+
+def _body(
+    data: dict[str, Any],
+    region: Region,
+    shown: Mapping[str, Vector],
+    given: Mapping[str, Mixture],
+    compared: Iterable[str] | None,
+) -> str:
+    """Return the explorer's HTML, from the data that depend on what it evaluates, the region, and the mixtures."""
+    names = list(shown)
+    columns = [i for i, name in enumerate(names) if name in given]
+    data |= {
+        "limits": _limits(region),
+        "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
+        "start": names.index("optimum") if "optimum" in names else columns[0] if columns else 0,
+        "compared": columns if compared is None else [names.index(name) for name in compared],
+        "available": None if region.available is None else packed(np.maximum(region.available, 1)),
+        "budget": region.target_tokens,
+    }
     place = f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
-    return Explorer(place + script.data_block(data), lost)
+    return place + script.data_block(data)
 
 
 def _by_reason(lost: Mapping[str, str]) -> dict[str, str]:
@@ -137,9 +205,12 @@ def _by_reason(lost: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mixtures(
-    domains: tuple[str, ...], region: Region, given: Mapping[str, Mixture], optimum: Proposal | Mixture | None
+    domains: tuple[str, ...],
+    region: Region,
+    given: Mapping[str, Mixture],
+    optimum: Proposal | Solution | Mixture | None,
 ) -> dict[str, Vector]:
-    """Return all mixtures of the page, in the order of the law's domains; what the others are compared with comes first."""
+    """Return all mixtures of the page, in the order of the model's domains; what the others are compared with comes first."""
     uniform = np.full(len(domains), 1.0 / len(domains))
     out: dict[str, Vector] = {"prior": np.array(region.prior)} if region.has_prior else {}
     if "prior" not in out or not np.allclose(out["prior"], uniform, rtol=0.0, atol=1e-12):
@@ -155,7 +226,7 @@ def _aligned(what: str, mixture: Mixture, domains: tuple[str, ...]) -> Vector:
     unknown = [name for name in mixture.domains if name not in domains]
     if unknown:
         raise AlignmentError(
-            f"{what} has domains that the law does not know: {listing(unknown)}; it knows {listing(domains)}"
+            f"{what} has domains that the model does not know: {listing(unknown)}; it knows {listing(domains)}"
         )
     return np.array([mixture.get(name, 0.0) for name in domains])
 

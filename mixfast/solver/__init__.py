@@ -29,6 +29,7 @@ from mixfast.solver._losses import group_losses as group_losses
 from mixfast.solver._losses import lone_losses as lone_losses
 from mixfast.solver._losses import losses
 from mixfast.solver._path import path
+from mixfast.solver._problem import GroupWeights as GroupWeights
 from mixfast.solver._solution import MOST_RANGED as MOST_RANGED
 from mixfast.solver._solution import Bootstrap, Solution
 from mixfast.solver._solve import PAPER_LOOPS as PAPER_LOOPS

@@ -17,7 +17,7 @@ Of a table of parts, read `_sharded` first, then `_loading` (how it is loaded), 
 (one part), `_plan` (its blocks and their ranks), `_blocks` (how a rank reads them), `_tree` (in which order their sums are added), `_sides`,
 `_hash` and `_sequences` (splits and sequences over all parts).
 
-Other rooms write folders of parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in`
+`_priority` chooses some of the rows for the explorer's page. Other rooms write folders of parts with `write_part`, `Manifest` and `check_folder_output`. `_convert` writes tables in another form, from `_rows_in`
 to `formats/_rows_out`, and `_verify` compares hashes.
 """
 
@@ -27,6 +27,8 @@ from mixfast.tables._convert import convert as convert
 from mixfast.tables._convert import read_inputs as read_inputs
 from mixfast.tables._data import remembering as remembering
 from mixfast.tables._given import given as given
+from mixfast.tables._priority import ChosenRows as ChosenRows
+from mixfast.tables._priority import choose_rows as choose_rows
 from mixfast.tables._sequences import Sequences as Sequences
 from mixfast.tables._sequences import number_sequences as number_sequences
 from mixfast.tables._sequences import sequence_hash as sequence_hash

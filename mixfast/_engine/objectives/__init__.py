@@ -14,5 +14,6 @@ Files, in reading order
     `forms.py`: objectives as functions of linear forms, for the interior point method with many domains and few rows.
     `exponentials.py`: objectives of log-linear laws and of laws in epochs. `epoch_terms.py`, `epoch_exponents.py`, `epoch_forms.py`: the exponents of the latter.
     `pieces.py`: several functions whose maximum is minimised.
+    `calibration.py`: few rows, coded in bytes, with weights that keep the losses of all rows.
     `log_sum_exp.py`: a slow method for rows on which exp underflows.
 """

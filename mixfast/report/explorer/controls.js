@@ -57,6 +57,7 @@ export class Controls {
     this.boxes.forEach((box, i) => (box.checked = state.compared.has(i)));
     const broken = limits.broken(state.shares);
     this.say(this.allowed, broken.length ? `Breaks limits. ${broken.slice(0, 4).join("; ")}${broken.length > 4 ? `; and ${broken.length - 4} more` : ""}.` : "Allowed: no limit is broken.", broken.length);
+    this.inside.hidden = runs.unknown;
     const outside = runs.outside(state.shares);
     const near = runs.nearest(state.shares);
     const close = near === null ? "" : ` ${percent(near)} of the tokens differ from the nearest run.`;

@@ -12,6 +12,9 @@ export function moved(one, other) {
 export class Runs {
   constructor(data, domains) {
     this.domains = domains;
+    // A table of experts has no runs.
+    this.unknown = data === null;
+    if (this.unknown) return;
     this.largest = unpack(data.largest);
     this.constant = data.constant;
     this.most = data.most && unpack(data.most);
@@ -24,6 +27,7 @@ export class Runs {
 
   /** Return why a share of domain k is outside what any run has seen; empty if it is inside. */
   beyond(k, share) {
+    if (this.unknown) return "";
     const fixed = this.constant[k];
     if (fixed !== null && Math.abs(share - fixed) > 1e-3) return `every run has ${percent(fixed)}`;
     if (fixed === null && share > this.largest[k] * (1 + 1e-6) + 1e-6) return `at most ${percent(this.largest[k])} in any run`;
@@ -48,6 +52,6 @@ export class Runs {
 
   /** Return the share of the tokens that differs from the nearest run; null if the runs are unknown. */
   nearest(shares) {
-    return this.shares.length ? Math.min(...this.shares.map((run) => moved(run, shares))) : null;
+    return this.shares?.length ? Math.min(...this.shares.map((run) => moved(run, shares))) : null;
   }
 }

@@ -25,7 +25,7 @@ class Metric {
     this.error = element("td", { role: "cell", "data-label": "±90 %" });
     this.node = element("tr", { role: "row" },
       element("th", { scope: "row", role: "rowheader", title: `${metric.name}: ${metric.law}, ${metric.unit}, ${way} is better` }, metric.name),
-      element("td", { role: "cell", class: "slide" }, this.goal), this.now, this.error);
+      element("td", { role: "cell", class: "slide" }, this.goal), this.now, ...(app.model.intervals ? [this.error] : []));
     this.others = [];
   }
 
@@ -62,8 +62,10 @@ class Metric {
     if (document.activeElement !== this.goal || !this.app.state.gesture) this.goal.value = at;
     this.goal.setAttribute("aria-valuetext", digits(value));
     write(this.now, digits(value));
-    const sd = this.app.model.sd(this.j, this.app.state.shares);
-    write(this.error, Number.isFinite(sd) ? digits(Z90 * sd, 2) : "\u2026");
+    if (this.app.model.intervals) {
+      const sd = this.app.model.sd(this.j, this.app.state.shares);
+      write(this.error, Number.isFinite(sd) ? digits(Z90 * sd, 2) : "\u2026");
+    }
     for (const [node, other] of this.others) {
       const gain = this.sign * (other - value);
       const rounding = 1e-12 * Math.abs(value);
@@ -90,7 +92,7 @@ export class Metrics {
   }
 
   columns(mixtures) {
-    const heads = ["metric", "goal", "now", "± 90 %", ...mixtures.map((one) => `gain over ${one.name}`)];
+    const heads = ["metric", "goal", "now", ...(this.app.model.intervals ? ["± 90 %"] : []), ...mixtures.map((one) => `gain over ${one.name}`)];
     this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
     this.rows.forEach((one) => one.columns(mixtures));
   }

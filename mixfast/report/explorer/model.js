@@ -2,14 +2,17 @@
 
 import { Gaussian } from "./gaussian.js";
 import { COEFFICIENTS } from "./laws.js";
+import { Rows, Squares } from "./table.js";
 
-const LAWS = { ...COEFFICIENTS, gp: Gaussian };
+const LAWS = { ...COEFFICIENTS, gp: Gaussian, rows: Rows, square: Squares };
 
 export class Model {
   /** `data` holds the domains, the metrics, and the laws with the positions of their metrics. */
   constructor(data) {
     this.domains = data.domains;
     this.metrics = data.metrics;
+    // Losses of a table have no intervals.
+    this.intervals = data.intervals ?? true;
     this.owner = [];
     for (const part of data.laws) {
       const law = new LAWS[part.kind](part);
@@ -44,8 +47,10 @@ export class Model {
     return false;
   }
 
-  /** Return the slope of metric j as each domain gets more and the others keep their proportions, by central differences. */
+  /** Return the slope of metric j as each domain gets more and the others keep their proportions, by central differences for laws. */
   slopes(j, shares) {
+    const [law, i] = this.owner[j];
+    if (law.slopes) return law.slopes(i, shares);
     const step = 1e-5;
     return shares.map((share, k) => {
       const toward = (t) => shares.map((one, i) => (1 - t) * one + (i === k ? t : 0));

@@ -1,8 +1,8 @@
 // Numbers of the page: arrays of its data, and how numbers are written.
 
-const ARRAYS = { f8: Float64Array, f4: Float32Array };
+const ARRAYS = { f8: Float64Array, f4: Float32Array, f2: Uint16Array, u1: Uint8Array };
 
-/** Decode an array: {"f8": base64} of float64 or {"f4": base64} of float32, little-endian. */
+/** Decode an array: base64 of float64 ("f8"), float32 ("f4"), the bits of float16 ("f2") or bytes ("u1"), little-endian. */
 export function unpack(packed) {
   const [kind, text] = Object.entries(packed)[0];
   const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));

@@ -1,0 +1,153 @@
+// Losses of a table of experts: of all its rows, or of some that stand for all, as `mixfast.solver` computes them.
+//
+// Metric 0 is the loss of the whole target; the groups follow if there are several.
+
+import { dot, total, unpack } from "./numbers.js";
+
+// Below this probability of a row, the logarithm is computed from those of the experts.
+const SMALL = 1e-280;
+
+/** Return the number that a float16 stands for. */
+function half(bits) {
+  const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction);
+}
+
+/** The losses of groups as losses of the page: the whole target, then each group. A group is worth its share of the whole. */
+class Groups {
+  constructor(data) {
+    this.share = unpack(data.share);
+    this.worst = data.worst;
+    this.size = this.share.length > 1 ? this.share.length + 1 : 1;
+    // Tables do not change: the losses of a mixture are computed once.
+    this.known = new WeakMap();
+  }
+
+  value(i, shares) {
+    const losses = this.losses(shares);
+    if (i > 0) return losses[i - 1];
+    return this.worst ? Math.max(...losses) : total(losses.map((loss, g) => (this.share[g] ? this.share[g] * loss : 0)));
+  }
+
+  losses(shares) {
+    if (!this.known.has(shares)) this.known.set(shares, this.computed(shares));
+    return this.known.get(shares);
+  }
+
+  /** Return the slope of metric i as each domain gets more and the others keep their proportions. */
+  slopes(i, shares) {
+    const slopes = this.gradient(this.counted(i, shares), shares);
+    const along = dot(slopes, shares);
+    return Array.from(slopes, (one) => one - along);
+  }
+
+  /** Return how much each group counts for metric i. */
+  counted(i, shares) {
+    if (i > 0) return this.share.map((_, g) => (g === i - 1 ? 1 : 0));
+    if (!this.worst) return this.share;
+    const losses = this.losses(shares);
+    return losses.map((_, g) => (g === losses.indexOf(Math.max(...losses)) ? 1 : 0));
+  }
+}
+
+/** -sum_i c_i log sum_k w_k p_ik. Probabilities are relative to the best expert of the row; the rest of the loss is constant. */
+export class Rows extends Groups {
+  constructor(data) {
+    super(data);
+    this.offsets = data.offsets;
+    this.count = this.offsets.at(-1);
+    this.constant = unpack(data.constant);
+    this.weight = typeof data.weight === "number" ? new Float64Array(this.count).fill(data.weight) : unpack(data.weight);
+    const values = unpack(data.values);
+    this.width = values.length / this.count;
+    if (data.depths) {
+      const depths = unpack(data.depths);
+      this.depths = Float64Array.from(values, (code) => depths[code]);
+    } else {
+      this.depths = new Float64Array(values.length);
+      this.measure("f2" in data.values ? Float64Array.from(values, half) : values);
+    }
+    this.likely = this.depths.map((depth) => Math.exp(-depth));
+  }
+
+  /** Take log-likelihoods apart: how far each is below the best of its row, and the level of that. */
+  measure(values) {
+    const { width, offsets } = this;
+    for (let g = 0; g + 1 < offsets.length; g++) {
+      for (let i = offsets[g]; i < offsets[g + 1]; i++) {
+        let best = -Infinity;
+        for (let at = i * width; at < (i + 1) * width; at++) best = Math.max(best, values[at]);
+        for (let at = i * width; at < (i + 1) * width; at++) this.depths[at] = best - values[at];
+        this.constant[g] -= this.weight[i] * best;
+      }
+    }
+  }
+
+  /** Return the probability of row i, relative to its best expert. */
+  mixed(i, shares) {
+    const { likely, width } = this;
+    let [sum, at] = [0, i * width];
+    for (let k = 0; k < width; k++) sum += likely[at++] * shares[k];
+    return sum;
+  }
+
+  /** Return the logarithm of a probability that is too small for a number. */
+  deep(i, shares) {
+    const terms = Array.from(shares, (share, k) => (share > 0 ? Math.log(share) - this.depths[i * this.width + k] : -Infinity));
+    const most = Math.max(...terms);
+    return most === -Infinity ? most : most + Math.log(total(terms.map((term) => Math.exp(term - most))));
+  }
+
+  computed(given) {
+    const { offsets, weight } = this;
+    const shares = Float64Array.from(given);
+    return Array.from(this.constant, (constant, g) => {
+      let sum = constant;
+      for (let i = offsets[g]; i < offsets[g + 1]; i++) {
+        const mixed = this.mixed(i, shares);
+        if (weight[i] > 0) sum -= weight[i] * (mixed > SMALL ? Math.log(mixed) : this.deep(i, shares));
+      }
+      return sum;
+    });
+  }
+
+  gradient(counted, given) {
+    const { offsets, weight, likely, width } = this;
+    const shares = Float64Array.from(given);
+    const out = new Float64Array(width);
+    for (let g = 0; g + 1 < offsets.length; g++) {
+      for (let i = offsets[g]; counted[g] > 0 && i < offsets[g + 1]; i++) {
+        // Of a row that no expert of the mixture explains the slope has no bound; a large one leads away as well.
+        const scale = (counted[g] * weight[i]) / Math.max(this.mixed(i, shares), SMALL);
+        for (let k = 0, at = i * width; k < width; k++) out[k] -= scale * likely[at++];
+      }
+    }
+    return out;
+  }
+}
+
+/** w'Gw / 2, where G is the Gram matrix of the experts' errors. */
+export class Squares extends Groups {
+  constructor(data) {
+    super(data);
+    this.gram = data.gram.map(unpack);
+  }
+
+  image(g, shares) {
+    const width = shares.length;
+    return Float64Array.from(shares, (_, k) => dot(shares, this.gram[g].subarray(k * width, (k + 1) * width)));
+  }
+
+  computed(shares) {
+    return this.gram.map((_, g) => 0.5 * dot(shares, this.image(g, shares)));
+  }
+
+  gradient(counted, shares) {
+    const out = new Float64Array(shares.length);
+    this.gram.forEach((_, g) => {
+      if (counted[g] > 0) this.image(g, shares).forEach((one, k) => (out[k] += counted[g] * one));
+    });
+    return out;
+  }
+}
