@@ -5,7 +5,7 @@ and the runs that it was fitted to; a ledger; the schedule of a loader. Sections
 lists them and how to add them. The HTML file loads nothing, and the same parts give the same bytes. Nothing is solved or fitted
 here, with two exceptions: the near-optimal set, and predictions out of fold.
 
-`explore` makes a page on which mixtures are tried: sliders for the shares, predictions of a law, and what speaks against a mixture. It is
+`explore` makes a page on which mixtures are tried: sliders for the shares, predictions of a law or the losses of a table, and what speaks against a mixture. It is
 JavaScript that evaluates the same formulas (`explorer/`). A report with a law has it as a section.
 
 Classes: `Page` (the document, its sections, what is missing, warnings) and `OutOfFold` (measured metrics and what the laws predict
@@ -25,7 +25,7 @@ Figures need matplotlib (``pip install 'mixfast[plot]'``) and raise `BackendErro
 
 Order to read the files in: `_parts` sorts what was given by kind, and `_answer` shows a solution, a proposal and a bare mixture
 alike. `_page` puts the page together from `_head` (the summary, with warnings), `_sections` and `_law_sections` (one function for
-each section) and `_origin` (hashes, versions, the call). `_explorer` makes the page of `explore`, and `_explorer_section` the section of a report, from the laws as data (`_law_model`) and
+each section) and `_origin` (hashes, versions, the call). `_explorer` makes the page of `explore`, and `_explorer_section` the section of a report, from the laws as data (`_law_model`) or a table (`_table_model`) and
 the modules of `explorer/` (`_explorer_script`), which are read in the order that it names. `_html` holds the elements and the style sheet, `_axes` what all figures
 share, `_folds` the predictions out of fold.
 """

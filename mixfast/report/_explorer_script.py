@@ -11,7 +11,7 @@ from typing import Any
 _FOLDER = Path(__file__).parent / "explorer"
 # Each module uses only modules before it.
 MODULES = (
-    "numbers", "laws", "gaussian", "table", "model", "limits", "moves", "distance", "steering", "copying", "state", "elements", "domains", "metrics",
+    "numbers", "laws", "gaussian", "table", "model", "limits", "moves", "distance", "steering", "pull", "copying", "state", "elements", "domains", "metrics",
     "controls", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)

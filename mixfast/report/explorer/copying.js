@@ -18,6 +18,11 @@ export const FORMATS = {
   "Megatron blend": (domains, shares) => `${present(domains, shares).map(([name, share]) => `${share} ${name}`).join(" ")}\n`,
 };
 
+/** Write all shares as yaml, also those of 0. */
+export function wholeYaml(domains, shares) {
+  return domains.map((name, k) => `${quoted(name)}: ${shares[k]}\n`).join("");
+}
+
 /** Quote a word for a POSIX shell. */
 export function shell(word) {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -1,8 +1,9 @@
 // The table of metrics: the prediction with its interval, a slider to steer by, and the gain over other mixtures.
 
-import { FORMATS, shell } from "./copying.js";
+import { shell, wholeYaml } from "./copying.js";
 import { Arrangement, element, write } from "./elements.js";
 import { digits, signed } from "./numbers.js";
+import { pull } from "./pull.js";
 import { steer } from "./steering.js";
 
 // The 90 % interval of a normal distribution, in standard deviations.
@@ -112,8 +113,11 @@ export class Metrics {
     if (!data.command) return;
     const sign = metric.sign > 0 ? "<=" : ">=";
     const reach = ["--reach", `${metric.name}${sign}${digits(goal)}`, "--near", "near.yaml"];
-    this.command.hidden = false;
-    const near = FORMATS.yaml(data.model.domains, state.before).trimEnd().split("\n").map((line) => `# ${line}`);
-    write(this.line, [`# The exact answer; near.yaml is the mixture before the drag:`, ...near, [...data.command, ...reach].map(shell).join(" ")].join("\n"));
+    // `mixfast solve` takes no locks, and no goals that make a loss worse.
+    const options = data.runs ? reach : state.locked.size ? null : pull(this.app.model, limits, metric.j, state.before, found.shares);
+    this.command.hidden = !options;
+    if (!options) return;
+    const near = wholeYaml(data.model.domains, state.before).trimEnd().split("\n").map((line) => `# ${line}`);
+    write(this.line, [`# The exact answer; near.yaml is the mixture before the drag:`, ...near, [...data.command, ...options].map(shell).join(" ")].join("\n"));
   }
 }

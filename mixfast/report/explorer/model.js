@@ -32,6 +32,12 @@ export class Model {
     return law.pending?.(i) ? NaN : law.sd(i, shares);
   }
 
+  /** Return the options of `mixfast solve` that make metric j of a table the objective. */
+  objective(j) {
+    const [law, i] = this.owner[j];
+    return law.objective(this.metrics.slice(1).map((one) => one.name), i);
+  }
+
   values(shares) {
     return this.metrics.map((_, j) => this.value(j, shares));
   }

@@ -42,6 +42,14 @@ class Groups {
     return Array.from(slopes, (one) => one - along);
   }
 
+  /** Return the options that make metric i the objective; nothing for the mean of all groups. */
+  objective(names, i) {
+    if (i > 0) return ["--objective", names[i - 1]];
+    if (this.worst) return ["--objective", "worst"];
+    const even = this.share.every((share) => share === this.share[0]);
+    return even ? [] : names.flatMap((name, g) => (this.share[g] ? ["--objective", `${name}=${this.share[g]}`] : []));
+  }
+
   /** Return how much each group counts for metric i. */
   counted(i, shares) {
     if (i > 0) return this.share.map((_, g) => (g === i - 1 ? 1 : 0));
