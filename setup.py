@@ -36,7 +36,7 @@ def extension(library: str, *shared: str) -> Extension:
     return Extension(
         f"mixfast._engine.backend.{library}",
         sources=[f"csrc/{library}.pyx", *files(f"{library}/*.c", "shared/interrupt.c", *shared)],
-        depends=files(f"{library}/*.h", "shared/*.h", "shared/*.pxi"),
+        depends=files(f"{library}/*.h", "shared/*.h", "simplex/*.h", "shared/*.pxi"),
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         # Memoryviews need the buffer protocol, which the stable ABI has since 3.11.
@@ -81,7 +81,7 @@ if WHEEL:
 setup(
     ext_modules=[
         extension("laws", "shared/isa.c"),
-        extension("rows", "shared/guard.c", "shared/isa.c", "shared/pool.c"),
+        extension("rows", "shared/guard.c", "shared/isa.c", "shared/pool.c", "simplex/*.c"),
         extension("simplex"),
         extension("stream", "shared/isa.c"),
     ],

@@ -223,6 +223,51 @@ def test_few_rows(measure: Any, name: str, contender: Contender) -> None:
     measure(contender, task, group=f"solve {name}", check=check, quantity=f"to gap {level:g}", **size(task.problem))
 
 
+PROBLEMS_IN_ONE_CALL = 10_000
+
+
+def _one_by_one(case: Any) -> Any:
+    table, weights = case
+    return [
+        solve(ExpertTable.from_loglik(table.loglik, weight=row), threads=facts.threads()).mixture.weights
+        for row in weights[: len(weights) // 20]
+    ]
+
+
+@cases("small-0")
+@pytest.mark.parametrize("how", ["in one call", "one by one, a twentieth of them"])
+def test_many_problems(measure: Any, name: str, how: str) -> None:
+    """Ten thousand problems with weights of the rows of one small table, each to a certified gap of 1e-8."""
+    problem = named(name)
+    n = problem.shape[0]
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1.0 / n), size=PROBLEMS_IN_ONE_CALL) / n
+    table = ExpertTable.from_loglik(problem.loglik, weight=np.ones(n))
+
+    def together(case: Any) -> Any:
+        return solver.solve_many(case[0], weights=case[1], threads=facts.threads())
+
+    def check(found: Any) -> dict[str, Any]:
+        if how != "in one call":
+            return {}
+        if set(found.statuses) != {"optimal"}:
+            raise Wrong(f"the statuses are {sorted(set(found.statuses))}")
+        prob = np.exp(problem.loglik.astype(np.float64))
+        for w, row in zip(found.shares[:100], weights, strict=False):
+            slope = -(row / (prob @ w)) @ prob
+            if w @ slope - slope.min() > 1.01e-8:
+                raise Wrong(f"a gap is {w @ slope - slope.min():.1e}, expected 1e-8")
+        return {"gap": float(found.gaps.max())}
+
+    measure(
+        Contender(f"mixfast, {how}", together if how == "in one call" else _one_by_one),
+        (table, weights),
+        group=f"solve {name} many times",
+        check=check,
+        quantity=f"{PROBLEMS_IN_ONE_CALL} problems",
+        **size(problem),
+    )
+
+
 REPLICATES = 200
 
 

@@ -9,8 +9,8 @@ c. Partial sums belong to chunks of rows that depend on the sizes alone and are 
    answer does not depend on the number of threads.
 """
 
-from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 import numpy as np
@@ -43,8 +43,11 @@ cdef extern from "rows/rows.h" nogil:
         double lowest_top
         int has_nan
     Py_ssize_t mf_plan_chunks(Py_ssize_t n, Py_ssize_t ncol, int hessian, Py_ssize_t *chunk_rows)
-    int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, Py_ssize_t first,
-                Py_ssize_t last, double *partial, int threads)
+    Py_ssize_t mf_slot(Py_ssize_t ncol, int hessian)
+    int mf_useful_threads(const mf_rows *rows, int hessian, int threads)
+    void add_chunks "mf_add_chunks"(double *total, const double *partial, Py_ssize_t chunks, Py_ssize_t slot)
+    int mf_total(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, double *total,
+                 int threads)
     int mf_losses(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products, Py_ssize_t first,
                   Py_ssize_t last, double *partial, int threads)
     int mf_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int shared, const int32_t *bins,
@@ -54,6 +57,27 @@ cdef extern from "rows/rows.h" nogil:
     int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
                 void *panels, double *offset, int threads)
     int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_extremes *partial, int threads)
+
+cdef extern from "rows/newton.h" nogil:
+    ctypedef struct mf_rules:
+        double rough, keep, far, soon, near, rounded, many, level, rounding, rise, coarse_rise, trials, accepted
+        double shorter, stalled, rescues, idle, early, falls, advances, steps, least, held
+    ctypedef struct mf_line:
+        double value, gap, seconds
+    ctypedef struct mf_found:
+        double value, gap
+        int has_hessian
+        Py_ssize_t steps, lines
+        mf_line *trace
+    ctypedef struct mf_problem:
+        const mf_rows *rows
+        const double *low
+        const double *high
+        double total
+        int threads
+    int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, Py_ssize_t most, double *w,
+                  double *gradient, double *hessian, mf_found *found)
+    int mf_settle(const mf_problem *problem, const mf_rules *rules, double *w)
 
 cdef extern from "shared/pool.h" nogil:
     int MF_LOST
@@ -66,7 +90,6 @@ cdef enum:
     F16 = 0
     F32 = 1
     F64 = 2
-    PIECE = 1 << 16  # elements added between two checks for a signal
     PARTIAL = 1 << 23  # partial sums kept at a time (64 MB), unless the threads need more
 
 
@@ -84,20 +107,6 @@ cdef object aligned(Py_ssize_t size, dtype):
 def isa():
     """Name of the instruction set in use: avx512, avx2 or baseline."""
     return {MF_BASELINE: "baseline", MF_AVX2: "avx2", MF_AVX512: "avx512"}[mf_isa()]
-
-
-cdef void add_chunks(double *total, const double *partial, Py_ssize_t chunks, Py_ssize_t slot) noexcept nogil:
-    """Add the partial sums of each chunk, in their order, to the total (slot,)."""
-    cdef Py_ssize_t first, last, i, j
-    for j in range(chunks):
-        first = 0
-        while first < slot:
-            if mf_interrupted(PIECE):
-                return
-            last = min(first + PIECE, slot)
-            for i in range(first, last):
-                total[i] += partial[j * slot + i]
-            first = last
 
 
 cdef int check_finished(int failed, object loglik) except -1:
@@ -172,6 +181,15 @@ cdef int check_numbers(const int32_t[::1] numbers, Py_ssize_t count) except -1:
     if low < 0 or high >= count:
         raise ValueError(f"{low if low < 0 else high} is out of range: expected 0 to {count - 1}")
     return 0
+
+
+cdef class Rules:
+    """The constants of the loops in C; see rows/newton.h."""
+
+    cdef mf_rules c
+
+    def __init__(self, **rules):
+        self.c = rules
 
 
 cdef class Rows:
@@ -320,17 +338,10 @@ cdef class Rows:
             raise ValueError("these rows are packed: expected the rows of a table")
         return 0
 
-    cdef int useful_threads(self, int threads, int hessian=0) except -1:
-        """Return how many threads to start: at most one for each 2^20 elements.
-
-        A Hessian multiplies each element by half of the others of its row, eight times as fast as a sweep handles it.
-        """
+    cdef int useful_threads(self, int threads) except -1:
+        """Return how many threads to start for one sweep; see mf_useful_threads."""
         check_threads(threads)
-        cdef Py_ssize_t work = self.n_cols
-        if hessian:
-            work += self.n_cols * self.n_cols // (16 * hessian)
-        cdef Py_ssize_t useful = self.n_rows * work // (1 << 20) + 1
-        return threads if threads < useful else <int>useful
+        return mf_useful_threads(&self.c, 0, threads)
 
     def sums(self, const double[::1] mixture not None, bint value=True, int hessian=0, int threads=1,
              bint coarse=False):
@@ -342,39 +353,122 @@ cdef class Rows:
         """
         check_aligned(<size_t>&mixture[0])
         self.check_made(True)
-        cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
-        cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(self.n_rows, C, hessian, &chunk_rows), i, j
-        cdef int failed = 0
+        check_threads(threads)
+        cdef Py_ssize_t C = self.n_cols
+        cdef int failed
         if hessian < 0 or hessian & (hessian - 1):
             raise ValueError(f"hessian is {hessian}, expected 0 or a power of two")
         if mixture.shape[0] != C:
             raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
-        threads = self.useful_threads(threads, hessian)
-        total = np.zeros(slot)
+        total = np.empty(mf_slot(C, hessian))
         cdef double[::1] t = total
-        cdef double[::1] p = total if chunks == 1 else np.empty(chunks * slot)
         with nogil:
-            failed = mf_sums(&self.c, &mixture[0], value, hessian, coarse, 0, chunks, &p[0], threads)
-            if chunks > 1 and not failed:
-                add_chunks(&t[0], &p[0], chunks, slot)
+            failed = mf_total(&self.c, &mixture[0], value, hessian, coarse, &t[0], threads)
         check_finished(failed, self.loglik)
         if not hessian:
             return t[0], total[1:], None
-        cdef double[::1] unit = total[1 + C + C * C:]
-        cdef double[:, ::1] H = total[1 + C:1 + C + C * C].reshape(C, C)
+        return t[0], total[1:1 + C], total[1 + C:1 + C + C * C].reshape(C, C)
+
+    cdef int check_problem(self, const double[::1] w, const double[::1] low, const double[::1] high,
+                           int threads) except -1:
+        """Raise unless the loops in C can start at w with these limits."""
+        check_aligned(<size_t>&w[0] | <size_t>&low[0] | <size_t>&high[0])
+        self.check_made(True)
+        check_threads(threads)
+        if not (self.c.panels and self.c.wide):
+            raise ValueError("these rows are not packed in float64")
+        check_shape(self.n_cols, self.n_cols, w.shape[0], self.n_cols)
+        check_shape(self.n_cols, self.n_cols, low.shape[0], high.shape[0])
+        return 0
+
+    def settle(self, const double[::1] w not None, const double[::1] low not None, const double[::1] high not None,
+               Rules rules not None, int threads=1):
+        """Return shares (C,) after a few steps of expectation maximisation from w; for packed rows in float64."""
+        self.check_problem(w, low, high, threads)
+        cdef mf_problem problem = mf_problem(&self.c, &low[0], &high[0], 0.0, threads)
+        cdef int failed
+        out = np.array(w)
+        cdef double[::1] o = out
         with nogil:
-            if hessian > 1 and not coarse:
-                for i in range(C):
-                    unit[i] = sqrt(unit[i] / H[i, i]) if H[i, i] > 0 else 0
-                    for j in range(i + 1):
-                        H[i, j] *= unit[i] * unit[j]
-            for i in range(C):
-                if mf_interrupted(8 * i):  # a column is far apart in memory
+            failed = mf_settle(&problem, &rules.c, &o[0])
+        check_finished(failed, self.loglik)
+        return out
+
+    def newton(self, const double[::1] w not None, const double[::1] low not None, const double[::1] high not None,
+               Rules rules not None, double total, double tol, Py_ssize_t most, int threads=1):
+        """Minimise from shares w (C,) over caps and floors to a gap of `tol`; for packed rows in float64.
+
+        Returns the shares, value, gradient (C,), gap, Hessian (C, C) or None, number of steps, and the trace: a tuple
+        (value, gap, seconds) for each step. `total` is the sum of the row weights, `most` the largest number of steps.
+        """
+        self.check_problem(w, low, high, threads)
+        cdef mf_problem problem = mf_problem(&self.c, &low[0], &high[0], total, threads)
+        cdef mf_found found
+        cdef Py_ssize_t C = self.n_cols, i
+        cdef int failed
+        out = np.array(w)
+        gradient = np.empty(C)
+        hessian = np.empty((C, C))
+        cdef double[::1] o = out, g = gradient
+        cdef double[:, ::1] H = hessian
+        with nogil:
+            failed = mf_newton(&problem, &rules.c, tol, most, &o[0], &g[0], &H[0, 0], &found)
+        try:
+            check_finished(failed, self.loglik)
+            trace = [(found.trace[i].value, found.trace[i].gap, found.trace[i].seconds) for i in range(found.lines)]
+        finally:
+            free(found.trace)
+        return out, found.value, gradient, found.gap, hessian if found.has_hessian else None, found.steps, trace
+
+    def newton_many(self, const double[:, ::1] weight not None, const double[::1] w not None,
+                    const double[::1] low not None, const double[::1] high not None, Rules rules not None, double tol,
+                    Py_ssize_t most):
+        """Minimise B times, each with its own row weights (B, n), as `newton` does, from the same shares w (C,).
+
+        Returns shares (B, C), values (B,), gradients (B, C), gaps (B,) and numbers of steps (B,). The tolerance is
+        multiplied by the sum of the weights, if that is above 1. One thread: the GIL is released, so that several can
+        call this at a time.
+        """
+        self.check_problem(w, low, high, 1)
+        cdef Py_ssize_t B = weight.shape[0], C = self.n_cols, n = self.n_rows, j, i
+        check_aligned(<size_t>&weight[0, 0])
+        check_shape(B, n, B, weight.shape[1])
+        out = np.empty((B, C))
+        gradients = np.empty((B, C))
+        values = np.empty(B)
+        gaps = np.empty(B)
+        steps = np.empty(B, dtype=np.int64)
+        if B == 0:
+            return out, values, gradients, gaps, steps
+        cdef double[:, ::1] o = out, g = gradients
+        cdef double[::1] v = values, left = gaps, H = np.empty(C * C)
+        cdef int64_t[::1] taken = steps
+        cdef mf_rows rows = self.c
+        cdef mf_problem problem = mf_problem(&rows, &low[0], &high[0], 0.0, 1)
+        cdef mf_found found
+        cdef double least, largest, total
+        cdef int failed = 0
+        with nogil:
+            for j in range(B):
+                least = largest = weight[j, 0]
+                total = 0
+                for i in range(n):
+                    total += weight[j, i]
+                    least = min(least, weight[j, i])
+                    largest = max(largest, weight[j, i])
+                rows.weight = &weight[j, 0]
+                if least == largest:
+                    rows.weight = NULL
+                rows.scale = least if least == largest else total / n
+                problem.total = total
+                memcpy(&o[j, 0], &w[0], C * sizeof(double))
+                failed = mf_newton(&problem, &rules.c, tol * max(1.0, total), most, &o[j, 0], &g[j, 0], &H[0], &found)
+                free(found.trace)
+                if failed or mf_interrupted(1.0):
                     break
-                for j in range(i):
-                    H[j, i] = H[i, j]
-        ended()
-        return t[0], total[1:1 + C], np.asarray(H)
+                v[j], left[j], taken[j] = found.value, found.gap, found.steps
+        check_finished(failed, self.loglik)
+        return out, values, gradients, gaps, steps
 
     def losses(self, const double[:, ::1] mixtures not None, int products=1, int threads=1):
         """Losses (M,) float64 of M candidate mixtures (M, C); +inf if a row has no mass."""

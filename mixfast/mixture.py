@@ -470,12 +470,13 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         raise MixtureError(
             f"weights must have one share for each of the {len(domains)} domains, got shape {shares.shape}"
         )
-    wrong = ~(np.isfinite(shares) & (shares >= -NEGATIVE_ROUNDING))
-    if wrong.any():
+    # The reductions are called directly: wrappers and masks take as long as a solve of a small table. NaN passes through them.
+    if not (np.minimum.reduce(shares) >= -NEGATIVE_ROUNDING and np.maximum.reduce(shares) < math.inf):
+        wrong = ~(np.isfinite(shares) & (shares >= -NEGATIVE_ROUNDING))
         named = [f"{domains[index]}={shares[index]}" for index in np.flatnonzero(wrong)]
         raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
     np.maximum(shares, 0.0, out=shares)
-    total = exact_sum(shares)
+    total = exact_sum(shares.tolist())
     if not abs(total - 1.0) <= _SUM_ALLOWED:
         raise MixtureError(
             f"shares must sum to 1 within {SUM_TOLERANCE}, got {total:.9g}; divide them by their sum if that is meant"
@@ -487,7 +488,10 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         # The rounding error goes to the largest share, because its relative change is the smallest. Shares that were stored sum to 1
         # already, so that reading them changes no bit.
         for _ in range(4):
-            shares[shares.argmax()] += 1.0 - math.fsum(shares)
+            missing = 1.0 - math.fsum(shares.tolist())
+            if missing == 0.0:
+                break
+            shares[shares.argmax()] += missing
     shares += 0.0  # turns -0.0 into 0.0
     shares.setflags(write=False)
     return shares

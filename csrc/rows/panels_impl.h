@@ -141,6 +141,9 @@ static V FN(fill_panel)(const mf_rows *t, const int64_t *index, ptrdiff_t row, p
 static inline V FN(row_weights)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end) {
     V c;
     if (row + VL <= end && !t->weight) return FN(splat)((REAL)1);
+#if WIDE
+    if (row + VL <= end) return FN(loadu)(t->weight + row) / FN(splat)(t->scale);
+#endif
     for (ptrdiff_t r = 0; r < VL; r++)
         c[r] = row + r < end ? (t->weight ? (REAL)(t->weight[row + r] / t->scale) : (REAL)1) : (REAL)0;
     return c;
@@ -154,10 +157,15 @@ static double FN(sum_of_logs)(const mf_rows *t, const REAL *s, ptrdiff_t row, pt
         ptrdiff_t count = end - row < groups * VL ? end - row : groups * VL, i = 0;
         for (; i + DL <= count; i += DL) {
             VD x, c;
+#if WIDE
+            x = FN(loadu)(s + i);
+            c = FN(loadu)(t->weight + row + i);
+#else
             for (ptrdiff_t r = 0; r < DL; r++) {
                 x[r] = (double)s[i + r];
                 c[r] = t->weight[row + i + r];
             }
+#endif
             VD y = FN(log)(x) * c;
             for (ptrdiff_t r = 0; r < DL; r++) sum += y[r];
         }

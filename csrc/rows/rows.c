@@ -201,7 +201,7 @@ int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, 
             ptrdiff_t last, double *partial, int threads) {
     const mf_kernels *kernels = kernels_for(rows->wide);
     mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian, .coarse = coarse};
-    const ptrdiff_t ncol = rows->ncol, slot = 1 + ncol + (hessian ? ncol * ncol + ncol : 0);
+    const ptrdiff_t slot = mf_slot(rows->ncol, hessian);
     return run_kernel(rows->panels ? kernels->packed_sums : kernels->table_sums, &task, rows->n, first, last, slot,
                       partial, threads);
 }

@@ -53,6 +53,21 @@ ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *ch
 int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
             ptrdiff_t last, double *partial, int threads);
 
+/* Doubles of one slot of mf_sums. */
+static inline ptrdiff_t mf_slot(ptrdiff_t ncol, int hessian) { return 1 + ncol + (hessian ? ncol * ncol + ncol : 0); }
+
+/* The sums over all rows: one slot, with a whole, symmetric Hessian; an estimated one is scaled to the diagonal of all
+ * rows, and the entries behind it are scratch. Returns what mf_sums does. */
+int mf_total(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, double *total,
+             int threads);
+
+/* Add the partial sums of each chunk (slot,), in their order, to the total. */
+void mf_add_chunks(double *total, const double *partial, ptrdiff_t chunks, ptrdiff_t slot);
+
+/* How many threads to start: at most one for each 2^20 elements. A Hessian multiplies each element by half of the
+ * others of its row, eight times as fast as a sweep handles it. */
+int mf_useful_threads(const mf_rows *rows, int hessian, int threads);
+
 /* Losses of m candidates over chunks [first, last): `partial` holds m doubles a chunk. `products` is how many
  * row probabilities may be multiplied in the panels' precision without underflow (1, 2 or 4). */
 int mf_losses(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first, ptrdiff_t last,

@@ -64,8 +64,12 @@ static void FN(flush)(FN(buffer) * buffer, ptrdiff_t ncol, double *hessian) {
 
 /* sqrt(c) / s */
 static inline V FN(root_ratio)(const mf_rows *t, V c, V sum) {
-    if (t->weight)
-        for (ptrdiff_t i = 0; i < VL; i++) c[i] = FSQRT(c[i]);
+    if (t->weight) {
+        REAL root[VL_CONST]; /* an array: the compiler takes its roots at once, those of a vector one by one */
+        FN(storeu)(root, c);
+        for (int i = 0; i < VL_CONST; i++) root[i] = FSQRT(root[i]);
+        c = FN(loadu)(root);
+    }
     return c / sum;
 }
 
@@ -89,6 +93,18 @@ static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p
         V acc = {0};
         for (ptrdiff_t g = 0; g < groups; g++) acc += FN(loadu)(p + k * ld + g * VL) * FN(loadu)(rough + g * VL);
         gacc[k * VL] += FN(hsum)(acc);
+    }
+    for (; !coarse && k + 4 <= ncol; k += 4) { /* four at a time: one sum alone waits for each of its additions */
+        VD acc[4][WIDE ? 1 : 2];
+        MF_UNROLL(4)
+        for (int j = 0; j < 4; j++) memcpy(acc[j], gacc + (k + j) * VL, sizeof acc[j]);
+        for (ptrdiff_t g = 0; g < groups; g++) {
+            MF_UNROLL(4)
+            for (int j = 0; j < 4; j++)
+                FN(accumulate)(acc[j], p + (k + j) * ld + g * VL, (const VD *)(fine + g * VL), 0);
+        }
+        MF_UNROLL(4)
+        for (int j = 0; j < 4; j++) memcpy(gacc + (k + j) * VL, acc[j], sizeof acc[j]);
     }
     for (; k < ncol; k++) {
         VD acc[WIDE ? 1 : 2];

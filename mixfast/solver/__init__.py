@@ -8,14 +8,14 @@ Classes
     `Bootstrap`: intervals of the shares.  `HeldOut`: losses of mixtures on held-out sequences.
 
 Functions
-    `solve`: the certified optimum.  `path`: the same along KL weights or caps.  `losses`: the loss of given mixtures.
+    `solve`: the certified optimum.  `path`: the same along KL weights or caps.  `solve_many`: many small problems in one call, as `Solutions`.  `losses`: the loss of given mixtures.
     `bootstrap`: how much the shares depend on the sequences in the table.  `holdout`: fit on some sequences, compare on the others.
 
 Files, in reading order
     `_problem.py`: the arguments, checked and aligned by name. `_start.py`: the mixture that a solve starts from.
     `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
     `_solution.py`: the answers. `_summary.py`: the answers as text. `_doubts.py`: reasons to doubt them. `_multipliers.py`: the gradient behind the shadow prices.
-    `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
+    `_solve.py`, `_path.py`, `_many.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
     `_resample.py` and `_replicates.py`: which rows a replicate contains, and the solve of all replicates in the same sweeps. `_block_units.py`: the same rows in a
     folder of parts.
 
@@ -28,6 +28,7 @@ from mixfast.solver._holdout import HeldOut, HeldOutRow, holdout
 from mixfast.solver._losses import group_losses as group_losses
 from mixfast.solver._losses import lone_losses as lone_losses
 from mixfast.solver._losses import losses
+from mixfast.solver._many import Solutions, solve_many
 from mixfast.solver._path import path
 from mixfast.solver._problem import GroupWeights as GroupWeights
 from mixfast.solver._solution import MOST_RANGED as MOST_RANGED
@@ -40,4 +41,16 @@ from mixfast.solver._summary import solve_summary as solve_summary
 from mixfast.solver._summary import span as span
 from mixfast.solver._wear import worn as worn
 
-__all__ = ["Bootstrap", "HeldOut", "HeldOutRow", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]
+__all__ = [
+    "Bootstrap",
+    "HeldOut",
+    "HeldOutRow",
+    "Solution",
+    "Solutions",
+    "bootstrap",
+    "holdout",
+    "losses",
+    "path",
+    "solve",
+    "solve_many",
+]

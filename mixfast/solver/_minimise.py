@@ -58,7 +58,7 @@ def minimise_problem(problem: Problem) -> Found:
             given=problem.given,
         )
         minimum = _as_written(problem, minimum, None)
-    return Found(minimum, group_weight, perf_counter() - began, _backend_name(problem))
+    return Found(minimum, group_weight, perf_counter() - began, backend_name(problem))
 
 
 def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None) -> Minimum:
@@ -83,7 +83,7 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
     return replace(minimum, w=w, value=value, gradient=gradient, gap=gap)
 
 
-def _backend_name(problem: Problem) -> str:
+def backend_name(problem: Problem) -> str:
     rows = problem.rows
     if isinstance(rows, ShardedRows):
         team = rows.table.team

@@ -124,7 +124,7 @@ class Problem:
     @cached_property
     def reach(self) -> Reach:
         """The region, restricted to the domains that may have a share."""
-        return reach(self.where, self.kl)
+        return _whole(self.table.domains, self.kl) if self.region is None else reach(self.region, self.kl)
 
     @cached_property
     def where(self) -> Region:
@@ -177,15 +177,27 @@ class Problem:
         """The given start, projected onto the region; unlike `first`, it may have shares of 0. None if none was given."""
         return None if self.start is None else starting_point(self.reach, self.start, spread=0.0)
 
+    def row_weights(self) -> Vector:
+        """Weight c_i of each row (n,) in the objective, for a table in CPU memory."""
+        weight, scale = self.rows.row_weights(self.weights.share)
+        return np.full(self.table.n_rows, scale) if weight is None else weight
+
     def total_weight(self) -> float:
         """Sum of all row weights: the scale of the gradient."""
         return self.rows.total_weight(self.weights.share)
 
 
+# Both are cached because building them takes a large part of the time of a small solve.
 @lru_cache(maxsize=8)
 def _simplex(domains: tuple[str, ...]) -> Region:
-    """The region of all mixtures, cached because building it takes a large part of the time of a small solve."""
+    """The region of all mixtures."""
     return Region.simplex(domains)
+
+
+@lru_cache(maxsize=8)
+def _whole(domains: tuple[str, ...], kl: float) -> Reach:
+    """The same, as a solver works on it."""
+    return reach(_simplex(domains), kl)
 
 
 def rows_of(

@@ -19,7 +19,7 @@ from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective, RowObjective
 from mixfast._engine.objectives.kl import Kl
-from mixfast._engine.optimise import working_set
+from mixfast._engine.optimise import in_cache, working_set
 from mixfast._engine.optimise.wide import is_wide
 from mixfast._text.progress import now, tracked
 from mixfast.solver._block_units import BlockUnits
@@ -151,8 +151,8 @@ def solve(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Replicate
         who = np.arange(start, min(start + size, counts.shape[0]))
         own = np.repeat(hessian[None], who.size, axis=0)
         points, distance = _descend(model, own, w[columns], slopes[who], who, gradients)
-        for i in np.flatnonzero(distance > _CLOSE):
-            points[i] = _alone(problem, w, unit, counts[who[i]])[columns]
+        far = np.flatnonzero(distance > _CLOSE)
+        points[far] = _certified(problem, w, unit, counts[who[far]])[:, columns]
         shares[np.ix_(who, columns)] = points / points.sum(axis=1, keepdims=True)
         worst = np.argsort(-distance, kind="stable")[:_CHECKED]
         hardest += [(float(distance[i]), int(who[i]), own[i].copy()) for i in worst]
@@ -345,11 +345,25 @@ def _recounted(problem: Problem, unit: Units, counts: Counts) -> Objective:
     return problem.rows.recounted(problem.weights.share, unit, counted, problem.usable, wide=problem.wide)
 
 
-def _alone(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Vector:
-    """Return the optimal shares of one replicate, by the loop of `solve`."""
-    own = _recounted(problem, unit, counts)
-    start = 0.99 * w + 0.01 * problem.first
-    return working_set.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
+def _certified(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Matrix:
+    """Return the optimal shares (M, C) of replicates, each solved to the tolerance as by `solve_many` with weights of its rows."""
+    start, small = 0.99 * w + 0.01 * problem.first, problem.objective.in_cache()
+    if small is not None and len(counts):
+        many = in_cache.minimise_many(
+            problem.objective,
+            problem.limits,
+            start,
+            counts[:, unit] * problem.row_weights(),
+            tol=problem.tol,
+            max_iter=problem.max_iter,
+        )
+        if many is not None:
+            return many.w
+    out = np.zeros((len(counts), w.size))
+    for r, own_counts in enumerate(counts):
+        own = problem.regularised(_recounted(problem, unit, own_counts))
+        out[r] = working_set.minimise(own, problem.limits, start, tol=problem.tol).w
+    return out
 
 
 def _wanted(w: Vector, gradients: Matrix) -> Columns:

@@ -36,7 +36,7 @@ MOST_RANGED = 500
 # A mixture that is further outside the region than this share is not called optimal: see `Region.violation`.
 FEASIBLE = 1e-9
 # Rounding error of a loss or a slope, as a fraction of it.
-_ROUNDED = 4.0 * float(np.finfo(np.float64).eps)
+ROUNDED = 4.0 * float(np.finfo(np.float64).eps)
 # Multipliers below this are rounding errors of gradients, which are about 1; so are those below this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
@@ -101,7 +101,7 @@ class Solution(Frozen):
             level += max(
                 one.magnitude(minimum.w) for one in (problem.groups if problem.minimax else [problem.objective])
             )
-        gap = minimum.gap + _ROUNDED * level
+        gap = minimum.gap + ROUNDED * level
         if not gap <= problem.tol * max(1.0, problem.total_weight()):
             status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
             if warn:

@@ -7,6 +7,9 @@ Vector = NDArray[np.float64]
 
 def isa() -> str: ...
 
+class Rules:
+    def __init__(self, **rules: float) -> None: ...
+
 class Rows:
     loglik: Any
     weight: Any
@@ -38,6 +41,13 @@ class Rows:
     def sums(
         self, mixture: Vector, value: bool = True, hessian: int = 0, threads: int = 1, coarse: bool = False
     ) -> tuple[float, Vector, Vector | None]: ...
+    def settle(self, w: Vector, low: Vector, high: Vector, rules: Rules, threads: int = 1) -> Vector: ...
+    def newton(
+        self, w: Vector, low: Vector, high: Vector, rules: Rules, total: float, tol: float, most: int, threads: int = 1
+    ) -> tuple[Vector, float, Vector, float, Vector | None, int, list[tuple[float, float, float]]]: ...
+    def newton_many(
+        self, weight: Vector, w: Vector, low: Vector, high: Vector, rules: Rules, tol: float, most: int
+    ) -> tuple[Vector, Vector, Vector, Vector, NDArray[np.int64]]: ...
     def losses(self, mixtures: Vector, products: int = 1, threads: int = 1) -> Vector: ...
     def gradients(
         self,

@@ -19,7 +19,7 @@ from mixfast._engine.geometry.unfinished import MANY_DOMAINS, UnfinishedStep
 Active = NDArray[np.int8]
 
 # A share closer to its bound than this is set to the bound.
-_ROUNDING = 4e-16
+ROUNDING = 4e-16
 # Largest accepted error of a sum or group; how often it is corrected; a group this close to a limit must not be moved by it.
 _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
 # Smallest share allowed while a KL term keeps shares positive, and the smallest fraction of a share that one step may leave.
@@ -134,9 +134,9 @@ class Limits:
         if self.interior is True:
             w = np.minimum(np.maximum(w, self.low), self.high)
         else:
-            below = w - self.low <= (np.where(self.interior, 0.0, _ROUNDING) if self.steep else _ROUNDING)
+            below = w - self.low <= (np.where(self.interior, 0.0, ROUNDING) if self.steep else ROUNDING)
             w = np.where(below, self.low, w)
-            w = np.where(self.high - w <= _ROUNDING, self.high, w)
+            w = np.where(self.high - w <= ROUNDING, self.high, w)
         return w if self.groups is None else self._settled(w, self.groups)
 
     def _settled(self, w: Vector, groups: GroupLimits) -> Vector:

@@ -60,6 +60,14 @@ class Sum(NamedTuple):
         return self.scale * rows if self.weight is None else float(self.weight.sum())
 
 
+class InCache(NamedTuple):
+    """Rows that the compiled loops take: packed in float64, few enough for the cache; with the sum of the weights, and threads."""
+
+    rows: Any
+    total: float
+    threads: int
+
+
 class Objective:
     """What the solver loop requires of an objective with `rows` rows and `columns` domains.
 
@@ -115,6 +123,10 @@ class Objective:
     def packs(self, count: int) -> bool:
         """Whether sums over `count` of the columns are fast, because they use a copy in or near the cache."""
         return True
+
+    def in_cache(self) -> InCache | None:
+        """Return the rows of the objective if it has no other term and they fit into the cache; else None."""
+        return None
 
     def forms(self) -> Forms | None:
         """Return the objective as functions of linear forms of the shares; None if it has no such form, or if the copy would be too large."""

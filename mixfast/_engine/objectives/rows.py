@@ -134,6 +134,8 @@ class TableRows:
             return None, table.uniform_weight * float(group_weight[0])
         if devices.is_tensor(table.values):
             rows = devices.group_weights(table.values, table.weights_near(), group_weight, table.group_offsets)
+        elif group_weight.size == 1 and group_weight[0] == 1.0:
+            rows = table.row_weight
         else:
             rows = np.ascontiguousarray(table.row_weight * np.repeat(group_weight, np.diff(table.group_offsets)))
         if rows.min() == rows.max():

@@ -14,6 +14,7 @@ from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import (
     FEW_COLUMNS,
+    InCache,
     RowObjective,
     Sum,
     Sums,
@@ -32,6 +33,8 @@ _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
 _PACKED_BYTES = 32 << 20
 # That size for tables of many columns.
 _SMALL_BYTES = 2 << 20
+# Probabilities of at most this size (bytes) are minimised over by the compiled loops.
+_CACHE_BYTES = 4 << 20
 # Differences (nats) whose exp is in range, and leaves room for squares.
 _SAFE_EXTENT, _SAFE_FLOAT = 340.0, 40.0
 # Log-likelihoods up to this size (nats) lose little enough as float32 for a sweep far from the optimum.
@@ -178,6 +181,10 @@ class CrossEntropy(RowObjective):
         if lost.size:  # rows on which every expert of the mixture is e^-87 (e^-708) below the best use log-sum-exp
             out[lost] = self._exact_losses(mixtures[lost])
         return out
+
+    def in_cache(self) -> InCache | None:
+        fits = self._packed is not None and self.wide and self.rows * self.columns * 8 <= _CACHE_BYTES
+        return InCache(self._packed, self.total, self.threads) if fits else None
 
     def forms(self) -> Forms | None:
         return Forms.of_loglik(*self._loglik()) if self.rows * self.columns <= ELEMENTS else None

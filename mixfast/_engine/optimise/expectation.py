@@ -11,10 +11,10 @@ from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 
-_STEPS = 3
+STEPS = 3
 # The smallest share kept for a domain that had one, and the fraction of the old point that each step keeps: otherwise the projection
 # may remove a small share that rows (or the KL term) need.
-_LEAST, _HELD = 1e-12, 0.01
+LEAST, HELD = 1e-12, 0.01
 
 
 def settle(objective: Objective, limits: Limits, w: Vector, columns: Columns | None = None) -> Vector:
@@ -27,13 +27,13 @@ def settle(objective: Objective, limits: Limits, w: Vector, columns: Columns | N
         return w
     has = w > 0.0
     # A domain without a share gets none, not even the rounding error of a projection: the shares in use decide how much later sweeps cost.
-    least, most = np.where(has, _LEAST, 0.0), np.where(has, limits.high, limits.low)
-    for _ in range(_STEPS):
+    least, most = np.where(has, LEAST, 0.0), np.where(has, limits.high, limits.low)
+    for _ in range(STEPS):
         pull = -w * objective.sums(w, columns)[1]
         # Call the reductions directly: the array methods' wrappers take as long as the sums of a small solve.
         total = float(np.add.reduce(pull))
         if not (0.0 < total < math.inf and np.minimum.reduce(pull) >= 0.0):
             break
         moved = simplex.project(np.maximum(pull / total, least), limits.low, most)
-        w = moved + _HELD * (w - moved)
+        w = moved + HELD * (w - moved)
     return w

@@ -35,29 +35,29 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 # may then shrink below the second number times itself in one step, because a row may depend on it.
 ROUGH, KEEP = 0.05, 0.1
 # Gaps that decide what the next sweep computes: see `_asked`.
-_FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
+FAR, SOON, NEAR = 1e-2, 1e-4, 3e-5
 # With so many domains, the Hessian of packed rows takes ten times as long as their gradient.
-_MANY = 48
+MANY = 48
 # Up to this many domains every sweep uses all of them; with more, a working set.
 ALL_DOMAINS = MANY_DOMAINS
 # Gaps that coarse sums cannot distinguish from 0, and gaps that may be float32 rounding errors.
-_ROUNDED, NOISE = 1e-5, 1e-6
+ROUNDED, NOISE = 1e-5, 1e-6
 # Standard deviations of the gradient's rounding error that count as noise; a gap below this multiple of the noise is doubtful.
 _DEVIATIONS, _DOUBTFUL = 3.0, 5.0
 # Slopes below this fraction of the value are treated as zero.
-_LEVEL = 1e-15
+LEVEL = 1e-15
 # A value that is larger by this fraction counts as larger (fine and coarse precision).
-_RISE, _COARSE_RISE = 1e-8, 1e-6
+RISE, COARSE_RISE = 1e-8, 1e-6
 # Maximum trial lengths of a step, and the slope at which one is accepted, relative to the initial slope.
-_TRIALS, _ACCEPTED = 40, 0.5
+TRIALS, ACCEPTED = 40, 0.5
 # A step that leaves more than this fraction of the gap is short; a gap below this fraction of the previous one is not stalled.
-_SHORT, _STALLED = 0.5, 0.7
+SHORT, STALLED = 0.5, 0.7
 # How often a search that found no descent starts again with everything exact.
-_RESCUES = 2
+RESCUES = 2
 # Maximum number of consecutive steps without progress beyond rounding. Progress is a lower value, or a gap below this fraction of the best.
-IDLE, _FALLS, _ADVANCES = 60, 1e-15, 0.9
+IDLE, FALLS, ADVANCES = 60, 1e-15, 0.9
 # Most solves end within this many steps, so progress is only checked after them.
-_EARLY = 20
+EARLY = 20
 # Maximum Newton steps in K dimensions for one step under a KL term, and their tolerance as a fraction of the gap.
 _PROXIMAL_STEPS, _PROXIMAL_TOL = 40, 1e-4
 
@@ -79,18 +79,18 @@ def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tu
     Far from the optimum, a coarse gradient and the Hessian of some rows suffice. Closer, use the best Hessian that costs about a sweep. At the
     end, its step lands within the tolerance and no other Hessian is needed, if the current one can be updated (`known`).
     """
-    close = gap <= _FAR or domains > ALL_DOMAINS
+    close = gap <= FAR or domains > ALL_DOMAINS
     share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
     most = min(max(domains // share, 1), max(objective.rows // max(least * domains, 16384), 1))
     step = 1 << (most.bit_length() - 1)
-    if known and (_dear(objective, domains) or gap <= (_NEAR if step == 1 else _SOON)):
-        return 0, gap > _FAR
-    return step, gap > _FAR
+    if known and (_dear(objective, domains) or gap <= (NEAR if step == 1 else SOON)):
+        return 0, gap > FAR
+    return step, gap > FAR
 
 
 def _dear(objective: Objective, domains: int) -> bool:
     """Whether a Hessian costs so much more than a gradient that secant updates are tried at any gap."""
-    return domains >= _MANY and objective.packs(domains)
+    return domains >= MANY and objective.packs(domains)
 
 
 class Newton:
@@ -142,11 +142,11 @@ class Newton:
         best, idle = at, 0
         while at.gap + self.noise > self.tol and steps < max_iter:
             if idle == IDLE:
-                if self.rescued == _RESCUES:
+                if self.rescued == RESCUES:
                     break
                 at, idle = self._rescue(at), 0
             # 1.
-            if self.slow and at.gap > max(ROUGH * self.unit, _STALLED * before):
+            if self.slow and at.gap > max(ROUGH * self.unit, STALLED * before):
                 at = self._settled(at)
             # 2.
             if at.hessian is None or self.stale:
@@ -157,7 +157,7 @@ class Newton:
             # 4.
             there = self._shortened(at, direction)
             if there is None:
-                if self.rescued == _RESCUES:
+                if self.rescued == RESCUES:
                     break
                 at = self._rescue(at)
                 continue
@@ -165,7 +165,7 @@ class Newton:
             before, steps = at.gap, steps + 1
             at = self._taken(at, there)
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
-            if steps > _EARLY:
+            if steps > EARLY:
                 idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
                 best = at if idle == 0 else best
         return Minimum(at.w, at.value, at.gradient, at.gap + self.noise, self.trace.steps, at.hessian, steps)
@@ -185,7 +185,7 @@ class Newton:
             step = 1
         value, gradient, hessian = self.objective.sums(w, self.columns, hessian=step, coarse=coarse)
         new = self._gap(gradient, w)
-        if coarse and not _ROUNDED * self.unit <= new < math.inf:
+        if coarse and not ROUNDED * self.unit <= new < math.inf:
             # The gap is too small for coarse sums, or values overflow.
             value, gradient, _ = self.objective.sums(w, self.columns)
             new = self._gap(gradient, w)
@@ -208,7 +208,7 @@ class Newton:
             raise RuntimeError("a Newton step was asked for without a Hessian")
         rough = at.gap > ROUGH * self.unit
         if self.limits.steep or self.objective.curved:
-            kept = KEEP if rough else KEEP**2 if at.gap > _SOON * self.unit else 0.0
+            kept = KEEP if rough else KEEP**2 if at.gap > SOON * self.unit else 0.0
             return self._proximal(at, at.hessian, self.limits.above(kept * at.w))
         if rough:
             allowed = self.limits.above(KEEP * at.w)
@@ -244,10 +244,10 @@ class Newton:
         # last part of the gap is in shares that are almost 0.
         last = not slope < 0.0
         if last:
-            slope = -_LEVEL * max(1.0, abs(at.value))
-        rise = _RISE if at.gap <= _FAR * self.unit else _COARSE_RISE
+            slope = -LEVEL * max(1.0, abs(at.value))
+        rise = RISE if at.gap <= FAR * self.unit else COARSE_RISE
         length = 1.0
-        for _ in range(_TRIALS):
+        for _ in range(TRIALS):
             there = self._sweep(self.limits.clip(at.w + length * direction), at.gap, known=self.trusted or self.dear)
             slope_there = float((there.gradient - level) @ direction)
             if not (math.isfinite(there.value) and math.isfinite(slope_there)):
@@ -255,7 +255,7 @@ class Newton:
                 continue
             # Allow a step slightly past the minimum, but not to a larger value: otherwise two points may alternate forever.
             lower = slope_there <= 0.0 or there.value <= at.value + rise * abs(at.value)
-            if slope_there <= -_ACCEPTED * slope and lower:
+            if slope_there <= -ACCEPTED * slope and lower:
                 return None if last and not there.gap < at.gap else there
             # Secant step towards the zero of the slope.
             length *= min(max(slope / (slope - slope_there), 0.1), 0.7)
@@ -282,12 +282,12 @@ class Newton:
                 )
             update_by_secant(hessian, there.w - at.w, change)
             there = there._replace(hessian=hessian)
-        self.trusted = there.gap < _SHORT * at.gap
+        self.trusted = there.gap < SHORT * at.gap
         # A secant update of a Hessian that led nowhere is not worth another step.
         self.stale = self.dear and not self.trusted and updated
         self.slow = 0 if self.trusted else self.slow + 1
         self.noise = rounding_of_gap(self.objective, hessian, there.w)
-        stalled = NOISE * self.unit > there.gap > _SHORT * at.gap
+        stalled = NOISE * self.unit > there.gap > SHORT * at.gap
         if self.noise and (stalled or (self.noise > 0.5 * self.tol and there.gap < _DOUBTFUL * self.noise)):
             self.objective, self.noise = self.objective.precise(), 0.0
             value, gradient, _ = self.objective.sums(there.w, self.columns)
@@ -299,7 +299,7 @@ def advances(value: float, gap: float, best_value: float, best_gap: float) -> bo
     """Whether a step improved on the best point before by more than rounding."""
     if not math.isfinite(best_value):
         return True
-    return gap < _ADVANCES * best_gap or value < best_value - _FALLS * max(1.0, abs(best_value))
+    return gap < ADVANCES * best_gap or value < best_value - FALLS * max(1.0, abs(best_value))
 
 
 def rounding_of_gap(objective: Objective, hessian: Matrix | None, w: Vector) -> float:

@@ -20,6 +20,7 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
+from mixfast._engine.optimise import in_cache
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.guided import few_sweeps
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
@@ -116,7 +117,7 @@ def _from_sample(
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
         w, dense = _sparse_start(sample, limits, w), w
     else:
-        w = settle(sample, limits, w)
+        w = in_cache.settle(sample, limits, w)
     if sample is not objective:
         # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
         rough = max((_SAMPLE_TOL if w.size <= ALL_DOMAINS else _MANY_TOL) / count * sample.total, tol)
@@ -149,6 +150,9 @@ def _solve(
     If few domains have a share, some row may have a probability of nearly 0 under all of them. The search then begins again at `dense` (K,).
     """
     if w.size <= ALL_DOMAINS:
+        found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace)
+        if found is not None:
+            return found
         return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
