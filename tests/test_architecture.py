@@ -32,6 +32,7 @@ LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
 # Loops compiled by Numba, and classes derived from torch's and scikit-learn's. They import it when loaded, so they are themselves imported only inside
 # functions.
 HEAVY = {
+    "_engine/backend/compiled.py": "numba",
     "*/_*_loops.py": "numba",
     "experts/_ensemble.py": "sklearn",
     "loaders/_place.py": "torch",

@@ -77,8 +77,8 @@ def refuse_shares_as_metrics(
     by_bytes = {
         _bytes(column): name
         for unit in shares
-        for name, column in zip(domains, unit.T, strict=True)
-        if np.ptp(column) > 0.0
+        for name, column, varies in zip(domains, unit.T, np.ptp(unit, axis=0) > 0.0, strict=True)
+        if varies
     }
     found = ((name, by_bytes.get(_bytes(column))) for name, column in zip(measured, values.T, strict=True))
     same = {name: domain for name, domain in found if domain is not None}
@@ -92,7 +92,8 @@ def refuse_shares_as_metrics(
             + either("domains='PATTERN*'", "--domains 'PATTERN*'")
         )
     if len(values) > 1 and (other := _other_mixture(domains, measured, values)):
-        kind = kind_of_amounts(values[:, [measured.index(name) for name in other]])
+        column = {name: at for at, name in enumerate(measured)}
+        kind = kind_of_amounts(values[:, [column[name] for name in other]])
         raise SwarmError(
             f"{metrics.where} holds mixtures as metrics: {listing(other, limit=_SHOWN)} {f'are {kind}' if kind else 'sum to 1'} in every run and have the names of the domains, "
             f"as for another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"

@@ -13,6 +13,7 @@ here, in four compiled modules and on GPUs:
 - `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported on first use.
 - `thread_count`: how many threads to use. The results of the core do not depend on it.
 - `each`: process many items in background threads, which Ctrl-C can abandon.
+- `compiled`: loops that Numba compiles, with a cache that may fail. Imported by such loops alone, because it loads Numba.
 - `arrays`: the array types `Vector`, `Matrix` and `Columns`.
 
 The compiled modules come from `csrc`: one folder of C and one thin boundary (.pyx) for each. They take C-contiguous numpy
