@@ -73,8 +73,8 @@ def fit_found(law: Fit) -> dict[str, Any]:
     return {
         "domains": list(law.domains),
         "metrics": [
-            {"name": name, "law": law.laws[name], "direction": way, "unit": unit}
-            for name, way, unit in zip(law.metrics, law.direction, law.unit, strict=True)
+            {"name": name, "law": kind, "direction": way, "unit": unit}
+            for (name, kind), way, unit in zip(law.laws.items(), law.direction, law.unit, strict=True)
         ],
         "reports": reports_found(law.reports),
     }

@@ -311,7 +311,8 @@ class Fit(Frozen):
         """
         # As in `fit`: remove differences that are only rounding errors.
         shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
-        columns = [swarm.metrics.index(swarm.metric(name)) for name in self.metrics]
+        place = {name: column for column, name in enumerate(swarm.metrics)}
+        columns = [place[swarm.metric(name)] for name in self.metrics]
         measured = np.ascontiguousarray(swarm.values[:, columns])
         lost = [[run in self.diverged.get(name, ()) for name in self.metrics] for run in swarm.runs]
         # As in `fit`: runs that look diverged are predicted, but no law is fitted to them.

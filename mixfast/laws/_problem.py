@@ -59,13 +59,15 @@ class Problem:
                 f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
             )
         chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
-        columns = [swarm.metrics.index(name) for name in chosen]
+        place = {name: column for column, name in enumerate(swarm.metrics)}
+        columns = [place[name] for name in chosen]
         y = np.ascontiguousarray(swarm.values[:, columns])
         refuse_absurd(y, swarm.runs, chosen)
         seen = swarm.identifiable
         # Shares without rounding differences; otherwise laws would take these as the cause of different losses.
         x = np.ascontiguousarray(seen.shares)
-        doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in chosen}
+        wanted = set(chosen)
+        doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in wanted}
         full = x if features is None else np.hstack([x, _features_of(features, swarm)])
         testable = int((~swarm.chosen).sum())
         splits = swarm.folds(min(folds, testable), seed=seed) if folds > 0 and testable >= 2 else []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty
+from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty, covariances
 from mixfast.laws._protocol import Note
 from mixfast.laws._ridge import PENALTIES, Ridge
 
@@ -93,7 +93,7 @@ class Linear(Coefficients):
         law.intercept, law.alphas, law.loo = np.empty(metrics), np.empty(metrics), np.empty(metrics)
         law.noise, law.runs = np.empty(metrics), np.empty(metrics)
         law.coef, law.centre = np.empty((metrics, width)), np.empty((metrics, width))
-        law.covariance = np.empty((metrics, width, width))
+        law.covariance = covariances(metrics, width)
         notes: list[Note] = []
         for rows, columns in by_missing(y):
             law._fit_group(x[rows], y[np.ix_(rows, columns)], columns)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import shown
-from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty
+from mixfast.laws._coefficients import Coefficients, by_missing, check_penalty, covariances
 from mixfast.laws._log_linear_search import (
     STEPS,
     STILL,
@@ -127,7 +127,7 @@ class LogLinear(Coefficients):
         law = copy.copy(self)
         law.gamma, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)
         law.runs, law.penalties = np.empty(metrics), np.empty(metrics)
-        law.a, law.covariance = np.empty((metrics, domains)), np.empty((metrics, domains + 1, domains + 1))
+        law.a, law.covariance = np.empty((metrics, domains)), covariances(metrics, domains + 1)
         law.identified = np.ones(domains, dtype=bool)
         notes: list[Note] = []
         for rows, columns in by_missing(y):

@@ -90,7 +90,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     scores = tuple(
         measure(
             name,
-            law.laws[name],
+            law.law_of(name)[0].name,
             # As in the report of the fit, runs that look diverged are not scored. Fits of earlier versions do not name them.
             np.where(
                 diverged(measured[:, j], [guess[:, j]]) | np.isin(swarm.runs, law.diverged.get(name, ())),

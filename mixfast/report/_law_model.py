@@ -65,7 +65,7 @@ def _metric(law: Fit, j: int) -> Data:
     return {
         "name": name,
         "unit": law.unit[j],
-        "law": law.laws[name],
+        "law": law.law_of(name)[0].name,
         "sign": -1 if law.direction[j] == "max" else 1,
         "spread": float(law.spread.get(name, 0.0)),
     }

@@ -163,7 +163,7 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
     body += html.with_numbers(
         drawn, "All gains as numbers", html.table(["domain", *law.metrics], rows, caption=caption)
     )
-    own = [name for name in law.metrics if law.laws[name] == "log_linear"]
+    own = [name for name in law.metrics if law.law_of(name)[0].name == "log_linear"]
     if own:
         fitted: list[tuple[Any, int]] = [law.law_of(name) for name in own]
         lines = [[name, *(f"{one.a[j, k]:.4g}" for one, j in fitted)] for k, name in enumerate(law.domains)]

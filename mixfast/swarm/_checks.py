@@ -26,6 +26,8 @@ PerMetric = str | Mapping[str, str] | Sequence[str] | None
 _SUM_EXACT = 1e-12
 # Most runs shown in one message.
 _SHOWN = 3
+# A law is fitted to each metric and judged on its own, which takes milliseconds: more metrics than these would take minutes without an answer.
+_MOST_METRICS = 10_000
 # Numbers with more decimals count as unrounded float64.
 _MOST_DECIMALS = 12
 
@@ -49,7 +51,18 @@ def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
     if not found:
         raise SwarmError(f"there are no {what}s; at least one is needed")
     refuse_repeated(found, f"{what} names")
+    if what == "metric":
+        refuse_many(found)
     return tuple(map(str, found))
+
+
+def refuse_many(metrics: Sequence[str]) -> None:
+    """Raise if there are more metrics than laws can be fitted to in minutes."""
+    if len(metrics) > _MOST_METRICS:
+        raise SwarmError(
+            f"there are {len(metrics)} metrics, expected at most {_MOST_METRICS}, because a law is fitted to each: choose metrics with "
+            f"{either('metric_names=', '--metric NAME (repeatable; * matches several)')}, or average groups of them first. They begin with {listing(metrics[:_SHOWN])}"
+        )
 
 
 def refuse_repeated(names: Sequence[str], what: str, advice: str = "") -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing, misspelt, shown
 from mixfast.errors import MixfastWarning
-from mixfast.swarm._checks import SwarmError, run_id, run_ids, shares
+from mixfast.swarm._checks import SwarmError, refuse_many, run_id, run_ids, shares
 from mixfast.swarm._columns import (
     BOOKKEEPING,
     CHOSEN,
@@ -76,6 +76,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     mixed = columns_of_domains(ratios, special, left_out, want, ids[ratios], unused)
     taken = {*special, *mixed.names} if metrics is ratios else special
     found = columns_of_metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
+    refuse_many(found.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
     mixed, given = (
         as_shares(ratios, mixed, named=want.domains is not None, normalise=want.normalise),

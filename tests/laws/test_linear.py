@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.runs import regmix
+from mixfast import Swarm, fit
 from mixfast.laws.linear import Linear
 
 
@@ -146,3 +147,17 @@ def test_fit_leaves_the_law_as_it_was():
 def test_impossible_ridges_are_refused(alpha):
     with pytest.raises(ValueError, match="alpha is"):
         Linear(alpha=alpha)
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear"])
+def test_more_domains_than_the_memory_takes_are_refused_at_once(law, monkeypatch):
+    monkeypatch.setattr("mixfast.laws._coefficients.available_memory", lambda: 10**10)
+    ratios = np.full((3, 100_000), 1e-5)
+    with pytest.raises(
+        ValueError, match=r"100\d\d\d coefficients for each of 1 metrics takes 80 GB, and 10 GB of memory are free"
+    ):
+        fit(
+            Swarm(ratios, [[1.0], [2.0], [3.0]], domains=[f"d{k}" for k in range(100_000)], metric_names=["m"]),
+            law,
+            folds=0,
+        )

@@ -637,3 +637,14 @@ def test_a_run_with_another_name_among_its_numbers_is_refused():
 def test_unwanted_scores_and_changes_have_no_direction_by_name(name):
     assert told_direction(name) is None
     assert [told_direction(one) for one in ("drop/f1", "harmful/accuracy", "success_rate", "arc_score")] == ["max"] * 4
+
+
+def test_more_metrics_than_laws_can_be_fitted_to_are_refused_at_once(tmp_path):
+    names = [f"m{j}" for j in range(10_001)]
+    ratios = {"run": ["a", "b"], "web": [0.2, 0.5], "code": [0.8, 0.5]}
+    metrics = {"run": ["a", "b"], **{name: [2.0, 3.0] for name in names}}
+    with pytest.raises(SwarmError, match=r"there are 10001 metrics, expected at most 10000.*metric_names=.*m0, m1, m2"):
+        Swarm.from_frames(ratios, metrics)
+    with pytest.raises(SwarmError, match="there are 10001 metrics"):
+        Swarm([[0.2, 0.8]], np.full((1, 10_001), 2.0), domains=["web", "code"], metric_names=names)
+    assert Swarm.from_frames(ratios, metrics, metric_names="m1*").metrics[:2] == ("m1", "m10")
