@@ -24,12 +24,13 @@ Objective: TypeAlias = Mapping[str, float] | str | None
 
 # Bytes of rows in the page, of which base64 makes 4/3: with the rest of the page, less than 2 MB. A group takes some bytes for its names.
 _ROOM, _GROUP = 1_360_000, 400
-# Mixtures whose losses the weights of a sample are fitted to, and others that its error is measured at.
-_FITTED, _MEASURED = 512, 256
+# Mixtures whose losses the weights of a sample are fitted to, at most and for each domain; and others that its error is measured at.
+_FITTED, _FOR_EACH, _MEASURED = 640, 40, 256
 # Rows of a group for each loss that they are fitted to, at least.
 _ROWS_PER_LOSS = 4
-# Concentrations of random mixtures: from one or two domains to all.
-_CONCENTRATIONS = (0.05, 0.2, 0.7, 2.0)
+# Concentrations of random mixtures, from one or two domains to all. The losses of few domains differ most between samples of the rows, so weights
+# are fitted to more of them.
+_CONCENTRATIONS, _SPARSE = (0.05, 0.2, 0.7, 2.0), (0.05, 0.05, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def table_model(
     if isinstance(table, ExpertTable) and table.kind == "mse":
         part, rows, error, measured = _squares(table), table.n_rows, 0.0, 0
     else:
-        part, rows, error, measured = _rows(table, region, fitted, weights.share, rng, seed)
+        part, rows, error, measured = _rows(table, region, fitted, rng, seed)
     part |= {"share": packed(weights.share), "worst": weights.worst}
     losses = group_losses(table, fitted[-64:])
     metrics = _metrics(table, losses, weights.share, weights.worst)
@@ -96,18 +97,22 @@ def _spread(values: Vector) -> float:
 
 
 def _fitted(width: int, region: Region, mixtures: list[Vector], rng: np.random.Generator) -> Matrix:
-    """Return mixtures whose losses a sample reproduces: those of the page, single domains, steps towards these, and random ones."""
+    """Return mixtures whose losses a sample reproduces: those of the page, single domains, steps towards these, pairs, and random ones."""
     corners = np.eye(width)
     start = mixtures[-1] if mixtures else region.prior
     steps = [(1.0 - t) * start + t * corners for t in (0.3, 0.7)]
-    found = np.vstack([*mixtures, region.prior, *corners, *steps])
-    return np.vstack([found, _random(width, region, max(_FITTED - len(found), 128), rng)])
+    count = min(_FITTED, _FOR_EACH * width)
+    pairs = rng.permutation(np.column_stack(np.triu_indices(width, 1)))[: count // 3]
+    found = np.vstack([*mixtures, region.prior, *corners, *steps, *(corners[pairs].mean(axis=1))])
+    return np.vstack([found, _random(width, region, max(count - len(found), 64), _SPARSE, rng)])
 
 
-def _random(width: int, region: Region, count: int, rng: np.random.Generator) -> Matrix:
+def _random(
+    width: int, region: Region, count: int, concentrations: tuple[float, ...], rng: np.random.Generator
+) -> Matrix:
     """Return random mixtures of few and many domains: half of them allowed, half of any shares, as long as there are limits."""
-    drawn = np.vstack([rng.dirichlet(np.full(width, a), -(-count // 4)) for a in _CONCENTRATIONS])[:count]
-    drawn = rng.permutation(drawn)
+    drawn = np.vstack([rng.dirichlet(np.full(width, a), -(-count // 4)) for a in concentrations])
+    drawn = rng.permutation(drawn)[:count]
     if region.limited:
         drawn[::2] = [region.project(one) for one in drawn[::2]]
     return drawn
@@ -130,45 +135,53 @@ def _squares(table: ExpertTable) -> Data:
 
 
 def _rows(
-    table: Table, region: Region, fitted: Matrix, share: Vector, rng: np.random.Generator, seed: int
+    table: Table, region: Region, fitted: Matrix, rng: np.random.Generator, seed: int
 ) -> tuple[Data, int, float, int]:
     """Return the rows as data, their number, and the error with the number of mixtures that it was measured at."""
     room = _ROOM - _GROUP * table.n_groups
-    whole = _whole(table, room)
+    whole = _whole(table, f"f{table.dtype.itemsize}", room)
     if whole is not None:
         return whole, table.n_rows, 0.0, 0
+    measured = _random(table.n_domains, region, _MEASURED, _CONCENTRATIONS, rng)
+    if isinstance(table, ExpertTable) and (whole := _whole(table, "f4", room)) is not None:
+        rounded = ExpertTable.from_loglik(table.loglik.astype(np.float32), weight=table.row_weight, group=table.group)
+        apart = _difference(group_losses(rounded, measured), group_losses(table, measured))
+        return whole, table.n_rows, apart, len(measured)
     counts = _shared(_group_rows(table), room // (table.n_domains + 4))
     chosen = choose_rows(table, counts, seed=seed)
-    measured = _random(table.n_domains, region, _MEASURED, rng)
     known = group_losses(table, np.vstack([fitted, measured]))
     sample = Sample.of(chosen, _total_weights(table), fitted, known[:, : len(fitted)])
     found = sample.losses(measured)
     expected = known[:, len(fitted) :]
-    return sample.data(), sum(len(one.weight) for one in chosen), _difference(found, expected, share), len(measured)
+    return sample.data(), sum(len(one.weight) for one in chosen), _difference(found, expected), len(measured)
 
 
-def _difference(found: Matrix, expected: Matrix, share: Vector) -> float:
-    """Return the largest difference of a group's loss or of the whole; infinite losses of both are equal."""
+def _difference(found: Matrix, expected: Matrix) -> float:
+    """Return the largest difference of a group's loss, and so of the whole; infinite losses of both are equal."""
     with np.errstate(invalid="ignore"):
         apart = np.where(found == expected, 0.0, np.abs(found - expected))
     return float(apart.max())
 
 
-def _whole(table: Table, room: int) -> Data | None:
-    """Return all rows as they are; None if they are too many for the page."""
+def _whole(table: Table, kind: str, room: int) -> Data | None:
+    """Return all rows as numbers of a type; None if they are too many for the page."""
+    sharded = isinstance(table, ShardedTable)
+    width = np.dtype(kind).itemsize * table.n_domains + (8 if sharded or table.uniform_weight is None else 0)
+    if table.n_rows * width > room:
+        return None
+    data = {"kind": "rows", "depths": None, "constant": packed(np.zeros(table.n_groups))}
     if isinstance(table, ShardedTable):
-        return None
-    size = table.dtype.itemsize * table.n_domains + (8 if table.uniform_weight is None else 0)
-    if table.n_rows * size > room:
-        return None
-    kind = {2: "f2", 4: "f4", 8: "f8"}[table.dtype.itemsize]
-    return {
-        "kind": "rows",
+        rows = choose_rows(table, table.group_rows)
+        return data | {
+            "values": packed(np.vstack([one.loglik for one in rows]), kind),
+            "weight": packed(np.concatenate([one.weight for one in rows])),
+            "offsets": np.cumsum([0, *(len(one.weight) for one in rows)]).tolist(),
+        }
+    uniform = table.uniform_weight
+    return data | {
         "values": packed(table.values, kind),
-        "depths": None,
-        "weight": table.uniform_weight if table.uniform_weight is not None else packed(table.row_weight),
+        "weight": packed(table.row_weight) if uniform is None else uniform,
         "offsets": table.group_offsets.tolist(),
-        "constant": packed(np.zeros(table.n_groups)),
     }
 
 
