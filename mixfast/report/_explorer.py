@@ -85,8 +85,8 @@ def explore(
 
     The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
     of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
-    rounded, and their weights are fitted so that the losses of hundreds of mixtures are those of all rows. The page says how large the error is
-    at 256 other mixtures. Memory: about 400 MB. Time: two sweeps of the rows, and about 4 seconds.
+    rounded, and their weights are fitted so that the losses of up to 640 mixtures are those of all rows. The page says how large the error is
+    at 512 other mixtures. Memory: about 400 MB. Time: two sweeps of the rows, and about 4 seconds.
 
     References
     ----------

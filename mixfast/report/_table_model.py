@@ -25,12 +25,12 @@ Objective: TypeAlias = Mapping[str, float] | str | None
 # Bytes of rows in the page, of which base64 makes 4/3: with the rest of the page, less than 2 MB. A group takes some bytes for its names.
 _ROOM, _GROUP = 1_360_000, 400
 # Mixtures whose losses the weights of a sample are fitted to, at most and for each domain; and others that its error is measured at.
-_FITTED, _FOR_EACH, _MEASURED = 640, 40, 256
+_FITTED, _FOR_EACH, _MEASURED = 640, 40, 512
 # Rows of a group for each loss that they are fitted to, at least.
 _ROWS_PER_LOSS = 4
 # Concentrations of random mixtures, from one or two domains to all. The losses of few domains differ most between samples of the rows, so weights
 # are fitted to more of them.
-_CONCENTRATIONS, _SPARSE = (0.05, 0.2, 0.7, 2.0), (0.05, 0.05, 0.1, 0.3)
+_CONCENTRATIONS, _SPARSE = (0.05, 0.1, 0.3, 1.0), (0.05, 0.05, 0.1, 0.3)
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,29 @@ def test_the_whole_target_is_the_objective(model, objective):
     np.testing.assert_allclose(slopes[-1], ahead / 1e-6, atol=1e-4)
 
 
+def test_a_small_folder_is_in_the_page_as_it_is(model, tmp_path):
+    for part in range(3):
+        np.save(tmp_path / f"part-{part}.npy", loglik(300, 4, seed=part))
+    table = ExpertTable.load(tmp_path)
+    found = made.table_model(table, mixfast.Region(table.domains), [])
+    assert (found.rows, found.mixtures) == (900, 0)
+    mixtures = allowed(mixfast.Region(table.domains))
+    losses, _ = evaluated(model, found.data, mixtures)
+    np.testing.assert_allclose(losses, group_losses(table, mixtures), rtol=1e-11)
+
+
+def test_sequences_in_float64_are_rounded_to_float32_before_rows_are_left_out(model):
+    values = 255.0 * loglik(40_000, 5, dtype=np.float64)
+    table = ExpertTable.from_loglik(values, domains=DOMAINS, length=np.full(40_000, 255))
+    where = mixfast.Region(DOMAINS)
+    found = made.table_model(table, where, [])
+    assert found.rows == table.n_rows
+    assert 0.0 < found.error < 1e-6
+    mixtures = allowed(where)
+    losses, _ = evaluated(model, found.data, mixtures)
+    np.testing.assert_allclose(losses, group_losses(table, mixtures), rtol=0.0, atol=2.0 * found.error)
+
+
 def sampled(table, where, model, bound):
     found = made.table_model(table, where, [np.array(where.prior)])
     assert found.rows < table.n_rows
@@ -137,8 +160,9 @@ def sampled(table, where, model, bound):
     mixtures = np.vstack([allowed(where, seed=11), where.prior])
     losses, _ = evaluated(model, found.data, mixtures)
     expected = whole_and_groups(table, mixtures)
-    # The error that is stated is the largest at some mixtures; at others it is of that size.
-    assert np.abs(losses - expected)[:, :-1].max() < max(1.5 * found.error, 1e-6)
+    # The error that is stated is the largest at 512 mixtures; at others it is of that size.
+    assert np.abs(losses - expected)[:, :-1].max() < 2.0 * found.error
+    assert np.abs(losses - expected).max() < 1e-3
     assert np.abs(losses - expected)[:, -1].max() < 2e-4
     return found, losses, mixtures
 
