@@ -86,7 +86,7 @@ def explore(
     The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
     of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
     rounded, and their weights are fitted so that the losses of up to 640 mixtures are those of all rows. The page says how large the error is
-    at 512 other mixtures. Memory: about 400 MB. Time: two sweeps of the rows, and about 4 seconds.
+    at 512 other mixtures. Memory: about 400 MB beside the table. Time: two sweeps of the rows, and some seconds.
 
     References
     ----------

@@ -53,8 +53,15 @@ class TableModel:
         share = f"{self.rows:,} of {self.all_rows:,}" if self.rows < self.all_rows else f"all {self.rows:,}"
         return (
             f"The page evaluates {share} rows of the table, rounded and weighted so that their losses are those of all rows: at {self.mixtures} "
-            f"random mixtures the largest difference was {self.error:.2g} nats."
+            f"random mixtures the largest difference was {_nats(self.error)}."
         )
+
+
+def _nats(error: float) -> str:
+    """Write an error without a power of ten."""
+    if error < 1e-6:
+        return "less than 0.000001 nats"
+    return f"{np.format_float_positional(error, precision=2, fractional=False)} nats"
 
 
 def table_model(

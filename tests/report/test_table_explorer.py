@@ -148,6 +148,7 @@ def test_sequences_in_float64_are_rounded_to_float32_before_rows_are_left_out(mo
     found = made.table_model(table, where, [])
     assert found.rows == table.n_rows
     assert 0.0 < found.error < 1e-6
+    assert found.words().endswith("the largest difference was less than 0.000001 nats.")
     mixtures = allowed(where)
     losses, _ = evaluated(model, found.data, mixtures)
     np.testing.assert_allclose(losses, group_losses(table, mixtures), rtol=0.0, atol=2.0 * found.error)
