@@ -6,6 +6,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, SupportsIndex
 
@@ -150,17 +151,8 @@ def solve_many(
     batch = None if base.minimax or base.kl > 0.0 else _together(base, factors, threads)
     if batch is None:
         return _separately([_reweighted(tables, row) for row in factors], region, options, threads, began)
-    share, name = base.weights.share, backend_name(base)
-
-    def problem(b: int) -> Problem:
-        return Problem.of(_reweighted(tables, factors[b]), region, threads=threads, **options)
-
-    def found(b: int) -> Found:
-        one = Minimum(
-            batch.w[b], float(batch.value[b]), batch.gradient[b], float(batch.gap[b]), [], None, int(batch.steps[b])
-        )
-        return Found(one, share, 0.0, name)
-
+    problem = partial(_reweighted_problem, tables, factors, region, threads, options)
+    found = partial(_found_in, batch, base.weights.share, backend_name(base))
     outside = batch.gap + ROUNDED * np.einsum("bk,bk->b", np.abs(batch.gradient), batch.w)
     allowed = base.tol * np.maximum(1.0, factors @ base.row_weights())
     ended = np.where(batch.steps >= base.max_iter, "user_limit", "optimal_inaccurate")
@@ -202,8 +194,7 @@ def _separately(
     if not tables:
         raise ValueError("tables is empty: give at least one table")
 
-    def problem(b: int) -> Problem:
-        return Problem.of(tables[b], region, threads=1, **options)
+    problem = partial(_problem_of, tables, region, options)
 
     def work(b: int) -> tuple[Found, Solution]:
         try:
@@ -220,7 +211,25 @@ def _separately(
     shares = np.array([one.mixture.weights for _, one in solved])
     values, gaps = (np.array([getattr(one, name) for _, one in solved]) for name in ("value", "gap"))
     statuses = [one.status for _, one in solved]
-    return _answer(tables[0].domains, shares, values, gaps, statuses, began, problem, finds.__getitem__)
+    return _answer(tables[0].domains, shares, values, gaps, statuses, began, problem, partial(operator.getitem, finds))
+
+
+# Functions of a module, so that answers can be pickled.
+
+
+def _problem_of(tables: Sequence[ExpertTable], region: Region | None, options: dict[str, Any], b: int) -> Problem:
+    return Problem.of(tables[b], region, threads=1, **options)
+
+
+def _reweighted_problem(
+    table: ExpertTable, factors: Matrix, region: Region | None, threads: int | None, options: dict[str, Any], b: int
+) -> Problem:
+    return Problem.of(_reweighted(table, factors[b]), region, threads=threads, **options)
+
+
+def _found_in(batch: in_cache.Many, group_weight: Vector, backend: str, b: int) -> Found:
+    value, gap, steps = float(batch.value[b]), float(batch.gap[b]), int(batch.steps[b])
+    return Found(Minimum(batch.w[b], value, batch.gradient[b], gap, [], None, steps), group_weight, 0.0, backend)
 
 
 def _answer(

@@ -348,7 +348,7 @@ def _recounted(problem: Problem, unit: Units, counts: Counts) -> Objective:
 def _certified(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Matrix:
     """Return the optimal shares (M, C) of replicates, each solved to the tolerance as by `solve_many` with weights of its rows."""
     start, small = 0.99 * w + 0.01 * problem.first, problem.objective.in_cache()
-    if small is not None and len(counts):
+    if small is not None and not isinstance(unit, BlockUnits) and len(counts):
         many = in_cache.minimise_many(
             problem.objective,
             problem.limits,

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning,
 pytestmark = pytest.mark.filterwarnings("ignore:.* rows and .* domains")
 
 
-def table_of(n: int = 200, k: int = 5, seed: int = 0, **options: object) -> ExpertTable:
+def table_of(n: int = 200, k: int = 5, seed: int = 0, **options: Any) -> ExpertTable:
     rng = np.random.default_rng(seed)
     return ExpertTable.from_loglik(rng.normal(-12.0, 1.5, size=(n, k)), domains=[f"d{i}" for i in range(k)], **options)
 
@@ -30,7 +31,7 @@ def resampled(table: ExpertTable, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=count).astype(np.float64)
 
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "none": None,
     "caps": {"cap": 0.3},
     "floors and caps": {"cap": 0.5, "floor": 0.05},
@@ -77,7 +78,7 @@ def test_groups_of_rows_and_their_weights() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"kl": 0.1}, {"objective": "worst"}])
-def test_many_tables(options: dict) -> None:
+def test_many_tables(options: dict[str, Any]) -> None:
     tables = [table_of(n, seed=n, group=np.arange(n) % 2) for n in (50, 300, 41)]
     found = solver.solve_many(tables, **options)
     for b, table in enumerate(tables):
@@ -239,7 +240,10 @@ def test_a_signal_ends_the_call() -> None:
     assert solver.solve_many(table, weights=weights[:2]).statuses == ("optimal", "optimal")
 
 
-def test_one_solution_can_be_stored() -> None:
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+def test_answers_can_be_stored(kl: float) -> None:
     table = table_of()
-    one = solver.solve_many(table, weights=resampled(table, 2))[1]
-    assert pickle.loads(pickle.dumps(one)).value == one.value
+    found = solver.solve_many(table, weights=resampled(table, 2), kl=kl)
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert again[1].value == found[1].value
