@@ -211,7 +211,7 @@ def _separately(
     shares = np.array([one.mixture.weights for _, one in solved])
     values, gaps = (np.array([getattr(one, name) for _, one in solved]) for name in ("value", "gap"))
     statuses = [one.status for _, one in solved]
-    return _answer(tables[0].domains, shares, values, gaps, statuses, began, problem, partial(operator.getitem, finds))
+    return _answer(tables[0].domains, shares, values, gaps, statuses, began, problem, partial(_found_at, finds))
 
 
 # Functions of a module, so that answers can be pickled.
@@ -225,6 +225,10 @@ def _reweighted_problem(
     table: ExpertTable, factors: Matrix, region: Region | None, threads: int | None, options: dict[str, Any], b: int
 ) -> Problem:
     return Problem.of(_reweighted(table, factors[b]), region, threads=threads, **options)
+
+
+def _found_at(finds: list[Found], b: int) -> Found:
+    return finds[b]
 
 
 def _found_in(batch: in_cache.Many, group_weight: Vector, backend: str, b: int) -> Found:
