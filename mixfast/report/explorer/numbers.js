@@ -1,12 +1,25 @@
 // Numbers of the page: arrays of its data, and how numbers are written.
 
-const ARRAYS = { f8: Float64Array, f4: Float32Array, f2: Uint16Array, u1: Uint8Array };
+const ARRAYS = { f8: Float64Array, f4: Float32Array, f2: Uint16Array, i2: Int16Array, u1: Uint8Array };
 
-/** Decode an array: base64 of float64 ("f8"), float32 ("f4"), the bits of float16 ("f2") or bytes ("u1"), little-endian. */
+/**
+ * Decode an array: base64 of float64 ("f8"), float32 ("f4"), the bits of float16 ("f2"), 16-bit integers ("i2") or bytes ("u1"), little-endian.
+ *
+ * Integers with {"steps": array} are the rows of an upper triangle, each in units of its step; {"low": array} has 8 further bits of each.
+ */
 export function unpack(packed) {
   const [kind, text] = Object.entries(packed)[0];
   const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-  return new ARRAYS[kind](bytes.buffer);
+  const numbers = new ARRAYS[kind](bytes.buffer);
+  return packed.steps ? triangle(numbers, packed.low && unpack(packed.low), unpack(packed.steps)) : numbers;
+}
+
+function triangle(high, low, steps) {
+  const out = new Float64Array(high.length);
+  for (let i = 0, at = 0; i < steps.length; i++) {
+    for (let j = i; j < steps.length; j++, at++) out[at] = (low ? 256 * high[at] + low[at] : high[at]) * steps[i];
+  }
+  return out;
 }
 
 /** Encode numbers as text for a link: float32, base64 with the characters that a fragment may hold. */
