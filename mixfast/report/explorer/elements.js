@@ -43,7 +43,7 @@ export class Arrangement {
     this.filter = element("input", { type: "search", placeholder: `Filter ${what}`, "aria-label": `Filter ${what}`, oninput: () => this.apply() });
     this.order = select([["given", "in the given order"], ["change", "largest change first"]], () => this.apply());
     this.order.setAttribute("aria-label", `Order of ${what}`);
-    this.families = element("input", { type: "checkbox", onchange: () => this.apply() });
+    this.families = element("input", { type: "checkbox", "aria-label": `${what} by family`, onchange: () => this.apply() });
     this.node = element("div", { class: "arrange" }, this.filter, this.order, element("label", {}, this.families, " by family"));
   }
 
