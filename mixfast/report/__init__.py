@@ -6,7 +6,7 @@ lists them and how to add them. The HTML file loads nothing, and the same parts 
 here, with two exceptions: the near-optimal set, and predictions out of fold.
 
 `explore` makes a page on which mixtures are tried: sliders for the shares, predictions of a law or the losses of a table, and what speaks against a mixture. It is
-JavaScript that evaluates the same formulas (`explorer/`). A report with a law has it as a section.
+JavaScript that evaluates the same formulas (`explorer/`). A report of a law or a table has it as a section.
 
 Classes: `Page` (the document, its sections, what is missing, warnings) and `OutOfFold` (measured metrics and what the laws predict
 of runs that they have not seen; made by `out_of_fold`).

@@ -20,7 +20,7 @@ _FEW, _SOME = 50_000, 400_000
 
 
 def packed(numbers: Any, kind: str = "f8") -> dict[str, str]:
-    """Return numbers as base64 of little-endian float64 ("f8"), float32 ("f4"), 16-bit integers ("i2") or bytes ("u1")."""
+    """Return numbers as base64 of little-endian float64 ("f8"), float32 ("f4"), float16 ("f2"), 16-bit integers ("i2") or bytes ("u1")."""
     return {kind: base64.b64encode(np.ascontiguousarray(numbers, dtype=f"<{kind}").tobytes()).decode()}
 
 

@@ -184,6 +184,35 @@ def test_metrics_that_the_page_cannot_predict_are_named(given):
     assert "<script" not in trees.html
 
 
+def a_table(domains=DOMAINS):
+    rng = np.random.default_rng(2)
+    return mixfast.ExpertTable.from_loglik(
+        rng.normal(-2.0, 0.6, (60, 5)), domains=domains, group=np.repeat([0, 1], 30), group_names=["de", "en"]
+    )
+
+
+def test_a_report_of_a_table_evaluates_its_objective(browser, given, tmp_path):
+    solution = mixfast.solve(a_table(), given.region, objective={"de": 0.8, "en": 0.2})
+    page = report.page(solution, given.law, given.today, eps=None, when=WHEN)
+    page.save(tmp_path / "p.html")
+    one = browsing.opened(browser, tmp_path / "p.html")
+    assert shares(one) == pytest.approx(
+        {name: share for name, share in solution.mixture.items() if share > 0}, abs=1e-9
+    )
+    rows = one.locator("#explorer .predictions tbody tr")
+    found = [float(rows.nth(i).get_by_role("cell").all_inner_texts()[1]) for i in range(rows.count())]
+    assert solution.loss in [pytest.approx(value, rel=1e-4) for value in found]
+    one.get_by_role("button", name="Go to present mixture").click()
+    assert shares(one) == pytest.approx(given.today.as_dict())
+    assert one.trouble == []
+    one.close()
+
+
+def test_a_solve_with_wear_has_no_section(given):
+    page = report.page(mixfast.solve(a_table(), given.region, wear=4.0), eps=None, when=WHEN)
+    assert page.missing["Try a mixture"].startswith("The mixture was solved for with wear")
+
+
 def test_a_law_of_other_domains_is_no_section(given):
     page = report.page(mixfast.Mixture(["a", "b"], [0.5, 0.5]), given.law, when=WHEN)
     assert page.missing["Try a mixture"] == "The mixture has domains that the law does not know: a, b."
