@@ -83,7 +83,7 @@ def test_a_report_starts_from_its_proposal_and_compares_its_mixtures(tab, given)
     number.press("Enter")
     assert shares(tab)["web"] == pytest.approx(0.2)
     row = tab.locator("#explorer tr").filter(has=tab.locator("th", has_text="a_loss"))
-    found = float(row.get_by_role("cell").all_inner_texts()[1])
+    found = float(row.get_by_role("cell").all_inner_texts()[2])
     assert found == pytest.approx(float(given.law.predict(shares(tab))[0, 0]), rel=1e-4)
     # The report has the runs of the law.
     assert "of the tokens differ from the nearest run" in tab.locator("#explorer").inner_text()

@@ -27,3 +27,24 @@ export function wholeYaml(domains, shares) {
 export function shell(word) {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
+
+/** Quote the name of a domain inside a list, where a comma or a colon would end it. */
+const listed = (name) => (/[,:]/.test(name) && !name.includes('"') ? `"${name}"` : name);
+
+/**
+ * Return the options with which `mixfast propose` computes the least change to a goal, with its certificate; null if the goal is worse than
+ * the value at the start, because they only improve metrics.
+ */
+export function reachOptions(model, { before, locked, held }, metric, goal, start) {
+  if (metric.sign * (goal - start) >= 0) return null;
+  const options = ["--reach", `${metric.name}${metric.sign > 0 ? "<=" : ">="}${goal}`, "--near", "near.yaml"];
+  for (const j of held) if (j !== metric.j) options.push("--guard", `${model.metrics[j].name}=0`);
+  for (const k of locked) options.push("--limit", `lock ${k + 1}:${listed(model.domains[k])}:${before[k]}..${before[k]}`);
+  return options;
+}
+
+/** Return a command with these options, below the mixture to stay near. */
+export function question({ model, command }, before, options) {
+  const near = wholeYaml(model.domains, before).trimEnd().split("\n").map((line) => `# ${line}`);
+  return ["# The exact answer; near.yaml is the mixture before the drag:", ...near, [...command, ...options].map(shell).join(" ")].join("\n");
+}

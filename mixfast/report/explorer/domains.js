@@ -15,7 +15,7 @@ class Domain {
     const { state } = app;
     this.slider = element("input", {
       type: "range", min: 0, max: POSITIONS, "aria-label": `Share of ${name}`,
-      oninput: () => this.move(share(this.slider.valueAsNumber)), onchange: () => state.end(),
+      oninput: () => this.slide(), onchange: () => state.end(),
     });
     this.number = element("input", {
       type: "number", min: 0, max: 100, step: "any", "aria-label": `Share of ${name} in percent`,
@@ -36,15 +36,26 @@ class Domain {
       ...(app.data.available ? [this.epochs, this.tokens] : []));
   }
 
+  /** Take the position of the slider; where it was when the drag began, the share is what it was then. */
+  slide() {
+    const at = this.slider.valueAsNumber;
+    this.app.state.begin();
+    const start = this.app.state.before[this.k];
+    this.move(at === position(start) ? start : share(at));
+  }
+
+  /** Give the domain a share, from the mixture before the gesture: the result does not depend on the way there. */
   move(value) {
     const { state, limits } = this.app;
     state.begin();
-    const { shares, locked } = state;
-    state.move(state.way === "limits" ? withinLimits(shares, this.k, value, locked, limits) : inProportion(shares, this.k, value, locked, limits.prior));
+    const { before, locked } = state;
+    const adapt = state.way === "limits" ? withinLimits : inProportion;
+    state.move(value === before[this.k] ? before : adapt(before, this.k, value, locked, limits));
   }
 
-  change() {
-    return this.app.state.shares[this.k] - this.app.reference()[this.k];
+  /** Return how far the share is from that in the i-th mixture that is compared. */
+  change(i) {
+    return Math.abs(this.app.state.shares[this.k] - this.others[i][1]);
   }
 
   /** Make a cell for each mixture that is compared. */
@@ -77,7 +88,7 @@ export class Domains {
     this.rows = app.data.model.domains.map((name, k) => new Domain(k, name, app));
     const body = element("tbody", { role: "rowgroup" });
     this.header = element("tr", { role: "row" });
-    this.arrangement = new Arrangement("domains", this.rows, body);
+    this.arrangement = new Arrangement("domains", this.rows, body, [["change", "largest change from"]]);
     const table = element("table", { role: "table", class: "shares" }, element("thead", { role: "rowgroup" }, this.header), body);
     this.node = element("div", { class: "half" }, element("h3", {}, "Domains"), this.arrangement.node, element("div", { class: "scroll" }, table));
   }
@@ -87,6 +98,7 @@ export class Domains {
     const heads = [...own, ...mixtures.map((one) => `${one.name}, points`)];
     this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
     this.rows.forEach((one) => one.columns(mixtures));
+    this.arrangement.columns(mixtures);
   }
 
   update() {

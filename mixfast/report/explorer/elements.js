@@ -36,21 +36,40 @@ function family(name) {
   return name.split(/[/:._-]/)[0];
 }
 
-/** The filter, order and families of a table's rows. `rows` have a name, a node, and a function `change()`. */
+/**
+ * The filter, order and families of a table's rows. `rows` have a name and a node; `orders` are the name of a method and words, and sort by
+ * what the method returns for a mixture that is compared: the largest size first.
+ */
 export class Arrangement {
-  constructor(what, rows, body) {
-    Object.assign(this, { rows, body, headings: new Map() });
+  constructor(what, rows, body, orders) {
+    Object.assign(this, { rows, body, orders, headings: new Map() });
     this.filter = element("input", { type: "search", placeholder: `Filter ${what}`, "aria-label": `Filter ${what}`, oninput: () => this.apply() });
-    this.order = select([["given", "in the given order"], ["change", "largest change first"]], () => this.apply());
+    this.order = select([], () => this.apply());
     this.order.setAttribute("aria-label", `Order of ${what}`);
     this.families = element("input", { type: "checkbox", "aria-label": `${what} by family`, onchange: () => this.apply() });
     this.node = element("div", { class: "arrange" }, this.filter, this.order, element("label", {}, this.families, " by family"));
   }
 
+  /** Offer the orders for the mixtures that are compared; the chosen one stays if its mixture does. */
+  columns(mixtures) {
+    const chosen = this.order.selectedOptions[0]?.textContent;
+    this.keys = [null, (one, other) => one.name.localeCompare(other.name)];
+    const words = ["in the given order", "by name"];
+    for (const [method, told] of this.orders) {
+      mixtures.forEach((mixture, i) => {
+        this.keys.push((one, other) => other[method](i) - one[method](i));
+        words.push(`${told} ${mixture.name}`);
+      });
+    }
+    this.order.replaceChildren(...words.map((text, value) => element("option", { value }, text)));
+    this.order.value = Math.max(words.indexOf(chosen), 0);
+  }
+
   apply() {
     const words = this.filter.value.toLowerCase();
     const shown = this.rows.filter((one) => one.name.toLowerCase().includes(words));
-    if (this.order.value === "change") shown.sort((one, other) => Math.abs(other.change()) - Math.abs(one.change()));
+    const key = this.keys[this.order.value];
+    if (key) shown.sort(key);
     const nodes = this.families.checked ? this.grouped(shown) : shown.map((one) => one.node);
     // Rows that are put where they are would lose the focus.
     const same = nodes.length === this.body.children.length && nodes.every((node, i) => node === this.body.children[i]);

@@ -1,8 +1,10 @@
 // Laws with a few coefficients for each metric, as `mixfast.laws` evaluates them: the same formulas, in float64.
 //
-// A law has `size` metrics. `value(i, shares)` is the prediction of its metric i, `sd(i, shares)` the standard deviation of a new run.
+// A law has `size` metrics. `value(i, shares)` is the prediction of its metric i, `sd(i, shares)` the standard deviation of a new run,
+// `slopes(i, shares)` the gradient by the shares, up to an addition to all of them, because shares sum to 1. `bound(i)` is the value that the
+// metric never reaches, and on which side of it the metric is (1: above), or null if there is none.
 
-import { dot, row, unpack } from "./numbers.js";
+import { dot, row, total, unpack } from "./numbers.js";
 
 // The largest exponent, as in Python: predictions far from the runs are huge, but finite.
 const HIGHEST = 300;
@@ -19,7 +21,7 @@ class Covariance {
   /** Return the variance v'Cv of a metric with the derivatives v by its coefficients. */
   variance(derivatives) {
     const size = this.used.length;
-    const scaled = this.used.map((place, i) => derivatives[place] * this.scale[i]);
+    const scaled = Float64Array.from(this.used, (place, i) => derivatives[place] * this.scale[i]);
     let [sum, at] = [0, 0];
     for (let i = 0; i < size; i++) {
       let one = 0;
@@ -43,6 +45,10 @@ class Coefficients {
 
   variance(i, shares) {
     return this.covariance[i].variance(this.derivatives(i, shares));
+  }
+
+  bound() {
+    return null;
   }
 }
 
@@ -69,6 +75,10 @@ class Linear extends Coefficients {
     const centre = row(this.centre, i, shares.length);
     return shares.map((share, k) => share - centre[k]);
   }
+
+  slopes(i, shares) {
+    return row(this.coef, i, shares.length);
+  }
 }
 
 /** exp(gamma) + exp(a . w) */
@@ -91,69 +101,95 @@ class LogLinear extends Coefficients {
     const excess = this.excess(i, shares);
     return [1, ...shares.map((share) => excess * share)];
   }
+
+  slopes(i, shares) {
+    const excess = this.excess(i, shares);
+    return row(this.a, i, shares.length).map((one) => excess * one);
+  }
+
+  bound(i) {
+    return [Math.exp(this.gamma[i]), 1];
+  }
 }
 
-/** unit (level + scale sum_k (tokens (alpha_k + w_k))^-gamma_k) */
-class AutoScale extends Coefficients {
+/**
+ * unit (level + sum_k term_k(w_k)), where each term is a power of one share.
+ *
+ * `terms(theta, shares)` returns the level, the terms, and their slopes; `byTheta` the derivatives by the coefficients.
+ */
+class Powers extends Coefficients {
   constructor(data) {
     super(data);
     this.theta = unpack(data.theta);
     this.unit = unpack(data.unit);
+  }
+
+  of(i) {
+    return row(this.theta, i, this.theta.length / this.size);
+  }
+
+  value(i, shares) {
+    const { level, terms } = this.terms(this.of(i), shares);
+    return (level + total(terms)) * this.unit[i];
+  }
+
+  slopes(i, shares) {
+    return this.terms(this.of(i), shares).slopes.map((one) => one * this.unit[i]);
+  }
+
+  derivatives(i, shares) {
+    return this.byTheta(this.of(i), shares).map((one) => one * this.unit[i]);
+  }
+}
+
+/** level + scale sum_k (tokens (alpha_k + w_k))^-gamma_k, with theta = level, scale, alpha, gamma */
+class AutoScale extends Powers {
+  constructor(data) {
+    super(data);
     this.tokens = data.tokens;
   }
 
-  parts(i, shares) {
-    const theta = row(this.theta, i, 2 + 2 * shares.length);
-    const [alpha, gamma] = [theta.subarray(2, 2 + shares.length), theta.subarray(2 + shares.length)];
-    const base = shares.map((share, k) => alpha[k] + share);
-    const powers = base.map((one, k) => theta[1] * power(-gamma[k] * Math.log(this.tokens * one)));
-    return { theta, gamma, base, powers };
+  terms(theta, shares) {
+    const size = shares.length;
+    const base = shares.map((share, k) => theta[2 + k] + share);
+    const terms = base.map((one, k) => theta[1] * power(-theta[2 + size + k] * Math.log(this.tokens * one)));
+    return { level: theta[0], base, terms, slopes: terms.map((one, k) => (-theta[2 + size + k] / base[k]) * one) };
   }
 
-  value(i, shares) {
-    const { theta, powers } = this.parts(i, shares);
-    return (theta[0] + powers.reduce((sum, one) => sum + one, 0)) * this.unit[i];
-  }
-
-  derivatives(i, shares) {
-    const { theta, gamma, base, powers } = this.parts(i, shares);
-    const sum = powers.reduce((all, one) => all + one, 0);
-    const byAlpha = powers.map((one, k) => (-gamma[k] / base[k]) * one);
-    const byGamma = powers.map((one, k) => -Math.log(this.tokens * base[k]) * one);
-    return [1, sum / theta[1], ...byAlpha, ...byGamma].map((one) => one * this.unit[i]);
+  byTheta(theta, shares) {
+    const { base, terms, slopes } = this.terms(theta, shares);
+    const byGamma = terms.map((one, k) => -Math.log(this.tokens * base[k]) * one);
+    return [1, total(terms) / theta[1], ...slopes, ...byGamma];
   }
 }
 
-/** unit sum_k factor_k clip(w_k, floor, 1)^-alpha_k */
-class BiMix extends Coefficients {
+/** sum_k factor_k clip(w_k, floor, 1)^-alpha_k, with theta = factor, alpha */
+class BiMix extends Powers {
   constructor(data) {
     super(data);
-    this.theta = unpack(data.theta);
-    this.unit = unpack(data.unit);
     this.floor = data.floor;
   }
 
-  parts(i, shares) {
-    const theta = row(this.theta, i, 2 * shares.length);
-    const [factor, alpha] = [theta.subarray(0, shares.length), theta.subarray(shares.length)];
-    const logs = shares.map((share) => Math.log(Math.min(Math.max(share, this.floor), 1)));
-    return { factor, logs, powers: logs.map((log, k) => power(-alpha[k] * log)) };
+  terms(theta, shares) {
+    const size = shares.length;
+    const base = shares.map((share) => Math.min(Math.max(share, this.floor), 1));
+    const terms = base.map((one, k) => theta[k] * power(-theta[size + k] * Math.log(one)));
+    // Below the floor, the slope is that at the floor: a gain from more begins there.
+    return { level: 0, base, terms, slopes: terms.map((one, k) => (-theta[size + k] / base[k]) * one) };
   }
 
-  value(i, shares) {
-    const { factor, powers } = this.parts(i, shares);
-    return dot(powers, factor) * this.unit[i];
-  }
-
-  derivatives(i, shares) {
-    const { factor, logs, powers } = this.parts(i, shares);
-    return [...powers, ...powers.map((one, k) => -logs[k] * factor[k] * one)].map((one) => one * this.unit[i]);
+  byTheta(theta, shares) {
+    const { base, terms } = this.terms(theta, shares);
+    return [...base.map((one, k) => power(-theta[shares.length + k] * Math.log(one))), ...terms.map((one, k) => -Math.log(base[k]) * one)];
   }
 }
 
 // A domain without tokens has infinite epochs at any share; this number of epochs keeps its effect 0.
 const MOST_EPOCHS = 1e100;
+// The slope of a gain at 0 epochs may be infinite; slopes are those at this number of epochs, or above.
+const LEAST_EPOCHS = 1e-9;
 const softplus = (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+const logistic = (z) => 1 / (1 + Math.exp(-z));
 
 /** floor + sign exp(b0 - sum_k a_k gain(E_k) + sum_k h_k harm(E_k)), where E_k are the epochs of domain k */
 class Epochs extends Coefficients {
@@ -166,13 +202,18 @@ class Epochs extends Coefficients {
   }
 
   epochs(shares) {
-    return shares.map((share, k) => (share > 0 ? Math.min(share * this.rate[k], MOST_EPOCHS) : 0));
+    return Float64Array.from(shares, (share, k) => (share > 0 ? Math.min(share * this.rate[k], MOST_EPOCHS) : 0));
   }
 
+  /** Return what the coefficients multiply: minus the gain of each domain, then its harm. */
   columns(shares, rho, p, tau) {
-    const epochs = this.epochs(shares);
-    const gains = epochs.map((one) => Math.expm1(-((rho * one) ** p)));
-    return [...gains, ...epochs.map((one) => this.harm(one, tau))];
+    const size = shares.length;
+    const out = new Float64Array(2 * size);
+    this.epochs(shares).forEach((epochs, k) => {
+      out[k] = Math.expm1(-((rho * epochs) ** p));
+      out[size + k] = this.harm(epochs, tau);
+    });
+    return out;
   }
 
   harm(epochs, tau) {
@@ -182,14 +223,39 @@ class Epochs extends Coefficients {
     return softplus((epochs - (width - 1)) / width);
   }
 
+  harmSlope(epochs, tau) {
+    if (tau === Infinity) return 0;
+    if (!this.convex) return (2 * softplus(Math.log1p(epochs) - tau) * logistic(Math.log1p(epochs) - tau)) / (1 + epochs);
+    const width = Math.exp(tau);
+    return logistic((epochs - (width - 1)) / width) / width;
+  }
+
   excess(i, shares) {
     const seen = this.columns(shares, this.rho[i], this.p[i], this.tau[i]);
-    const slopes = [...row(this.a, i, shares.length), ...row(this.h, i, shares.length)];
-    return { seen, excess: power(this.b0[i] + dot(seen, slopes)) };
+    const size = shares.length;
+    let exponent = this.b0[i];
+    for (let k = 0; k < size; k++) exponent += seen[k] * this.a[i * size + k] + seen[size + k] * this.h[i * size + k];
+    return { seen, excess: power(exponent) };
   }
 
   value(i, shares) {
     return this.floor[i] + this.sign[i] * this.excess(i, shares).excess;
+  }
+
+  slopes(i, shares) {
+    const [size, rho, p] = [shares.length, this.rho[i], this.p[i]];
+    const scale = this.sign[i] * this.excess(i, shares).excess;
+    return this.epochs(shares).map((epochs, k) => {
+      const near = Math.max(epochs, LEAST_EPOCHS);
+      const u = (rho * near) ** p;
+      const slope = this.h[i * size + k] * this.harmSlope(near, this.tau[i]) - (this.a[i * size + k] * p * u * Math.exp(-u)) / near;
+      // A domain without tokens has an infinite rate, and no effect.
+      return slope === 0 || Number.isNaN(slope) ? 0 : scale * slope * this.rate[k];
+    });
+  }
+
+  bound(i) {
+    return [this.floor[i], this.sign[i]];
   }
 
   derivatives(i, shares) {

@@ -1,22 +1,9 @@
 // The limits of the region: which of them a mixture breaks, and the nearest mixture that meets them.
 
-import { dot, percent, total, unpack } from "./numbers.js";
+import { dot, percent, unpack } from "./numbers.js";
+import { project } from "./projection.js";
 
 const ROUNDING = 1e-9;
-const SWEEPS = 200;
-const HALVINGS = 80;
-// Exponents beyond which every share is at a limit; exp of it is still finite.
-const FAR = 700;
-
-/** Find where a rising function of one number crosses a value. */
-function crossing(rising, value, low, high) {
-  for (let i = 0; i < HALVINGS; i++) {
-    const middle = 0.5 * (low + high);
-    if (rising(middle) < value) low = middle;
-    else high = middle;
-  }
-  return 0.5 * (low + high);
-}
 
 export class Limits {
   constructor(data, domains) {
@@ -48,46 +35,19 @@ export class Limits {
     return out;
   }
 
-  /** Return the limits that a mixture stands at, in words. */
-  binding(shares) {
-    const near = (one, other) => Math.abs(one - other) < 1e-6;
-    const out = [];
-    shares.forEach((share, k) => {
-      if (this.cap[k] < 1 && near(share, this.cap[k])) out.push(`the cap of ${this.domains[k]}`);
-      if (this.floor[k] > 0 && near(share, this.floor[k])) out.push(`the floor of ${this.domains[k]}`);
-    });
-    for (const { name, row, lower, upper } of this.bounds) {
-      const sum = dot(row, shares);
-      if (near(sum, lower) || near(sum, upper)) out.push(`the limit of ${name}`);
-    }
-    return out;
+  /** Return floors, caps and group limits as `project` takes them, with the shares of `fixed` domains kept. */
+  box(shares, fixed) {
+    const kept = (k, end) => (fixed.has(k) ? shares[k] : end);
+    return {
+      floor: Float64Array.from(this.floor, (one, k) => kept(k, one)),
+      cap: Float64Array.from(this.cap, (one, k) => kept(k, one)),
+      rows: this.bounds.map(({ row, lower, upper }) => ({ row, low: lower, high: upper })),
+    };
   }
 
-  /**
-   * Return the mixture with the least KL divergence from `shares` that meets the limits and keeps the shares of `fixed` domains.
-   *
-   * Free shares are w_k exp(t + sum_b m_b A_bk), clipped to floor and cap: t makes the sum 1, and each m_b its limit, in turns.
-   */
+  /** Return the mixture with the least KL divergence from `shares` that meets the limits and keeps the shares of `fixed` domains. */
   nearest(shares, fixed) {
-    const held = shares.map((share, k) => (fixed.has(k) ? share : 0));
-    const free = 1 - total(held);
-    const tilt = new Float64Array(shares.length);
-    const tilted = (share, exponent) => (share > 0 ? share * Math.exp(Math.min(exponent, FAR)) : 0);
-    const at = (t) => shares.map((share, k) => (fixed.has(k) ? share : Math.min(Math.max(tilted(share, tilt[k] + t), this.floor[k]), this.cap[k])));
-    const whole = () => at(crossing((t) => total(at(t)) - total(held), free, -FAR, FAR));
-    let out = whole();
-    for (let sweep = 0; sweep < SWEEPS; sweep++) {
-      const worst = this.bounds.find(({ row, lower, upper }) => dot(row, out) > upper + ROUNDING || dot(row, out) < lower - ROUNDING);
-      if (!worst) break;
-      const before = Float64Array.from(tilt);
-      const sum = (m) => {
-        worst.row.forEach((one, k) => (tilt[k] = before[k] + m * one));
-        return dot(worst.row, whole());
-      };
-      const now = dot(worst.row, out);
-      sum(crossing(sum, now > worst.upper ? worst.upper : worst.lower, -FAR, FAR));
-      out = whole();
-    }
-    return out;
+    const { floor, cap, rows } = this.box(shares, fixed);
+    return project(shares, floor, cap, rows).shares;
   }
 }

@@ -17,7 +17,7 @@ class Explorer {
     this.limits = new Limits(data.limits, data.model.domains);
     this.runs = new Runs(data.runs, data.model.domains);
     const mixtures = data.mixtures.map(({ name, shares }) => ({ name, shares: Array.from(unpack(shares)) }));
-    this.state = new State(data.model.domains, mixtures);
+    this.state = new State(data.model.domains, data.model.metrics, mixtures);
     this.state.move(mixtures[data.start].shares);
     data.compared.forEach((i) => this.state.compared.add(i));
     this.controls = new Controls(this);
@@ -31,12 +31,6 @@ class Explorer {
     this.update(true);
     addEventListener("hashchange", () => this.state.restore(location.hash) && this.later(true));
     this.prepare();
-  }
-
-  /** The mixture that changes are measured from: the first that is compared, else the first of all. */
-  reference() {
-    const { mixtures, compared } = this.state;
-    return mixtures[Math.min(...compared, mixtures.length - 1)].shares;
   }
 
   /** Update the page and its link before the next frame, however many changes come before it. */
@@ -58,13 +52,19 @@ class Explorer {
     const { state } = this;
     this.values = this.model.values(state.shares);
     if (settled) {
-      const mixtures = state.mixtures.filter((_, i) => state.compared.has(i));
-      for (const part of [this.domains, this.metrics]) part.columns(mixtures);
+      this.columns(state.mixtures.filter((_, i) => state.compared.has(i)));
       this.controls.columns();
     }
     for (const part of [this.controls, this.domains, this.metrics]) part.update();
     if (!settled) return;
     for (const part of [this.domains, this.metrics]) part.arrangement.apply();
+  }
+
+  /** Make the columns of the mixtures that are compared, unless they are there. */
+  columns(mixtures) {
+    if (mixtures.length === this.shown?.length && mixtures.every((one, i) => one === this.shown[i])) return;
+    this.shown = mixtures;
+    for (const part of [this.domains, this.metrics]) part.columns(mixtures);
   }
 
   steered(metric, goal, found) {

@@ -1,6 +1,6 @@
 // The table of metrics: the prediction with its interval, a slider to steer by, and the gain over other mixtures.
 
-import { shell, wholeYaml } from "./copying.js";
+import { question, reachOptions } from "./copying.js";
 import { Arrangement, element, write } from "./elements.js";
 import { digits, signed } from "./numbers.js";
 import { pull } from "./pull.js";
@@ -11,6 +11,8 @@ const Z90 = 1.6448536269514722;
 const POSITIONS_OF_GOALS = 400;
 // A slider reaches this many standard deviations of the runs to both sides of the first mixture.
 const REACH = 2;
+// A held metric that is worse by less than this fraction of its standard deviation over the runs is as it was.
+const SLACK = 1e-5;
 
 class Metric {
   constructor(j, metric, app) {
@@ -22,11 +24,13 @@ class Metric {
       type: "range", min: 0, max: POSITIONS_OF_GOALS, "aria-label": `Goal for ${metric.name}, ${way} is better`,
       oninput: () => this.steer(), onchange: () => app.state.end(),
     });
+    this.hold = element("input", { type: "checkbox", "aria-label": `Hold ${metric.name}`, onchange: () => app.state.hold(j, this.hold.checked) });
     this.now = element("td", { role: "cell", "data-label": "now" });
     this.error = element("td", { role: "cell", "data-label": "±90 %" });
     this.node = element("tr", { role: "row" },
       element("th", { scope: "row", role: "rowheader", title: `${metric.name}: ${metric.law}, ${metric.unit}, ${way} is better` }, metric.name),
-      element("td", { role: "cell", class: "slide" }, this.goal), this.now, ...(app.model.intervals ? [this.error] : []));
+      element("td", { role: "cell", class: "slide" }, this.goal),
+      element("td", { role: "cell", class: "hold", "data-label": "hold" }, this.hold), this.now, ...(app.model.intervals ? [this.error] : []));
     this.others = [];
   }
 
@@ -34,19 +38,35 @@ class Metric {
     return this.app.values[this.j];
   }
 
-  change() {
-    return (this.value() - this.app.model.value(this.j, this.app.reference())) / (this.spread || 1);
+  /** Return how far the metric is from that of the i-th mixture that is compared, in standard deviations of the runs. */
+  change(i) {
+    return Math.abs(this.loss(i));
+  }
+
+  /** Return how much worse the metric is than for the i-th mixture that is compared, in standard deviations of the runs. */
+  loss(i) {
+    return (this.sign * (this.value() - this.others[i][1])) / (this.spread || 1);
   }
 
   position(value) {
     return Math.round(POSITIONS_OF_GOALS * (0.5 + (value - this.middle) / (2 * this.span)));
   }
 
+  /** Return the metric before the last gesture. */
+  earlier() {
+    const { before } = this.app.state;
+    if (this.of !== before) [this.of, this.was] = [before, this.app.model.value(this.j, before)];
+    return this.was;
+  }
+
   steer() {
     const { model, limits, state } = this.app;
     state.begin();
-    const goal = this.middle + (2 * this.goal.valueAsNumber / POSITIONS_OF_GOALS - 1) * this.span;
-    const found = steer(model, limits, state.before, state.locked, this.j, goal);
+    const at = this.goal.valueAsNumber;
+    const start = this.earlier();
+    // Where the slider was when the drag began, the mixture is what it was then. Else the goal is the number that the page shows.
+    const goal = at === this.position(start) ? start : Number(digits(this.middle + (2 * at / POSITIONS_OF_GOALS - 1) * this.span, 6));
+    const found = steer(model, limits, state.before, state, this.j, goal);
     state.move(found.shares);
     this.app.steered(this, goal, found);
   }
@@ -63,6 +83,9 @@ class Metric {
     if (document.activeElement !== this.goal || !this.app.state.gesture) this.goal.value = at;
     this.goal.setAttribute("aria-valuetext", digits(value));
     write(this.now, digits(value));
+    const held = this.app.state.held.has(this.j);
+    this.hold.checked = held;
+    this.now.className = held && this.sign * (value - this.earlier()) > SLACK * (this.spread || Math.abs(value)) ? "slipped" : "";
     if (this.app.model.intervals) {
       const sd = this.app.model.sd(this.j, this.app.state.shares);
       write(this.error, Number.isFinite(sd) ? digits(Z90 * sd, 2) : "\u2026");
@@ -82,7 +105,7 @@ export class Metrics {
     this.rows = app.model.metrics.map((one, j) => new Metric(j, one, app));
     const body = element("tbody", { role: "rowgroup" });
     this.header = element("tr", { role: "row" });
-    this.arrangement = new Arrangement("metrics", this.rows, body);
+    this.arrangement = new Arrangement("metrics", this.rows, body, [["loss", "largest loss against"], ["change", "largest change from"]]);
     this.told = element("p", { class: "told", role: "status" });
     this.line = element("code", {});
     this.command = element("pre", { hidden: true }, this.line);
@@ -93,9 +116,10 @@ export class Metrics {
   }
 
   columns(mixtures) {
-    const heads = ["metric", "goal", "now", ...(this.app.model.intervals ? ["± 90 %"] : []), ...mixtures.map((one) => `gain over ${one.name}`)];
+    const heads = ["metric", "goal", "hold", "now", ...(this.app.model.intervals ? ["± 90 %"] : []), ...mixtures.map((one) => `gain over ${one.name}`)];
     this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
     this.rows.forEach((one) => one.columns(mixtures));
+    this.arrangement.columns(mixtures);
   }
 
   update() {
@@ -104,20 +128,17 @@ export class Metrics {
 
   /** Say what a goal did, and the command that computes the exact answer. */
   steered(metric, goal, found) {
-    const { limits, data, state } = this.app;
-    const locks = [...state.locked].map((k) => `the lock of ${data.model.domains[k]}`);
-    const stands = [...limits.binding(found.shares), ...locks];
-    const why = stands.length ? ` In the way: ${stands.slice(0, 6).join(", ")}${stands.length > 6 ? ", and others" : ""}.` : " No mixture near it reaches further.";
+    const stands = found.standing;
+    const why = stands.length ? ` In the way: ${stands.slice(0, 6).join(", ")}${stands.length > 6 ? `, and ${stands.length - 6} more` : ""}.` : " No mixture near it reaches further.";
     const words = found.reached ? `${metric.name} reaches ${digits(goal)}.` : `${metric.name} does not reach ${digits(goal)}: it stops at ${digits(metric.value())}.${why}`;
     write(this.told, words);
+    const { data, state } = this.app;
     if (!data.command) return;
-    const sign = metric.sign > 0 ? "<=" : ">=";
-    const reach = ["--reach", `${metric.name}${sign}${digits(goal)}`, "--near", "near.yaml"];
-    // `mixfast solve` takes no locks, and no goals that make a loss worse.
-    const options = data.runs ? reach : state.locked.size ? null : pull(this.app.model, limits, metric.j, state.before, found.shares);
+    // `mixfast solve` knows no locks and no holds.
+    const free = !state.locked.size && [...state.held].every((j) => j === metric.j);
+    const options = data.runs ? reachOptions(data.model, state, metric, goal, metric.earlier())
+      : free ? pull(this.app.model, this.app.limits, metric.j, state.before, found.shares) : null;
     this.command.hidden = !options;
-    if (!options) return;
-    const near = wholeYaml(data.model.domains, state.before).trimEnd().split("\n").map((line) => `# ${line}`);
-    write(this.line, [`# The exact answer; near.yaml is the mixture before the drag:`, ...near, [...data.command, ...options].map(shell).join(" ")].join("\n"));
+    if (options) write(this.line, question(data, state.before, options));
   }
 }

@@ -53,16 +53,31 @@ export class Model {
     return false;
   }
 
-  /** Return the slope of metric j as each domain gets more and the others keep their proportions, by central differences for laws. */
+  /** Return the gradient of metric j by the shares, up to an addition to all; by central differences if the law does not know it. */
   slopes(j, shares) {
     const [law, i] = this.owner[j];
     if (law.slopes) return law.slopes(i, shares);
     const step = 1e-5;
     return shares.map((share, k) => {
-      const toward = (t) => shares.map((one, i) => (1 - t) * one + (i === k ? t : 0));
+      // The others keep their proportions.
+      const toward = (t) => shares.map((one, other) => (1 - t) * one + (other === k ? t : 0));
       // Away from a domain that has no share there is nowhere to go.
       const back = share > step ? step : 0;
       return (this.value(j, toward(step)) - this.value(j, toward(-back))) / (step + back);
     });
+  }
+
+  /**
+   * Return a rising function of metric j that is more nearly linear in the shares than the metric itself, and its slope.
+   *
+   * For a metric that never reaches a bound it is the logarithm of the distance to it: exactly linear for log-linear laws.
+   */
+  straight(j) {
+    const [law, i] = this.owner[j];
+    const bound = law.bound?.(i);
+    if (!bound) return { of: (value) => value, slope: () => 1 };
+    const [at, side] = bound;
+    const away = (value) => Math.max(side * (value - at), 1e-300);
+    return { of: (value) => side * Math.log(away(value)), slope: (value) => 1 / away(value) };
   }
 }

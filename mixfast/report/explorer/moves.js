@@ -1,9 +1,10 @@
 // Moves of a mixture: one domain gets another share, and the domains that are not locked adapt.
 
 import { total } from "./numbers.js";
+import { project } from "./projection.js";
 
 /** Give domain k a share; the others that are free keep their proportions, whatever the limits. */
-export function inProportion(shares, k, share, locked, prior) {
+export function inProportion(shares, k, share, locked, { prior }) {
   const free = shares.map((_, i) => i !== k && !locked.has(i));
   const held = total(shares.filter((_, i) => i !== k && locked.has(i)));
   if (!free.includes(true)) return shares;
@@ -18,14 +19,15 @@ export function inProportion(shares, k, share, locked, prior) {
   return shares.map((one, i) => (i === k ? given : free[i] ? (from[i] / sum) * (1 - held - given) : one));
 }
 
+// A domain without a share cannot grow by a factor: it starts from this.
+const SEED = 1e-15;
+
 /** Give domain k a share, as far as the limits allow; the others change by the least KL divergence within the limits. */
 export function withinLimits(shares, k, share, locked, limits) {
-  const others = shares.map((_, i) => i).filter((i) => i !== k && !locked.has(i));
-  if (!others.length) return shares;
-  const free = 1 - total(shares.filter((_, i) => i !== k && locked.has(i)));
-  const least = Math.max(limits.floor[k], free - total(others.map((i) => limits.cap[i])), 0);
-  const most = Math.min(limits.cap[k], free - total(others.map((i) => limits.floor[i])));
-  const given = Math.max(Math.min(share, most), least);
-  const start = inProportion(shares, k, given, locked, limits.prior).map((one) => Math.max(one, 1e-15));
-  return limits.nearest(start.map((one, i) => (i === k ? given : locked.has(i) ? shares[i] : one)), new Set([...locked, k]));
+  const near = inProportion(shares, k, share, locked, limits).map((one, i) => (locked.has(i) && i !== k ? shares[i] : Math.max(one, SEED)));
+  const { floor, cap, rows } = limits.box(shares, new Set([...locked].filter((i) => i !== k)));
+  const wish = { row: shares.map((_, i) => (i === k ? 1 : 0)), low: share, high: share, goal: true };
+  const found = project(near, floor, cap, [wish, ...rows]).shares;
+  // What only its seed has let in stays out.
+  return found.map((one, i) => (i !== k && shares[i] === 0 && one < 1e-12 ? floor[i] : one));
 }

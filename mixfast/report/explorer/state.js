@@ -7,11 +7,15 @@ const MOST_STEPS = 200;
 export const WAYS = { limits: "least KL change within the limits", proportion: "keep their proportions, limits may break" };
 
 export class State {
-  constructor(domains, mixtures) {
+  constructor(domains, metrics, mixtures) {
     this.size = domains.length;
+    this.metrics = metrics.length;
     this.mixtures = mixtures;
     this.shares = Array.from(mixtures[0].shares);
+    this.before = this.shares;
     this.locked = new Set();
+    // Metrics that a goal for another one must not make worse.
+    this.held = new Set();
     this.way = "limits";
     this.compared = new Set([0]);
     this.steps = [];
@@ -35,7 +39,8 @@ export class State {
 
   move(shares) {
     const sum = total(shares);
-    this.shares = shares.map((share) => Math.max(share, 0) / sum);
+    // What is whole stays as it is, to the last digit.
+    this.shares = Math.abs(sum - 1) < 1e-14 ? shares : shares.map((share) => Math.max(share, 0) / sum);
     this.changed(false);
   }
 
@@ -48,13 +53,19 @@ export class State {
 
   undo() {
     if (!this.steps.length) return;
-    this.shares = this.steps.pop();
+    this.before = this.shares = this.steps.pop();
     this.end();
   }
 
   lock(k, on) {
     if (on) this.locked.add(k);
     else this.locked.delete(k);
+    this.changed(true);
+  }
+
+  hold(j, on) {
+    if (on) this.held.add(j);
+    else this.held.delete(j);
     this.changed(true);
   }
 
@@ -75,6 +86,7 @@ export class State {
   fragment() {
     const out = new URLSearchParams({ mix: packed(this.shares), way: this.way });
     if (this.locked.size) out.set("lock", [...this.locked].join("."));
+    if (this.held.size) out.set("hold", [...this.held].join("."));
     out.set("with", [...this.compared].join("."));
     for (const one of this.mixtures) if (one.pinned) out.append("pin", packed(one.shares));
     return `#${out}`;
@@ -89,9 +101,11 @@ export class State {
     this.mixtures = this.mixtures.filter((one) => !one.pinned);
     mixtures.slice(1).forEach((shares, i) => this.mixtures.push({ name: `pin ${i + 1}`, shares, pinned: true }));
     this.locked = new Set(places("lock", this.size));
+    this.held = new Set(places("hold", this.metrics));
     this.compared = new Set(places("with", this.mixtures.length));
     this.way = given.get("way") in WAYS ? given.get("way") : this.way;
     this.move(mixtures[0]);
+    this.before = this.shares;
     return true;
   }
 

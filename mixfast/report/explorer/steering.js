@@ -1,45 +1,144 @@
-// Steering by a goal: the least change of a mixture that brings one metric to a value.
+// Steering by a goal: the least change of a mixture that brings one metric to a value while others do not get worse.
 
-// Times that the metric is made linear again, and steps of each search.
-const ROUNDS = 4;
-const STEPS = 40;
-// Beyond this tilt a mixture no longer changes: all is on the domains that help most.
-const MOST = 60;
+import { dot } from "./numbers.js";
+import { project } from "./projection.js";
+
+// Times that the metrics are made linear again, at most; the shortest step, as a fraction of a whole one.
+const ROUNDS = 30;
+const SHORTEST = 1e-3;
+// Shares that move by less have arrived; a cost that falls by a smaller fraction, while a goal is out of reach, has too.
+const STILL = 1e-9;
+const SLIGHT = 1e-3;
+// A goal is reached, and a metric held, within this fraction of the change that is asked for.
+const ENOUGH = 1e-6;
+// How far a goal goes back from the furthest value, as fractions of the way to it.
+const BACK = [1e-3, 1e-2, 0.1, 0.5];
+// Multipliers below this fraction of the goal's stand in no way.
+const WEIGHTY = 1e-3;
+
+/** Return the largest minus the smallest number. */
+function span(numbers) {
+  let [least, largest] = [Infinity, -Infinity];
+  for (const one of numbers) {
+    least = Math.min(least, one);
+    largest = Math.max(largest, one);
+  }
+  return largest - least;
+}
+
+function divergence(shares, near) {
+  let sum = 0;
+  shares.forEach((share, k) => (sum += share > 0 && near[k] > 0 ? share * Math.log(share / near[k]) : 0));
+  return sum;
+}
+
+/** Return by how much a mixture misses a row, below 0 if it is better. */
+function expected({ row, low, high }, shares) {
+  const sum = dot(row, shares);
+  return high < Infinity ? sum - high : low - sum;
+}
+
+/** One metric that must stay at or below a value (way -1), or at or above it (way 1), as a linear condition near a mixture. */
+class Demand {
+  constructor(model, j, way, value) {
+    Object.assign(this, { model, j, way });
+    this.straight = model.straight(j);
+    this.wanted = this.straight.of(value);
+  }
+
+  /** Return by how much the metric misses the value at a mixture, on the straightened scale; below 0 if it is better. */
+  missed(shares) {
+    return this.way * (this.wanted - this.straight.of(this.model.value(this.j, shares)));
+  }
+
+  row(shares) {
+    const value = this.model.value(this.j, shares);
+    const stretch = this.straight.slope(value);
+    const row = Float64Array.from(this.model.slopes(this.j, shares), (slope) => slope * stretch);
+    const end = dot(row, shares) + this.wanted - this.straight.of(value);
+    return this.way < 0 ? { row, low: -Infinity, high: end } : { row, low: end, high: Infinity };
+  }
+}
 
 /**
- * Return the mixture near `start` at which metric j reaches `goal`, within the limits and with locked shares kept.
+ * Return the mixture nearest to `start` that meets the demands, of which the first gives way; what each of them misses; and the last solution of
+ * the projection.
  *
- * The mixture has the least KL divergence from `start` to first order: its shares are w_k exp(t s_k), where s_k are the slopes of the
- * metric, projected on the limits. The slopes are computed again at the mixture found. If no tilt reaches the goal, the result is the
- * furthest one, and `reached` is false.
+ * The metrics are made linear at the last mixture, again and again. A step that costs more than it brings is halved: a miss has a price in nats,
+ * above the multiplier of its demand.
  */
-export function steer(model, limits, start, locked, j, goal) {
-  const tilted = (slopes, t) => {
-    const highest = Math.max(...slopes.map((slope) => t * slope));
-    const raw = start.map((share, k) => (locked.has(k) ? share : share * Math.exp(t * slopes[k] - highest)));
-    return limits.nearest(raw, locked);
-  };
+function approach(demands, start, { floor, cap, rows }, enough) {
+  const prices = demands.map(() => 0);
+  const missed = (shares) => demands.map((demand) => Math.max(demand.missed(shares), 0));
+  const cost = (shares, misses) => divergence(shares, start) + dot(prices, misses);
+  let [shares, misses, found] = [start, missed(start), null];
+  for (let round = 0; round < ROUNDS; round++) {
+    const linear = demands.map((demand, i) => ({ ...demand.row(shares), goal: i === 0 }));
+    found = project(start, floor, cap, [...linear, ...rows]);
+    linear.forEach(({ row }, i) => (prices[i] = Math.max(prices[i], (2 * Math.abs(found.multipliers[i])) / (span(row) || 1))));
+    const was = cost(shares, misses);
+    let [next, after, length] = [found.shares, missed(found.shares), 1];
+    while (length > SHORTEST && !(cost(next, after) < was)) {
+      length /= 2;
+      next = shares.map((share, k) => share + length * (found.shares[k] - share));
+      after = missed(next);
+    }
+    if (!(cost(next, after) < was)) break;
+    const moved = Math.max(...next.map((share, k) => Math.abs(share - shares[k])));
+    const gained = was - cost(next, after);
+    [shares, misses] = [next, after];
+    const straight = length === 1 && demands.every((demand, i) => Math.abs(demand.missed(shares) - expected(linear[i], shares)) <= enough);
+    if (straight || moved < STILL || (found.gaveWay && gained < SLIGHT * was)) break;
+  }
+  return { shares, misses, found };
+}
+
+/**
+ * Return the mixture nearest to `start` at which metric j reaches `goal`, within the limits, with locked shares kept and no held metric worse
+ * than at the start.
+ *
+ * The mixture has the least KL divergence from `start`: exactly for metrics that are linear or log-linear in the shares, else to first order. If
+ * no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way.
+ */
+export function steer(model, limits, start, { locked, held }, j, goal) {
   const before = model.value(j, start);
   const way = Math.sign(goal - before);
-  if (way === 0) return { shares: start, reached: true };
-  let [best, reached] = [start, false];
-  for (let round = 0; round < ROUNDS; round++) {
-    const slopes = model.slopes(j, best);
-    const scale = Math.max(...slopes.map(Math.abs));
-    if (!(scale > 0)) break;
-    const unit = slopes.map((slope) => (way * slope) / scale);
-    const short = (t) => way * (goal - model.value(j, tilted(unit, t)));
-    let high = 1e-3;
-    while (high < MOST && short(high) > 0) high *= 2;
-    reached = short(high) <= 0;
-    let low = 0;
-    for (let step = 0; reached && step < STEPS; step++) {
-      const middle = 0.5 * (low + high);
-      if (short(middle) > 0) low = middle;
-      else high = middle;
-    }
-    best = tilted(unit, high);
-    if (!reached) break;
+  if (way === 0) return { shares: start, reached: true, standing: [] };
+  if (held.has(j) && way === model.metrics[j].sign) return { shares: start, reached: false, standing: [`the hold on ${model.metrics[j].name}`] };
+  const keep = [...held].filter((other) => other !== j).map((other) => new Demand(model, other, -model.metrics[other].sign, model.value(other, start)));
+  const box = limits.box(start, locked);
+  const toward = (value) => {
+    const demands = [new Demand(model, j, way, value), ...keep];
+    const enough = ENOUGH * Math.abs(demands[0].missed(start));
+    const { shares, misses, found } = approach(demands, start, box, enough);
+    return { demands, shares, found, kept: misses.slice(1).every((miss) => miss <= enough), reached: misses[0] <= enough };
+  };
+  const first = toward(goal);
+  if (first.reached && first.kept) return { shares: first.shares, reached: true, standing: [] };
+  const stands = standing(first.found, first.demands, limits, locked, start);
+  // Where metrics bend, the furthest mixture may break a hold a little: a goal just before it is reached without that.
+  const furthest = model.value(j, first.shares);
+  let last = first;
+  for (const back of BACK) {
+    if (last.kept) break;
+    last = toward(furthest + back * (before - furthest));
   }
-  return { shares: best, reached };
+  return { shares: last.kept ? last.shares : start, reached: false, standing: stands };
+}
+
+/** Return what stands in the way of a goal, in words, the largest multiplier first. */
+function standing(found, demands, limits, locked, start) {
+  const { model } = demands[0];
+  const { multipliers, pulls } = found;
+  const all = demands.slice(1).map((demand, i) => [Math.abs(multipliers[1 + i]), `the hold on ${model.metrics[demand.j].name}`]);
+  limits.bounds.forEach(({ name }, b) => all.push([Math.abs(multipliers[demands.length + b]), `the limit of ${name}`]));
+  pulls.forEach((pull, k) => {
+    const name = model.domains[k];
+    if (locked.has(k)) all.push([start[k] > 0 ? Math.abs(pull) : pull, `the lock of ${name}`]);
+    else if (start[k] === 0 && found.shares[k] === 0) all.push([pull, `${name}, which has no share at the start of the drag`]);
+    else if (pull > 0) all.push([pull, `the cap of ${name}`]);
+    else if (found.shares[k] > 0) all.push([-pull, `the floor of ${name}`]);
+  });
+  const weighty = WEIGHTY * Math.abs(multipliers[0]);
+  return all.filter(([size]) => size > weighty).sort(([one], [other]) => other - one).map(([, words]) => words);
 }
