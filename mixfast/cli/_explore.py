@@ -22,6 +22,7 @@ from mixfast.cli._refusals import InputError, is_given, no_effect
 from mixfast.errors import ProposalError
 
 if TYPE_CHECKING:
+    from mixfast.designs import Design
     from mixfast.laws import Fit
     from mixfast.mixture import Mixture
     from mixfast.proposers import Proposal
@@ -33,7 +34,7 @@ _EXAMPLES = """\
 examples:
   mixfast explore law.json
   mixfast explore law.json --mixture today.yaml --mixture plan.yaml --tokens counts.yaml --budget 1T
-  mixfast explore law.json --objective pile_cc --cap 0.3 --out explore.html --no-open
+  mixfast explore law.json --runs ratios.csv --objective pile_cc --cap 0.3 --out explore.html --no-open
   mixfast explore table.npz --mixture today.yaml --cap 0.5
 
 The page has a slider for each domain. It shows the predicted metrics with their intervals, or the losses of a table of experts and of its groups,
@@ -67,6 +68,12 @@ def add(commands: shared.Commands) -> None:
         metavar="FILE",
         action="append",
         help=f"mixture to compare with (repeatable): {shared.MIXTURES}; the page starts from the optimum, or without one from the first of these",
+    )
+    explore.add_argument(
+        "--runs",
+        metavar="RATIOS",
+        help="csv file of the mixtures of the runs that the laws were fitted to, the first file of `mixfast fit`; the page then says how far a mixture "
+        "is from the nearest run. Laws of the kind gp hold their runs",
     )
     explore.add_argument(
         "--out", metavar="FILE", default="explore.html", help="page to write: .html (default explore.html)"
@@ -105,8 +112,12 @@ def _explore(args: argparse.Namespace) -> int:
     optimum: Proposal | Solution | None
     if isinstance(model, Fit):
         optimum = _optimum(args, model, region)
-        page = report.explore(model, region, mixtures, optimum=optimum, command=_command(args, "propose"))
+        page = report.explore(
+            model, region, mixtures, optimum=optimum, swarm=_runs(args, model), command=_command(args, "propose")
+        )
     else:
+        if args.runs is not None:
+            raise InputError(f"{no_effect(['--runs'])}: {args.law} is a table of experts, which has no runs")
         objective = inputs.objective(args.objective, model.group_names, "group")
         optimum = _least(args, model, region, objective)
         with progress("choosing rows for the page"):
@@ -123,6 +134,17 @@ def _explore(args: argparse.Namespace) -> int:
     if not args.no_open and not args.json and sys.stdout.isatty():
         _open(args.out)
     return outputs.exit_status(status)
+
+
+def _runs(args: argparse.Namespace, law: Fit) -> Design | None:
+    """Return the mixtures of the runs that the laws were fitted to, if a file is given."""
+    from mixfast.designs import Design
+
+    if args.runs is None:
+        return None
+    runs = Design.from_csv(args.runs)
+    inputs.same_names(args.runs, runs.domains, law.domains, args.law)
+    return runs
 
 
 def _mixtures(args: argparse.Namespace) -> dict[str, Mixture]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import counted, listing
+from mixfast.designs import Design
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, in_run_of
 from mixfast.mixture import Mixture
@@ -41,7 +42,7 @@ def explore(
     mixtures: Mapping[str, Mixture] | None = None,
     *,
     optimum: Proposal | Solution | Mixture | None = None,
-    swarm: Swarm | None = None,
+    swarm: Swarm | Design | None = None,
     objective: Objective = None,
     title: str = "Mixture explorer",
     command: Sequence[str] | None = None,
@@ -58,7 +59,7 @@ def explore(
         Saved mixtures to compare with, by the name that the page gives them. Domains that a mixture leaves out have share 0.
     optimum : Proposal, Solution or Mixture, optional
         The mixture that the page starts from. By default it starts from the first of `mixtures`, or from the prior.
-    swarm : Swarm, optional
+    swarm : Swarm or Design, optional
         The runs that the law was fitted to. With them, the page says how far a mixture is from the nearest run.
     objective : dict of group to weight, a group's name, "worst", or None
         What counts as the loss of the whole target of a table, as in `solve`; laws have no such metric.
@@ -127,7 +128,7 @@ def law_explorer(
     mixtures: Mapping[str, Mixture],
     *,
     optimum: Proposal | Solution | Mixture | None,
-    swarm: Swarm | None,
+    swarm: Swarm | Design | None,
     command: Sequence[str] | None,
     compared: Iterable[str] | None = None,
 ) -> Explorer:
@@ -246,7 +247,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _runs(law: Fit, swarm: Swarm | None) -> dict[str, Any]:
+def _runs(law: Fit, swarm: Swarm | Design | None) -> dict[str, Any]:
     """Return what the runs have seen: the largest shares and epochs, constant shares, and their mixtures if they are known."""
     out: dict[str, Any] = {
         "largest": packed(law.largest),
@@ -258,12 +259,22 @@ def _runs(law: Fit, swarm: Swarm | None) -> dict[str, Any]:
     }
     if law.uses_epochs and law.most_epochs is not None and law.rate is not None:
         out |= {"most": packed(law.most_epochs), "rate": packed(law.rate)}
-    if swarm is not None and len(swarm) > 1:
-        if set(swarm.domains) != set(law.domains):
-            raise AlignmentError("the swarm has other domains than the law: give the runs that the law was fitted to")
-        shares = swarm.ratios[:, [swarm.domains.index(name) for name in law.domains]]
+    shares = _shares_of_runs(law, swarm)
+    if shares is not None and len(shares) > 1:
         out |= {"shares": packed(shares, "f4"), "apart": _apart(shares)}
     return out
+
+
+def _shares_of_runs(law: Fit, swarm: Swarm | Design | None) -> Matrix | None:
+    """Return the mixtures of the runs (R, K): those given, or those that a Gaussian process holds; None if they are unknown."""
+    if swarm is not None:
+        if set(swarm.domains) != set(law.domains):
+            raise AlignmentError("the swarm has other domains than the law: give the runs that the law was fitted to")
+        return swarm.ratios[:, [swarm.domains.index(name) for name in law.domains]]
+    if law.features is not None:
+        return None
+    held = [np.asarray(part.law.state()["x"]) for part in law.parts if getattr(part.law, "name", "") == "gp"]
+    return held[0] if held else None
 
 
 def _apart(shares: Matrix) -> float:

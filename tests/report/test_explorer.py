@@ -1,5 +1,6 @@
 """The explorer: its numbers are those of the library, and its controls do in a browser what they say."""
 
+import base64
 import json
 import re
 import shlex
@@ -754,6 +755,32 @@ def test_the_command_writes_the_page(run, folder, tmp_path, monkeypatch):
     text = Path("explore.html").read_text(encoding="utf-8")
     assert '"command":["mixfast","propose","law.json","--cap","0.5"]' in text
     assert run("explore", "law.json", "--out", "page.txt")[0] == 2
+
+
+def test_the_runs_come_from_a_file_or_from_a_gaussian_process(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    some = swarm(metrics=1, runs=20)
+    columns = [3, 1, 0, 2, 4]
+    rows = [[f"r{i}", *row] for i, row in enumerate(some.ratios[:, columns].tolist())]
+    header = ["run", *(DOMAINS[k] for k in columns)]
+    Path("ratios.csv").write_text("\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n")
+    fit(some, "linear", folds=0).save("law.json")
+    fit(some, "gp", folds=0).save("gp.json")
+
+    def shares_of_runs(*words):
+        status, _, err = run("explore", *words, "--out", "page.html", "--force")
+        assert status == 0, err
+        text = re.search(r'id="explorer-data">(.*?)</script>', Path("page.html").read_text(encoding="utf-8"))[1]
+        packed = json.loads(text)["runs"]["shares"]
+        return packed and np.frombuffer(base64.b64decode(packed["f4"]), "<f4").reshape(20, 5)
+
+    assert shares_of_runs("law.json") is None
+    np.testing.assert_allclose(shares_of_runs("law.json", "--runs", "ratios.csv"), some.ratios, atol=1e-7)
+    np.testing.assert_allclose(shares_of_runs("gp.json"), some.ratios, atol=1e-7)
+    Path("other.csv").write_text("run,web,code\na,0.5,0.5\nb,0.2,0.8\n")
+    status, _, err = run("explore", "law.json", "--runs", "other.csv", "--force")
+    assert status == 2
+    assert "other.csv" in err
 
 
 def test_metrics_of_several_units_have_no_optimum_unless_one_is_chosen(run, tmp_path, monkeypatch):
