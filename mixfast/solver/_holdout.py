@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._text.frames import data_frame
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, named, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.progress import working
@@ -31,7 +32,7 @@ class HeldOutRow:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class HeldOut:
+class HeldOut(Frozen):
     """Losses of mixtures on fitted and held-out sequences.
 
     Attributes

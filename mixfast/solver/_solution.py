@@ -15,7 +15,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.frames import data_frame
-from mixfast._text.frozen import Frozen
+from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import listing, misspelt
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST, percent
@@ -359,7 +359,7 @@ def _unit(table: ExpertTable | ShardedTable) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bootstrap:
+class Bootstrap(Frozen):
     """Optimal shares of resampled tables, and the intervals they give.
 
     Attributes
@@ -393,6 +393,9 @@ class Bootstrap:
     doubt: str
     seconds: float
     merged: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shares", locked(self.shares))
 
     def __repr__(self) -> str:
         return (

@@ -157,7 +157,7 @@ class TableData(Frozen):
         """Raise `TableError` if the values are mapped from a file that was written to after they were checked.
 
         All sums over the rows of a mapped table are followed by this check, so no answer comes from rows that were not checked. It takes
-        about 2 microseconds for a mapped table.
+        a few microseconds for a mapped table.
         """
         if self._file is not None and (change := self._file.change()):
             # Reading a file that was cut short may end the process.
