@@ -89,6 +89,7 @@ class TableOfArrays(TableViews):
         Examples
         --------
         >>> import numpy as np
+        >>> from mixfast import ExpertTable
         >>> table = ExpertTable.from_loglik(np.log([[0.5, 0.25], [0.1, 0.4]]), domains=["web", "code"])
         >>> table
         ExpertTable(ce, 2 rows x 2 domains, float64, 32 B; domains: web, code)
@@ -153,6 +154,7 @@ class TableOfArrays(TableViews):
         Examples
         --------
         >>> import numpy as np
+        >>> from mixfast import ExpertTable
         >>> table = ExpertTable.from_predictions(np.array([[1.0, 0.0], [2.0, 1.0]]), [0.5, 1.0])
         >>> table.kind, table.uniform_weight
         ('mse', 0.5)
@@ -222,6 +224,7 @@ class TableOfArrays(TableViews):
         Examples
         --------
         >>> import numpy as np
+        >>> from mixfast import ExpertTable
         >>> table = ExpertTable.from_probabilities(
         ...     np.array([[0.9, 0.6], [0.2, 0.5]]), ["yes", "no"], classes=["no", "yes"]
         ... )

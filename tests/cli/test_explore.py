@@ -1,0 +1,28 @@
+"""`mixfast explore` opens the page that it wrote, in a terminal and unless it is told not to."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    """Stand in a folder with a table of experts; return the addresses that a browser was asked to open."""
+    addresses = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", addresses.append)
+    ExpertTable.from_loglik(-np.random.default_rng(0).exponential(size=(20, 2)), domains=["web", "code"]).save("t.npz")
+    return addresses
+
+
+@pytest.mark.parametrize(
+    ("terminal", "words", "opens"), [(True, [], True), (True, ["--no-open"], False), (False, [], False)]
+)
+def test_a_page_is_opened_in_a_terminal_only(run, opened, monkeypatch, tmp_path, terminal, words, opens):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    status, out, _ = run("explore", "t.npz", *words, "--out", "page.html")
+    assert (status, out) == (0, "wrote page.html\n")
+    assert opened == [(tmp_path / "page.html").as_uri()] * opens
