@@ -131,7 +131,7 @@ def solve_many(
     >>> table = ExpertTable.from_loglik(np.log([[0.8, 0.1], [0.2, 0.7], [0.3, 0.6]]), domains=["web", "code"])
     >>> found = solver.solve_many(table, weights=[[1, 1, 1], [2, 1, 0]])
     >>> found.shares.round(4).tolist(), found.statuses
-    ([[0.4475, 0.5525], [0.8571, 0.1429]], ('optimal', 'optimal'))
+    ([[0.4475, 0.5525], [0.8857, 0.1143]], ('optimal', 'optimal'))
     >>> found[1].mixture["web"] == found.shares[1, 0]
     True
     """
