@@ -132,8 +132,8 @@ def solve_many(
     >>> found = solver.solve_many(table, weights=[[1, 1, 1], [2, 1, 0]])
     >>> found.shares.round(4).tolist(), found.statuses
     ([[0.4475, 0.5525], [0.8857, 0.1143]], ('optimal', 'optimal'))
-    >>> found[1].mixture["web"] == found.shares[1, 0]
-    True
+    >>> round(found[1].mixture["web"], 4)
+    0.8857
     """
     began = perf_counter()
     for name in ("method", "backend"):
