@@ -18,6 +18,7 @@ in them come from the library. `show_versions` prints versions and facts for iss
 | wear                       | proxy runs that repeat tokens      | a file of numbers for solve --wear      | `_wear`                    |
 | reuse start, add, ...      | a ledger and a change of domains   | plans, runs to train, the next mixture  | `_reuse`, `_reuse_plan`    |
 | report                     | any of these                       | one page of HTML                        | `_report`                  |
+| explore                    | laws, or a table of experts        | a page on which mixtures are tried      | `_explore`                 |
 | export                     | a mixture or a schedule            | the file for a data loader              | `_export`                  |
 | demo                       | nothing                            | the full workflow on a small real table | `_demo`                    |
 
@@ -26,7 +27,7 @@ streams during a command, and `_console` prints on them. `_progress` shows progr
 several commands share, `_types` the types of their values, and `_refusals` the error for refused input. `_inputs` turns values
 into the region and the objective, `_reading` reads the files that options name. `_runs` (proxy runs), `_experts` (tables),
 `_trials` (mixtures to train) and `_goals` (targets and guards) each hold the options of one kind of input and what they give.
-`_outputs` checks the files to write, `_documents` prints JSON. `_solve` is the model of a command: options first, then the steps. `_answer` is its result; `_solve_report` and `_advice` describe it. `_completion` writes the
+`_outputs` checks the files to write, `_documents` prints JSON. `_exact` makes the command that the pages of `explore` and `report` show below a goal. `_solve` is the model of a command: options first, then the steps. `_answer` is its result; `_solve_report` and `_advice` describe it. `_completion` writes the
 scripts that complete command lines in a shell. The other commands are independent of each other.
 """
 

@@ -11,6 +11,7 @@ from mixfast._text.atomic import is_stream
 from mixfast._text.kinds import kind_of
 from mixfast._text.outputs import PAGE
 from mixfast.cli import _documents as documents
+from mixfast.cli import _exact as exact
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -42,10 +43,6 @@ the limits that a mixture breaks, and whether it is outside what the runs have s
 """
 # Kinds of files that are read as laws; if they are none, the reader of laws says what they are.
 _LAWS = ("fit", "json", "jsonl", "yaml", "text", "csv")
-# Options of limits that `mixfast propose` takes too; the page shows that command.
-_LIMITS = ("tokens", "budget", "max_epochs", "cap", "floor", "limit")
-# Options of how a table is read.
-_READ = ("task", "conditional")
 
 
 def add(commands: shared.Commands) -> None:
@@ -113,7 +110,7 @@ def _explore(args: argparse.Namespace) -> int:
     if isinstance(model, Fit):
         optimum = _optimum(args, model, region)
         page = report.explore(
-            model, region, mixtures, optimum=optimum, swarm=_runs(args, model), command=_command(args, "propose")
+            model, region, mixtures, optimum=optimum, swarm=_runs(args, model), command=exact.of_laws(args, args.law)
         )
     else:
         if args.runs is not None:
@@ -122,7 +119,7 @@ def _explore(args: argparse.Namespace) -> int:
         optimum = _least(args, model, region, objective)
         with progress("choosing rows for the page"):
             page = report.explore(
-                model, region, mixtures, optimum=optimum, objective=objective, command=_command(args, "solve")
+                model, region, mixtures, optimum=optimum, objective=objective, command=exact.of_table(args, args.law)
             )
     for what, why in page.missing.items():
         note(f"the page has no predictions for {what}: {why}")
@@ -181,20 +178,6 @@ def _least(
 
     with progress("solving"):
         return solve(table, region, objective=objective, kl=args.kl)
-
-
-def _command(args: argparse.Namespace, verb: str) -> list[str]:
-    """Return the command that finds the least change to a goal within the same limits: of laws `propose`, of a table `solve`."""
-    words = ["mixfast", verb, args.law]
-    for name in (*_LIMITS, *(_READ if verb == "solve" else ())):
-        values = getattr(args, name)
-        option = f"--{name.replace('_', '-')}"
-        if values is True:
-            words.append(option)
-            continue
-        for value in values if isinstance(values, list) else [] if values in (None, False) else [values]:
-            words += [option, str(value)]
-    return words
 
 
 def _open(path: str) -> None:

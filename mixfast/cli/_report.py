@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import is_stream
 from mixfast._text.outputs import PAGE
 from mixfast.cli import _documents as documents
+from mixfast.cli import _exact as exact
 from mixfast.cli import _goals as goals
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -179,6 +180,7 @@ def _report(args: argparse.Namespace) -> int:
             files=files,
             call=shlex.join(["mixfast", *args.argv]),
             explorer=not args.no_explorer,
+            command=_command(args),
         )
     page.save(args.out, force=args.force)
     say(f"wrote {args.out}: {', '.join(page.sections)}")
@@ -192,6 +194,13 @@ def _report(args: argparse.Namespace) -> int:
     found = {"status": status, "sections": list(page.sections), "missing": page.missing, "doubts": list(page.warnings)}
     documents.answer(args, found, wrote=[args.out])
     return outputs.exit_status(status)
+
+
+def _command(args: argparse.Namespace) -> list[str] | None:
+    """Return the command that answers a goal exactly; None for laws that are fitted here, because no file holds them."""
+    if args.input is not None and args.metrics is None:
+        return exact.of_table(args, args.input)
+    return None if args.law is None else exact.of_laws(args, args.law)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -28,7 +28,9 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
     unit = jacobian / np.where(acts, size, np.inf)
     gram = unit.T @ unit + 1e-8 * np.eye(len(size))
     back = np.where(acts, 1.0 / np.maximum(size, _LEAST_EFFECT), 0.0)
-    return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
+    inverse = np.linalg.inv(gram)
+    # Symmetric only up to rounding, which is large here: what reads one triangle would have other variances.
+    return noise**2 * 0.5 * (inverse + inverse.T) * np.outer(back, back)
 
 
 class PowerLaw(Coefficients):

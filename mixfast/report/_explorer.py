@@ -82,7 +82,7 @@ def explore(
     Notes
     -----
     The page is one file and loads nothing. It evaluates the laws by the same formulas in float64: predictions agree with `Fit.predict` to
-    1e-10, relative. Coefficients of the error bars are float32 if there are many.
+    1e-10, relative. The numbers behind the error bars are rounded if there are many: standard deviations then agree to 1 %.
 
     The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
     of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
@@ -193,11 +193,17 @@ def _body(
         "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
         "start": names.index("optimum") if "optimum" in names else columns[0] if columns else 0,
         "compared": columns if compared is None else [names.index(name) for name in compared],
-        "available": None if region.available is None else packed(np.maximum(region.available, 1)),
-        "budget": region.target_tokens,
+        **_supply(region),
     }
     place = f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
     return place + script.data_block(data)
+
+
+def _supply(region: Region) -> dict[str, Any]:
+    """Return the tokens of the domains and of the run; neither if one is unknown, because epochs need both."""
+    if region.available is None or region.target_tokens is None:
+        return {"available": None, "budget": None}
+    return {"available": packed(np.maximum(region.available, 1)), "budget": region.target_tokens}
 
 
 def _by_reason(lost: Mapping[str, str]) -> dict[str, str]:

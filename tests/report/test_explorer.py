@@ -14,7 +14,7 @@ import mixfast
 from mixfast import report
 from mixfast.laws import fit
 from mixfast.report import _explorer_script as script
-from mixfast.report._explorer import _limits
+from mixfast.report._explorer import _limits, _supply
 from mixfast.report._law_model import law_model
 
 browser = browsing.browser
@@ -103,8 +103,7 @@ def test_predictions_and_intervals_are_those_of_the_library(model, kind):
     mixtures = allowed(region())
     values, sds = predicted(model, law, mixtures)
     np.testing.assert_allclose(values, law.predict(mixtures), rtol=1e-10)
-    # The terms of AutoScale's variance nearly cancel: its rounding differs with the order of the sums.
-    np.testing.assert_allclose(sds, law.sd(mixtures), rtol=1e-3 if kind == "autoscale" else 1e-6)
+    np.testing.assert_allclose(sds, law.sd(mixtures), rtol=1e-6)
 
 
 def test_laws_of_several_kinds_and_of_one_constant_metric(model):
@@ -738,6 +737,41 @@ def test_controls_are_not_printed(tab):
     assert not tab.get_by_role("button", name="Undo").is_visible()
     assert not slider(tab, "web").is_visible()
     assert tab.get_by_role("rowheader", name="web", exact=True).is_visible()
+
+
+def test_paper_shows_the_present_mixture_and_its_predictions(tab, folder):
+    tab.get_by_role("button", name="Go to today").click()
+    settled(tab)
+    tab.emulate_media(media="print")
+    assert number(tab, "web").input_value() == "40.00"
+    found = mixfast.laws.Fit.load(folder / "law.json").predict([0.4, 0.3, 0.1, 0.1, 0.1])[0]
+    # Each column that is left stands below its own heading.
+    for table, name, expected in (
+        (".shares", "web", {"tokens": "800M"}),
+        (".predictions", "m0_loss", {"now": found[0]}),
+    ):
+        rows = tab.locator(f"{table} tr").filter(visible=True)
+        heads = [one.inner_text() for one in rows.first.get_by_role("columnheader").all() if one.is_visible()]
+        row = rows.filter(has=tab.get_by_role("rowheader", name=name, exact=True))
+        cells = [one.inner_text() for one in row.locator("th, td").all() if one.is_visible()]
+        shown = dict(zip(heads, cells, strict=True))
+        for head, value in expected.items():
+            assert (
+                shown[head] == value if isinstance(value, str) else float(shown[head]) == pytest.approx(value, rel=1e-4)
+            )
+
+
+def test_epochs_and_tokens_are_shown_only_if_both_counts_are_known(browser, tmp_path):
+    law = fit(swarm(metrics=1, runs=20), "linear", folds=0)
+    report.explore(law, region()).save(tmp_path / "page.html")
+    one = browsing.opened(browser, tmp_path / "page.html")
+    assert not {"epochs", "tokens"} & set(one.locator(".shares").get_by_role("columnheader").all_inner_texts())
+    assert one.trouble == []
+    one.close()
+    counted = mixfast.Region.from_tokens(dict.fromkeys(DOMAINS, 10**9), 2 * 10**9)
+    assert _supply(counted)["budget"] == 2 * 10**9
+    object.__setattr__(counted, "target_tokens", None)
+    assert _supply(counted) == {"available": None, "budget": None}
 
 
 # The command.

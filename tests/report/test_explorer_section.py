@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import browsing
 import numpy as np
@@ -200,7 +201,7 @@ def test_a_report_of_a_table_evaluates_its_objective(browser, given, tmp_path):
         {name: share for name, share in solution.mixture.items() if share > 0}, abs=1e-9
     )
     rows = one.locator("#explorer .predictions tbody tr")
-    found = [float(rows.nth(i).get_by_role("cell").all_inner_texts()[1]) for i in range(rows.count())]
+    found = [float(rows.nth(i).get_by_role("cell").all_inner_texts()[2]) for i in range(rows.count())]
     assert solution.loss in [pytest.approx(value, rel=1e-4) for value in found]
     one.get_by_role("button", name="Go to present mixture").click()
     assert shares(one) == pytest.approx(given.today.as_dict())
@@ -236,3 +237,44 @@ def test_the_command_leaves_the_explorer_out(given, run, tmp_path, monkeypatch):
     status, out, _ = run("report", "--law", "law.json", "--no-explorer", "--out", "p.html", "--json")
     assert json.loads(out)["missing"]["Try a mixture"] == "It was switched off by --no-explorer."
     assert "<script" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
+def data_of(path):
+    return json.loads(re.search('id="explorer-data">(.*?)</script>', path.read_text(encoding="utf-8"))[1])
+
+
+def test_a_goal_shows_the_command_that_explore_shows(browser, given, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given.law.save("law.json")
+    a_table().save("t.npz")
+    for file, verb in (("law.json", "propose"), ("t.npz", "solve")):
+        limits = ["--cap", "0.5", "--floor", "code=0.05"]
+        words = ["--law", file] if verb == "propose" else [file, "--no-intervals"]
+        assert run("report", *words, *limits, "--out", f"{verb}.html", "--force")[0] == 0
+        assert run("explore", file, *limits, "--out", "e.html", "--force")[0] == 0
+        assert data_of(tmp_path / f"{verb}.html")["command"] == ["mixfast", verb, file, *limits]
+        assert data_of(tmp_path / "e.html")["command"] == ["mixfast", verb, file, *limits]
+    one = browsing.opened(browser, tmp_path / "propose.html")
+    one.get_by_role("button", name="Go to uniform").click()
+    one.get_by_label("Goal for a_loss, lower is better").focus()
+    one.keyboard.press("ArrowLeft")
+    one.wait_for_selector("#explorer pre code")
+    assert "mixfast propose law.json --cap 0.5 --floor code=0.05 --reach" in one.locator("#explorer pre").inner_text()
+    assert one.trouble == []
+    one.close()
+
+
+def test_laws_that_no_file_holds_have_no_command(given, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, columns, values in (
+        ("r.csv", given.swarm.domains, given.swarm.ratios),
+        ("m.csv", given.swarm.metrics, given.swarm.values),
+    ):
+        rows = [["run", *columns], *([f"r{i}", *row] for i, row in enumerate(values.tolist()))]
+        Path(name).write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    words = ("report", "r.csv", "m.csv", "--law-kind", "linear", "--folds", "0", "--out", "p.html", "--force")
+    assert run(*words)[0] == 0
+    assert data_of(tmp_path / "p.html")["command"] is None
+    given.law.save("law.json")
+    assert run(*(word for word in words if word not in ("--law-kind", "linear")), "--law", "law.json")[0] == 0
+    assert data_of(tmp_path / "p.html")["command"] == ["mixfast", "propose", "law.json"]

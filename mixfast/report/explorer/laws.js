@@ -10,11 +10,11 @@ import { dot, row, total, unpack } from "./numbers.js";
 const HIGHEST = 300;
 const power = (exponent) => Math.exp(Math.min(exponent, HIGHEST));
 
-/** The covariance C of the coefficients of one metric, as a triangular factor R of its correlations: C = D R'R D. */
+/** The covariance C of the coefficients of one metric, as C = D R'R D with a triangular factor R, and powers of 2 in D. */
 class Covariance {
-  constructor({ used, scale, factor }) {
-    this.used = used;
-    this.scale = unpack(scale);
+  constructor({ used, exponents, factor }) {
+    this.scale = Array.from(unpack(exponents), (one) => 2 ** one);
+    this.used = used ?? this.scale.map((_, place) => place);
     this.factor = unpack(factor);
   }
 

@@ -5,19 +5,22 @@ const ARRAYS = { f8: Float64Array, f4: Float32Array, f2: Uint16Array, i2: Int16A
 /**
  * Decode an array: base64 of float64 ("f8"), float32 ("f4"), the bits of float16 ("f2"), 16-bit integers ("i2") or bytes ("u1"), little-endian.
  *
- * Integers with {"steps": array} are the rows of an upper triangle, each in units of its step; {"low": array} has 8 further bits of each.
+ * Integers with {"steps": array} are the rows of an upper triangle, each in units of its step; {"low": array} has 8 further bits of each,
+ * {"half": array} 4, of two numbers in a byte.
  */
 export function unpack(packed) {
   const [kind, text] = Object.entries(packed)[0];
   const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
   const numbers = new ARRAYS[kind](bytes.buffer);
-  return packed.steps ? triangle(numbers, packed.low && unpack(packed.low), unpack(packed.steps)) : numbers;
+  return packed.steps ? triangle(numbers, packed, unpack(packed.steps)) : numbers;
 }
 
-function triangle(high, low, steps) {
+function triangle(high, { low, half }, steps) {
+  const rest = low || half ? unpack(low ?? half) : null;
+  const whole = low ? (at) => 256 * high[at] + rest[at] : half ? (at) => 16 * high[at] + ((rest[at >> 1] >> (at % 2 ? 0 : 4)) & 15) : (at) => high[at];
   const out = new Float64Array(high.length);
   for (let i = 0, at = 0; i < steps.length; i++) {
-    for (let j = i; j < steps.length; j++, at++) out[at] = (low ? 256 * high[at] + low[at] : high[at]) * steps[i];
+    for (let j = i; j < steps.length; j++, at++) out[at] = whole(at) * steps[i];
   }
   return out;
 }
