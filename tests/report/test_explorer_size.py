@@ -84,6 +84,12 @@ def test_the_laws_of_all_metrics(browser, kind):
     np.testing.assert_allclose(sds, law.sd(MIXTURES), rtol=1e-3)
 
 
+def test_leaves_of_boosted_trees_would_not_fit():
+    pytest.importorskip("lightgbm")
+    leaves = np.asarray(fit(a_swarm(metrics=1), "lightgbm", folds=0).parts[0].law.state()["leaf"])
+    assert METRICS * len(leaves) * 4 * 4 / 3 > MOST - REST
+
+
 def powers(kind, seed):
     """Return parameters of a power law of 64 domains as fits have them: some terms are 0 or constant, some exponents are large."""
     rng = np.random.default_rng(seed)
