@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent / "explorer"
 # Each module uses only modules before it.
 MODULES = (
     "numbers", "laws", "gaussian", "table", "model", "projection", "limits", "moves", "distance", "steering", "pull", "copying", "state", "elements",
-    "domains", "metrics", "controls", "main",
+    "sight", "domains", "metrics", "controls", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |function |class )", re.MULTILINE)

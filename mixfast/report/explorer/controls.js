@@ -1,7 +1,7 @@
 // What is above the tables: undo, reset, pins, copies, the mixtures to compare with, and what speaks against the mixture.
 
 import { FORMATS } from "./copying.js";
-import { button, element, labelled, select, write } from "./elements.js";
+import { button, element, labelled, select, set, write } from "./elements.js";
 import { percent } from "./numbers.js";
 import { WAYS } from "./state.js";
 
@@ -66,6 +66,6 @@ export class Controls {
 
   say(node, words, bad) {
     write(node, words);
-    node.className = bad ? "bad" : "good";
+    set(node, "className", bad ? "bad" : "good");
   }
 }

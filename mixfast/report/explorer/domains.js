@@ -1,8 +1,9 @@
 // The table of domains: a slider, a number and a lock for each, with epochs, tokens, and the shares of other mixtures.
 
-import { Arrangement, element, write } from "./elements.js";
+import { Arrangement, element, set, write } from "./elements.js";
 import { inProportion, withinLimits } from "./moves.js";
 import { percent, signed, tokens } from "./numbers.js";
+import { Sight } from "./sight.js";
 
 // Positions of a slider; shares are their squares, so that small shares can be set finely.
 const POSITIONS = 1000;
@@ -68,12 +69,14 @@ class Domain {
   update(outside) {
     const { state, data } = this.app;
     const value = state.shares[this.k];
-    if (document.activeElement !== this.slider || position(value) !== this.slider.valueAsNumber) this.slider.value = position(value);
-    this.slider.setAttribute("aria-valuetext", percent(value));
-    if (document.activeElement !== this.number || !state.gesture) this.number.value = (100 * value).toFixed(value < 0.0995 ? 3 : 2);
-    this.lock.checked = state.locked.has(this.k);
-    this.slider.disabled = this.number.disabled = this.lock.checked;
-    this.node.classList.toggle("outside", outside);
+    const locked = state.locked.has(this.k);
+    set(this.slider, "value", String(position(value)));
+    set(this.slider, "aria-valuetext", percent(value));
+    if (document.activeElement !== this.number || !state.gesture) set(this.number, "value", (100 * value).toFixed(value < 0.0995 ? 3 : 2));
+    set(this.lock, "checked", locked);
+    set(this.slider, "disabled", locked);
+    set(this.number, "disabled", locked);
+    set(this.node, "className", outside ? "outside" : "");
     this.others.forEach(([node, other]) => write(node, `${percent(other)} (${signed(100 * (value - other), 2)})`));
     if (!data.available) return;
     const passes = (value * data.budget) / data.available[this.k];
@@ -89,20 +92,24 @@ export class Domains {
     const body = element("tbody", { role: "rowgroup" });
     this.header = element("tr", { role: "row" });
     this.arrangement = new Arrangement("domains", this.rows, body, [["change", "largest change from"]]);
-    const table = element("table", { role: "table", class: "shares" }, element("thead", { role: "rowgroup" }, this.header), body);
-    this.node = element("div", { class: "half" }, element("h3", {}, "Domains"), this.arrangement.node, element("div", { class: "scroll" }, table));
+    this.sight = new Sight(this.rows, () => app.state.gesture && app.later(false));
+    this.table = element("table", { role: "table", class: "shares" }, element("thead", { role: "rowgroup" }, this.header), body);
+    this.node = element("div", { class: "half" }, element("h3", {}, "Domains"), this.arrangement.node, element("div", { class: "scroll" }, this.table));
   }
 
   columns(mixtures) {
     const own = ["domain", "", "share", "lock", ...(this.app.data.available ? ["epochs", "tokens"] : [])];
     const heads = [...own, ...mixtures.map((one) => `${one.name}, points`)];
-    this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
+    const kinds = ["name", "slide", "share", "tick", ...own.slice(4).map(() => "amount"), ...mixtures.map(() => "other")];
+    this.header.replaceChildren(...heads.map((words, i) => element("th", { scope: "col", role: "columnheader", class: kinds[i] }, words)));
+    this.table.style.setProperty("--columns", kinds.map((kind) => `var(--${kind})`).join(" "));
     this.rows.forEach((one) => one.columns(mixtures));
     this.arrangement.columns(mixtures);
   }
 
-  update() {
+  /** Write the rows, or only those on the screen. */
+  update(all) {
     const outside = this.app.runs.far(this.app.state.shares);
-    this.rows.forEach((one) => one.update(outside.has(one.k)));
+    for (const one of all ? this.rows : this.sight.rows) one.update(outside.has(one.k));
   }
 }

@@ -28,7 +28,16 @@ export function select(options, act) {
 
 /** Write text only where it differs, so that screen readers are told of changes alone. */
 export function write(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (node.textContent === text) return;
+  if (node.firstChild) node.firstChild.data = text;
+  else node.textContent = text;
+}
+
+/** Set a property, or an attribute whose name has a hyphen, only where it differs: the browser computes layout and style for each change. */
+export function set(node, name, value) {
+  if (!name.includes("-")) {
+    if (node[name] !== value) node[name] = value;
+  } else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
 /** Return the part of a name that a family shares. */

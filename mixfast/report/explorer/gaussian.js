@@ -1,6 +1,6 @@
 // The Gaussian process: its posterior mean and variance from the runs themselves, as `mixfast.laws` computes them.
 
-import { dot, row, unpack } from "./numbers.js";
+import { addRows, dot, row, total, unpack } from "./numbers.js";
 
 // Added to shares under the square root, as in Python.
 const ROOT = 1e-4;
@@ -30,6 +30,8 @@ class Process {
     this.slope = Number.isNaN(theta[2 + width]) ? 0 : Math.exp(theta[2 + width]);
     this.weights = unpack(data.weights);
     this.points = data.runs.map((run) => this.located(row(runs, run, width)));
+    // The runs as the rows of a matrix.
+    this.scaled = Float64Array.from(this.points.flatMap((point) => Array.from(point.scaled)));
     // The linear part of the posterior mean.
     this.trend = new Float64Array(width);
     this.points.forEach(({ trend }, r) => trend.forEach((one, k) => (this.trend[k] += this.slope * this.weights[r] * one)));
@@ -47,39 +49,58 @@ class Process {
     return { scaled, trend };
   }
 
-  squared(one, other) {
-    let sum = 0;
-    for (let k = 0; k < this.width; k++) {
-      const away = one[k] - other[k];
-      sum += away * away;
+  /** Return a mixture's features, and its squared distance from each run. Slopes and error bars need those of the values before them. */
+  placed(shares) {
+    if (this.given !== shares) {
+      const here = this.located(shares);
+      const squared = new Float64Array(this.points.length);
+      for (let r = 0; r < squared.length; r++) squared[r] = this.squared(here.scaled, r);
+      [this.given, this.place] = [shares, { here, squared }];
     }
-    return sum;
+    return this.place;
   }
 
-  covariance(one, other) {
-    const linear = this.slope ? this.slope * dot(one.trend, other.trend) : 0;
-    return this.amplitude * matern(this.squared(one.scaled, other.scaled)) + linear;
+  /** Return the squared distance of run r. */
+  squared(one, r) {
+    const { width, scaled } = this;
+    let sum = 0;
+    let rest = 0;
+    const from = r * width;
+    const whole = width - (width % 2);
+    // Two sums at once: no addition waits for the one before it.
+    for (let k = 0; k < whole; k += 2) {
+      const away = one[k] - scaled[from + k];
+      const further = one[k + 1] - scaled[from + k + 1];
+      sum += away * away;
+      rest += further * further;
+    }
+    return whole < width ? sum + rest + (one[whole] - scaled[from + whole]) ** 2 : sum + rest;
+  }
+
+  /** Return the covariance with run r at this squared distance. */
+  covariance({ trend }, r, squared) {
+    const linear = this.slope ? this.slope * dot(trend, this.points[r].trend) : 0;
+    return this.amplitude * matern(squared) + linear;
   }
 
   value(shares) {
     if (this.scale === 0) return this.constant;
-    const here = this.located(shares);
+    const { here, squared } = this.placed(shares);
     let target = 0;
-    for (let r = 0; r < this.points.length; r++) target += this.weights[r] * matern(this.squared(here.scaled, this.points[r].scaled));
+    for (let r = 0; r < squared.length; r++) target += this.weights[r] * matern(squared[r]);
     target = this.constant + this.scale * (this.amplitude * target + dot(this.trend, here.trend));
     return this.logged ? this.floor + Math.exp(target) : target;
   }
 
   slopes(shares) {
-    const { width, roots, inverse, spread, points } = this;
+    const { width, roots, inverse, spread } = this;
     const out = new Float64Array(width);
     if (this.scale === 0) return out;
-    const here = this.located(shares);
-    for (let r = 0; r < points.length; r++) {
-      const there = points[r].scaled;
-      const pull = 2 * this.weights[r] * this.amplitude * maternSlope(this.squared(here.scaled, there));
-      for (let k = 0; k < width; k++) out[k] += pull * (here.scaled[k] - there[k]);
-    }
+    const { here, squared } = this.placed(shares);
+    const pulls = squared.map((one, r) => -2 * this.weights[r] * this.amplitude * maternSlope(one));
+    addRows(out, this.scaled, pulls, 0, pulls.length);
+    const all = total(pulls);
+    for (let k = 0; k < width; k++) out[k] -= all * here.scaled[k];
     const stretch = (this.logged ? this.value(shares) - this.floor : 1) * this.scale;
     for (let k = 0; k < width; k++) {
       const by = k < roots ? 0.5 / Math.sqrt(Math.max(shares[k], 0) + ROOT) : 1 / spread[k];
@@ -95,11 +116,12 @@ class Process {
   sd(shares) {
     if (this.scale === 0) return 0;
     this.prepare();
-    const here = this.located(shares);
-    const told = this.solved(this.points.map((point) => this.covariance(here, point)));
+    const { here, squared } = this.placed(shares);
+    const told = this.solved(squared.map((one, r) => this.covariance(here, r, one)));
     // The constant is estimated too, which adds its uncertainty.
     const open = (1 - dot(this.ones, told)) / Math.sqrt(dot(this.ones, this.ones));
-    const variance = Math.max(this.covariance(here, here) - dot(told, told) + open * open, 0) + this.noise;
+    const own = this.amplitude + (this.slope ? this.slope * dot(here.trend, here.trend) : 0);
+    const variance = Math.max(own - dot(told, told) + open * open, 0) + this.noise;
     const stretch = (this.logged ? this.value(shares) - this.floor : 1) * this.scale;
     return Math.sqrt(variance) * this.widen * stretch;
   }
@@ -109,15 +131,14 @@ class Process {
     if (this.lower) return;
     this.lower = this.points.map((point, i) => {
       const out = new Float64Array(i + 1);
-      for (let j = 0; j <= i; j++) out[j] = this.covariance(point, this.points[j]);
+      for (let j = 0; j <= i; j++) out[j] = this.covariance(point, j, this.squared(point.scaled, j));
       out[i] += this.noise;
       return out;
     });
     this.lower.forEach((own, i) => {
       for (let j = 0; j <= i; j++) {
         const other = this.lower[j];
-        let sum = own[j];
-        for (let k = 0; k < j; k++) sum -= own[k] * other[k];
+        const sum = own[j] - dot(own, other.subarray(0, j));
         own[j] = i === j ? Math.sqrt(sum) : sum / other[j];
       }
     });
@@ -128,10 +149,7 @@ class Process {
   solved(b) {
     const out = Float64Array.from(b);
     for (let i = 0; i < out.length; i++) {
-      const own = this.lower[i];
-      let sum = out[i];
-      for (let k = 0; k < i; k++) sum -= own[k] * out[k];
-      out[i] = sum / own[i];
+      out[i] = (out[i] - dot(this.lower[i], out.subarray(0, i))) / this.lower[i][i];
     }
     return out;
   }

@@ -197,6 +197,7 @@ class Epochs extends Coefficients {
     super(data);
     for (const name of ["floor", "b0", "a", "h", "rho", "p", "tau", "sign", "worst", "rate"]) this[name] = unpack(data[name]);
     this.convex = data.convex;
+    this.last = [];
     // Laws of other shapes that predict as well: rho, p, tau, depth, ridge, floor, b0, a and h of each.
     this.rivals = data.rivals.map((one) => one.map(unpack));
   }
@@ -230,12 +231,15 @@ class Epochs extends Coefficients {
     return logistic((epochs - (width - 1)) / width) / width;
   }
 
+  /** Return the columns of a mixture, and the exponential. Slopes and error bars need those of the values before them. */
   excess(i, shares) {
-    const seen = this.columns(shares, this.rho[i], this.p[i], this.tau[i]);
-    const size = shares.length;
-    let exponent = this.b0[i];
-    for (let k = 0; k < size; k++) exponent += seen[k] * this.a[i * size + k] + seen[size + k] * this.h[i * size + k];
-    return { seen, excess: power(exponent) };
+    if (this.last[i]?.shares !== shares) {
+      const seen = this.columns(shares, this.rho[i], this.p[i], this.tau[i]);
+      const size = shares.length;
+      const exponent = this.b0[i] + dot(this.a, seen.subarray(0, size), i * size) + dot(this.h, seen.subarray(size), i * size);
+      this.last[i] = { shares, seen, excess: power(exponent) };
+    }
+    return this.last[i];
   }
 
   value(i, shares) {

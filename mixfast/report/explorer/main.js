@@ -34,28 +34,29 @@ class Explorer {
   }
 
   /** Update the page and its link before the next frame, however many changes come before it. */
-  later(settled) {
+  later(settled, all = settled) {
     this.settled ||= settled;
+    this.all ||= all;
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame(() => {
       this.waiting = false;
-      this.update(this.settled);
+      this.update(this.settled, this.all);
       // The link to a page that nobody has touched stays as it is; a page inside another one has no address of its own.
       if (this.settled && location.protocol !== "about:") history.replaceState(null, "", this.state.fragment());
-      this.settled = false;
+      this.settled = this.all = false;
     });
   }
 
-  /** Write the state into the page; columns and order change only when a gesture is over. */
-  update(settled) {
+  /** Write the state into the page; columns and order change, and rows that are off the screen are written, only when a gesture is over. */
+  update(settled, all = settled) {
     const { state } = this;
     this.values = this.model.values(state.shares);
     if (settled) {
       this.columns(state.mixtures.filter((_, i) => state.compared.has(i)));
       this.controls.columns();
     }
-    for (const part of [this.controls, this.domains, this.metrics]) part.update();
+    for (const part of [this.controls, this.domains, this.metrics]) part.update(all);
     if (!settled) return;
     for (const part of [this.domains, this.metrics]) part.arrangement.apply();
   }
@@ -75,7 +76,7 @@ class Explorer {
   /** Compute what error bars need, one metric at a time, so that the page stays responsive. */
   prepare() {
     if (this.model.prepareNext()) setTimeout(() => this.prepare());
-    else this.later(false);
+    else this.later(false, true);
   }
 }
 

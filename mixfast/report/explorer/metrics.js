@@ -1,9 +1,10 @@
 // The table of metrics: the prediction with its interval, a slider to steer by, and the gain over other mixtures.
 
 import { question, reachOptions } from "./copying.js";
-import { Arrangement, element, write } from "./elements.js";
+import { Arrangement, element, set, write } from "./elements.js";
 import { digits, signed } from "./numbers.js";
 import { pull } from "./pull.js";
+import { Sight } from "./sight.js";
 import { steer } from "./steering.js";
 
 // The 90 % interval of a normal distribution, in standard deviations.
@@ -80,12 +81,12 @@ class Metric {
   update() {
     const value = this.value();
     const at = this.position(value);
-    if (document.activeElement !== this.goal || !this.app.state.gesture) this.goal.value = at;
-    this.goal.setAttribute("aria-valuetext", digits(value));
+    if (document.activeElement !== this.goal || !this.app.state.gesture) set(this.goal, "value", String(Math.min(Math.max(at, 0), POSITIONS_OF_GOALS)));
+    set(this.goal, "aria-valuetext", digits(value));
     write(this.now, digits(value));
     const held = this.app.state.held.has(this.j);
-    this.hold.checked = held;
-    this.now.className = held && this.sign * (value - this.earlier()) > SLACK * (this.spread || Math.abs(value)) ? "slipped" : "";
+    set(this.hold, "checked", held);
+    set(this.now, "className", held && this.sign * (value - this.earlier()) > SLACK * (this.spread || Math.abs(value)) ? "slipped" : "");
     if (this.app.model.intervals) {
       const sd = this.app.model.sd(this.j, this.app.state.shares);
       write(this.error, Number.isFinite(sd) ? digits(Z90 * sd, 2) : "\u2026");
@@ -94,7 +95,7 @@ class Metric {
       const gain = this.sign * (other - value);
       const rounding = 1e-12 * Math.abs(value);
       write(node, signed(Math.abs(gain) <= rounding ? 0 : gain));
-      node.className = gain < -rounding ? "other worse" : gain > rounding ? "other better" : "other";
+      set(node, "className", gain < -rounding ? "other worse" : gain > rounding ? "other better" : "other");
     }
   }
 }
@@ -106,24 +107,28 @@ export class Metrics {
     const body = element("tbody", { role: "rowgroup" });
     this.header = element("tr", { role: "row" });
     this.arrangement = new Arrangement("metrics", this.rows, body, [["loss", "largest loss against"], ["change", "largest change from"]]);
+    this.sight = new Sight(this.rows, () => app.state.gesture && app.later(false));
     this.told = element("p", { class: "told", role: "status" });
     this.line = element("code", {});
     this.command = element("pre", { hidden: true }, this.line);
-    const table = element("table", { role: "table", class: "predictions" }, element("thead", { role: "rowgroup" }, this.header), body);
+    this.table = element("table", { role: "table", class: "predictions" }, element("thead", { role: "rowgroup" }, this.header), body);
     const words = "Drag a metric: the mixture takes the least change that reaches the value, to first order. Gains: + is better.";
     this.node = element("div", { class: "half" }, element("h3", {}, "Metrics"), this.arrangement.node, element("p", { class: "soft" }, words),
-      this.told, this.command, element("div", { class: "scroll" }, table));
+      this.told, this.command, element("div", { class: "scroll" }, this.table));
   }
 
   columns(mixtures) {
     const heads = ["metric", "goal", "hold", "now", ...(this.app.model.intervals ? ["± 90 %"] : []), ...mixtures.map((one) => `gain over ${one.name}`)];
-    this.header.replaceChildren(...heads.map((words) => element("th", { scope: "col", role: "columnheader" }, words)));
+    const kinds = ["name", "slide", "tick", "now", ...(this.app.model.intervals ? ["error"] : []), ...mixtures.map(() => "other")];
+    this.header.replaceChildren(...heads.map((words, i) => element("th", { scope: "col", role: "columnheader", class: kinds[i] }, words)));
+    this.table.style.setProperty("--columns", kinds.map((kind) => `var(--${kind})`).join(" "));
     this.rows.forEach((one) => one.columns(mixtures));
     this.arrangement.columns(mixtures);
   }
 
-  update() {
-    this.rows.forEach((one) => one.update());
+  /** Write the rows, or only those on the screen. */
+  update(all) {
+    for (const one of all ? this.rows : this.sight.rows) one.update();
   }
 
   /** Say what a goal did, and the command that computes the exact answer. */

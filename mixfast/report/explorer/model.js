@@ -18,12 +18,19 @@ export class Model {
       const law = new LAWS[part.kind](part);
       part.metrics.forEach((j, i) => (this.owner[j] = [law, i]));
     }
+    // Values and slopes by the array of shares, which nobody writes into: a drag asks for those of its start at every update.
+    this.known = new WeakMap();
+  }
+
+  at(shares) {
+    if (!this.known.has(shares)) this.known.set(shares, { values: [], slopes: [] });
+    return this.known.get(shares);
   }
 
   /** Return the prediction for metric j at shares. */
   value(j, shares) {
     const [law, i] = this.owner[j];
-    return law.value(i, shares);
+    return (this.at(shares).values[j] ??= law.value(i, shares));
   }
 
   /** Return the standard deviation of a new run's metric j; NaN while it would need a long computation first. */
@@ -55,6 +62,10 @@ export class Model {
 
   /** Return the gradient of metric j by the shares, up to an addition to all; by central differences if the law does not know it. */
   slopes(j, shares) {
+    return (this.at(shares).slopes[j] ??= this.slopesOf(j, shares));
+  }
+
+  slopesOf(j, shares) {
     const [law, i] = this.owner[j];
     if (law.slopes) return law.slopes(i, shares);
     const step = 1e-5;
@@ -63,7 +74,7 @@ export class Model {
       const toward = (t) => shares.map((one, other) => (1 - t) * one + (other === k ? t : 0));
       // Away from a domain that has no share there is nowhere to go.
       const back = share > step ? step : 0;
-      return (this.value(j, toward(step)) - this.value(j, toward(-back))) / (step + back);
+      return (law.value(i, toward(step)) - law.value(i, toward(-back))) / (step + back);
     });
   }
 

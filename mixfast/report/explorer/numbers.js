@@ -45,10 +45,39 @@ export function row(matrix, i, width) {
   return matrix.subarray(i * width, (i + 1) * width);
 }
 
-export function dot(a, b) {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-  return sum;
+/** Return the sum of a_i b_i, over the numbers of `a` from place `from` on. */
+export function dot(a, b, from = 0) {
+  // Four sums at once: no addition waits for the one before it.
+  let one = 0;
+  let two = 0;
+  let three = 0;
+  let four = 0;
+  const whole = b.length - (b.length % 4);
+  for (let i = 0, at = from; i < whole; i += 4, at += 4) {
+    one += a[at] * b[i];
+    two += a[at + 1] * b[i + 1];
+    three += a[at + 2] * b[i + 2];
+    four += a[at + 3] * b[i + 3];
+  }
+  for (let i = whole; i < b.length; i++) one += a[from + i] * b[i];
+  return one + two + (three + four);
+}
+
+/** Add rows `from` to `to` of a matrix, each times its factor, to `out`. */
+export function addRows(out, matrix, factors, from, to) {
+  const width = out.length;
+  let i = from;
+  // Four rows at once: `out` is read and written less often.
+  for (; i + 3 < to; i += 4) {
+    const a = factors[i];
+    const b = factors[i + 1];
+    const c = factors[i + 2];
+    const d = factors[i + 3];
+    for (let k = 0, at = i * width; k < width; k++, at++) {
+      out[k] += a * matrix[at] + b * matrix[at + width] + (c * matrix[at + 2 * width] + d * matrix[at + 3 * width]);
+    }
+  }
+  for (; i < to; i++) for (let k = 0; k < width; k++) out[k] += factors[i] * matrix[i * width + k];
 }
 
 export function total(numbers) {

@@ -2,7 +2,7 @@
 //
 // Metric 0 is the loss of the whole target; the groups follow if there are several.
 
-import { dot, total, unpack } from "./numbers.js";
+import { addRows, dot, total, unpack } from "./numbers.js";
 
 // Below this probability of a row, the logarithm is computed from those of the experts.
 const SMALL = 1e-280;
@@ -92,12 +92,16 @@ export class Rows extends Groups {
     }
   }
 
-  /** Return the probability of row i, relative to its best expert. */
-  mixed(i, shares) {
-    const { likely, width } = this;
-    let [sum, at] = [0, i * width];
-    for (let k = 0; k < width; k++) sum += likely[at++] * shares[k];
-    return sum;
+  /** Return the probability of each row, relative to its best expert. Slopes need those of the losses before them. */
+  mixed(given) {
+    if (this.given !== given) {
+      const shares = Float64Array.from(given);
+      const { count, likely, width } = this;
+      const found = new Float64Array(count);
+      for (let i = 0; i < count; i++) found[i] = dot(likely, shares, i * width);
+      [this.given, this.found] = [given, found];
+    }
+    return this.found;
   }
 
   /** Return the logarithm of a probability that is too small for a number. */
@@ -109,12 +113,11 @@ export class Rows extends Groups {
 
   computed(given) {
     const { offsets, weight } = this;
-    const shares = Float64Array.from(given);
+    const mixed = this.mixed(given);
     return Array.from(this.constant, (constant, g) => {
       let sum = constant;
       for (let i = offsets[g]; i < offsets[g + 1]; i++) {
-        const mixed = this.mixed(i, shares);
-        if (weight[i] > 0) sum -= weight[i] * (mixed > SMALL ? Math.log(mixed) : this.deep(i, shares));
+        if (weight[i] > 0) sum -= weight[i] * (mixed[i] > SMALL ? Math.log(mixed[i]) : this.deep(i, given));
       }
       return sum;
     });
@@ -122,14 +125,14 @@ export class Rows extends Groups {
 
   gradient(counted, given) {
     const { offsets, weight, likely, width } = this;
-    const shares = Float64Array.from(given);
+    const mixed = this.mixed(given);
+    // Of a row that no expert of the mixture explains the slope has no bound; a large one leads away as well.
+    const factors = new Float64Array(mixed.length);
     const out = new Float64Array(width);
     for (let g = 0; g + 1 < offsets.length; g++) {
-      for (let i = offsets[g]; counted[g] > 0 && i < offsets[g + 1]; i++) {
-        // Of a row that no expert of the mixture explains the slope has no bound; a large one leads away as well.
-        const scale = (counted[g] * weight[i]) / Math.max(this.mixed(i, shares), SMALL);
-        for (let k = 0, at = i * width; k < width; k++) out[k] -= scale * likely[at++];
-      }
+      if (!(counted[g] > 0)) continue;
+      for (let i = offsets[g]; i < offsets[g + 1]; i++) factors[i] = (-counted[g] * weight[i]) / Math.max(mixed[i], SMALL);
+      addRows(out, likely, factors, offsets[g], offsets[g + 1]);
     }
     return out;
   }
