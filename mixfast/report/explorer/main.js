@@ -68,9 +68,9 @@ class Explorer {
     for (const part of [this.domains, this.metrics]) part.columns(mixtures);
   }
 
-  steered(metric, goal, found) {
+  steered(metric, goal, found, over) {
     this.values = this.model.values(this.state.shares);
-    this.metrics.steered(metric, goal, found);
+    this.metrics.steered(metric, goal, found, over);
   }
 
   /** Compute what error bars need, one metric at a time, so that the page stays responsive. */

@@ -5,7 +5,7 @@ import { Arrangement, element, set, write } from "./elements.js";
 import { digits, signed } from "./numbers.js";
 import { pull } from "./pull.js";
 import { Sight } from "./sight.js";
-import { steer } from "./steering.js";
+import { EXACTLY, NEARLY, steer } from "./steering.js";
 
 // The 90 % interval of a normal distribution, in standard deviations.
 const Z90 = 1.6448536269514722;
@@ -23,7 +23,12 @@ class Metric {
     const way = metric.sign > 0 ? "lower" : "higher";
     this.goal = element("input", {
       type: "range", min: 0, max: POSITIONS_OF_GOALS, "aria-label": `Goal for ${metric.name}, ${way} is better`,
-      oninput: () => this.steer(), onchange: () => app.state.end(),
+      // A hold that is met only nearly would be marked as broken.
+      oninput: () => this.steer(app.state.held.size ? EXACTLY : NEARLY),
+      onchange: () => {
+        this.steer(EXACTLY, true);
+        app.state.end();
+      },
     });
     this.hold = element("input", { type: "checkbox", "aria-label": `Hold ${metric.name}`, onchange: () => app.state.hold(j, this.hold.checked) });
     this.now = element("td", { role: "cell", "data-label": "now" });
@@ -60,16 +65,16 @@ class Metric {
     return this.was;
   }
 
-  steer() {
+  steer(within, over = false) {
     const { model, limits, state } = this.app;
     state.begin();
     const at = this.goal.valueAsNumber;
     const start = this.earlier();
     // Where the slider was when the drag began, the mixture is what it was then. Else the goal is the number that the page shows.
     const goal = at === this.position(start) ? start : Number(digits(this.middle + (2 * at / POSITIONS_OF_GOALS - 1) * this.span, 6));
-    const found = steer(model, limits, state.before, state, this.j, goal);
+    const found = steer(model, limits, state.before, state, this.j, goal, within);
     state.move(found.shares);
-    this.app.steered(this, goal, found);
+    this.app.steered(this, goal, found, over);
   }
 
   columns(mixtures) {
@@ -131,14 +136,15 @@ export class Metrics {
     for (const one of all ? this.rows : this.sight.rows) one.update();
   }
 
-  /** Say what a goal did, and the command that computes the exact answer. */
-  steered(metric, goal, found) {
+  /** Say what a goal did, and when the drag is over, the command that computes the exact answer. */
+  steered(metric, goal, found, over) {
     const stands = found.standing;
     const why = stands.length ? ` In the way: ${stands.slice(0, 6).join(", ")}${stands.length > 6 ? `, and ${stands.length - 6} more` : ""}.` : " No mixture near it reaches further.";
     const words = found.reached ? `${metric.name} reaches ${digits(goal)}.` : `${metric.name} does not reach ${digits(goal)}: it stops at ${digits(metric.value())}.${why}`;
     write(this.told, words);
     const { data, state } = this.app;
-    if (!data.command) return;
+    this.command.classList.toggle("stale", !over);
+    if (!data.command || !over) return;
     // `mixfast solve` knows no locks and no holds.
     const free = !state.locked.size && [...state.held].every((j) => j === metric.j);
     const options = data.runs ? reachOptions(data.model, state, metric, goal, metric.earlier())

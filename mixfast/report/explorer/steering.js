@@ -9,8 +9,9 @@ const SHORTEST = 1e-3;
 // Shares that move by less have arrived; a cost that falls by a smaller fraction, while a goal is out of reach, has too.
 const STILL = 1e-9;
 const SLIGHT = 1e-3;
-// A goal is reached, and a metric held, within this fraction of the change that is asked for.
-const ENOUGH = 1e-6;
+// A goal is reached, and a metric held, within this fraction of the change that is asked for: at the end of a drag, and while it goes on.
+export const EXACTLY = 1e-6;
+export const NEARLY = 1e-3;
 // How far a goal goes back from the furthest value, as fractions of the way to it.
 const BACK = [1e-3, 1e-2, 0.1, 0.5];
 // Multipliers below this fraction of the goal's stand in no way.
@@ -98,9 +99,10 @@ function approach(demands, start, { floor, cap, rows }, enough) {
  * than at the start.
  *
  * The mixture has the least KL divergence from `start`: exactly for metrics that are linear or log-linear in the shares, else to first order. If
- * no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way.
+ * no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way. `within` is the
+ * part of the asked change that may be missing.
  */
-export function steer(model, limits, start, { locked, held }, j, goal) {
+export function steer(model, limits, start, { locked, held }, j, goal, within = EXACTLY) {
   const before = model.value(j, start);
   const way = Math.sign(goal - before);
   if (way === 0) return { shares: start, reached: true, standing: [] };
@@ -109,7 +111,7 @@ export function steer(model, limits, start, { locked, held }, j, goal) {
   const box = limits.box(start, locked);
   const toward = (value) => {
     const demands = [new Demand(model, j, way, value), ...keep];
-    const enough = ENOUGH * Math.abs(demands[0].missed(start));
+    const enough = within * Math.abs(demands[0].missed(start));
     const { shares, misses, found } = approach(demands, start, box, enough);
     return { demands, shares, found, kept: misses.slice(1).every((miss) => miss <= enough), reached: misses[0] <= enough };
   };
