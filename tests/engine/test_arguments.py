@@ -12,6 +12,7 @@ import pytest
 
 from mixfast._engine.backend import laws, rows, simplex, stream
 from mixfast._engine.backend.rows import Rows
+from mixfast._engine.optimise.in_cache import RULES
 
 # Cython raises a BufferError for a number in place of an array, and an OverflowError for an integer beyond 64 bits.
 REFUSED = (ValueError, TypeError, OverflowError, BufferError)
@@ -50,6 +51,11 @@ def events() -> dict[str, Any]:
     return found | {"leaf": np.array([0, -1], dtype=np.int32)}
 
 
+# Fields of `mf_rules`.
+RULE_NAMES = (
+    "rough keep far soon near rounded many level rounding rise coarse_rise trials accepted shorter stalled rescues idle early falls advances "
+    "steps least held"
+)
 TABLE = stream.domain_table(np.array([10, 20, 0], dtype=np.int64), 1)
 K, M, R = 4, 3, 6
 _rng = np.random.default_rng(1)
@@ -82,7 +88,8 @@ def calls() -> dict[str, Call]:
     made_stage = {"start": 5, "origin": 1, "domain": np.array([2, 0, 1], dtype=np.int32), "share": share}
     places = dict.fromkeys(("skip", "place", "turn", "latest"), integers * 3)
     filling = {"table": TABLE, "shuffle": True, "first": 2, "step": 1, **out}
-    packed = made().pack(None, None, 1.0, False)
+    packed, exactly = made().pack(None, None, 1.0, False), made().pack(None, None, 1.0, True)
+    limits = {"w": np.full(5, 0.2), "low": np.zeros(5), "high": np.ones(5), "rules": RULES}
     return {
         "qp": Call(simplex.qp, {"hessian": _square, **box((K,)), **state}),
         "qp_many": Call(simplex.qp_many, {"hessian": _square[None].copy(), **which, **box((M, K)), **states}),
@@ -117,6 +124,10 @@ def calls() -> dict[str, Call]:
         ),
         "sums": Call(made().sums, {"mixture": np.full(5, 0.2), "value": True, "hessian": 2, "threads": 2}),
         "sums of packed rows": Call(packed.sums, {"mixture": np.full(5, 0.2), "hessian": 1}),
+        "Rules": Call(rows.Rules, dict.fromkeys(RULE_NAMES.split(), 1.0)),
+        "settle": Call(exactly.settle, {**limits, "threads": 2}),
+        "newton": Call(exactly.newton, {**limits, "total": 70.0, "tol": 1e-9, "most": 50, "threads": 2}),
+        "newton_many": Call(exactly.newton_many, {"weight": np.ones((2, 70)), **limits, "tol": 1e-9, "most": 50}),
         "losses": Call(made().losses, {"mixtures": mixtures, "products": 2, "threads": 2}),
         "losses of packed rows": Call(packed.losses, {"mixtures": mixtures}),
         "gradients": Call(made().gradients, {"mixtures": mixtures, "bins": bins, "mult": mult, "threads": 2}),
@@ -257,6 +268,7 @@ FREE = {
     ("Rows", "loglik"),
     ("with_columns", "cols"),
     ("take", "cols"),
+    ("newton_many", "weight"),
     ("losses", "mixtures"),
     ("losses of packed rows", "mixtures"),
     ("gradients at one mixture", "mult"),
@@ -285,6 +297,9 @@ def test_objects_that_were_not_made_have_no_rows_and_no_samples():
     for call in (
         lambda: empty.sums(w),
         lambda: empty.sums(w[:0], True, 1),
+        lambda: empty.settle(w, w, w, RULES),
+        lambda: empty.newton(w, w, w, RULES, 1.0, 1e-9, 9),
+        lambda: empty.newton_many(w[None], w, w, w, RULES, 1e-9, 9),
         lambda: empty.losses(w[None]),
         lambda: empty.gradients(w[None]),
         lambda: empty.pack(None, None, 1.0, False),
@@ -322,6 +337,13 @@ def test_packed_rows_are_not_packed_again():
     ):
         with pytest.raises(ValueError, match="packed"):
             call()
+
+
+def test_the_loops_in_c_take_rows_packed_in_float64_only():
+    w = np.full(5, 0.2)
+    for table in (made(), made().pack(None, None, 1.0, False)):
+        with pytest.raises(ValueError, match="not packed in float64"):
+            table.newton(w, np.zeros(5), np.ones(5), RULES, 1.0, 1e-9, 9)
 
 
 def test_columns_are_taken_from_packed_rows_only():
