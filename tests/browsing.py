@@ -1,5 +1,7 @@
 """Chromium for tests of pages with JavaScript: Debian's package, driven by Playwright."""
 
+import json
+import re
 import shutil
 
 import pytest
@@ -31,3 +33,20 @@ def opened(browser, path, *, fragment="", **options):
     tab.on("request", lambda asked: tab.trouble.append(asked.url) if not asked.url.startswith("file:") else None)
     tab.goto(f"{path.as_uri()}{fragment}")
     return tab
+
+
+def shares(tab):
+    """Return the shares that the explorer of a page would copy."""
+    tab.get_by_role("button", name="Copy as json").click()
+    return json.loads(tab.get_by_label("The mixture as text").input_value())
+
+
+def cells(tab, name):
+    """Return the text of the cells behind a domain or metric of the explorer: without a slider's, whose text is empty."""
+    row = tab.locator("tr").filter(has=tab.locator("th", has_text=re.compile(f"^{re.escape(name)}$")))
+    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
+
+
+def settled(tab):
+    """Wait until the page has shown the last change."""
+    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

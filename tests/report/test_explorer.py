@@ -9,6 +9,7 @@ from pathlib import Path
 import browsing
 import numpy as np
 import pytest
+from browsing import cells, settled, shares
 
 import mixfast
 from mixfast import report
@@ -364,12 +365,6 @@ def tab(browser, folder):
     one.close()
 
 
-def shares(tab):
-    """Return the shares that the page would copy."""
-    tab.get_by_role("button", name="Copy as json").click()
-    return json.loads(tab.get_by_label("The mixture as text").input_value())
-
-
 def number(tab, name):
     return tab.get_by_label(f"Share of {name} in percent", exact=True)
 
@@ -381,17 +376,6 @@ def slider(tab, name):
 def put(tab, name, percent):
     number(tab, name).fill(str(percent))
     number(tab, name).press("Enter")
-
-
-def cells(tab, name):
-    """Return the text of the cells behind a domain or metric: without a slider's, whose text is empty."""
-    row = tab.locator("tr").filter(has=tab.locator("th", has_text=re.compile(f"^{re.escape(name)}$")))
-    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
-
-
-def settled(tab):
-    """Wait until the page has shown the last change."""
-    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_a_number_moves_the_mixture_and_the_others_keep_their_proportions(tab, folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 import browsing
 import numpy as np
 import pytest
+from browsing import shares
 
 import mixfast
 from mixfast import report
@@ -58,11 +59,6 @@ def tab(browser, path):
     yield one
     assert one.trouble == []
     one.close()
-
-
-def shares(tab):
-    tab.get_by_role("button", name="Copy as json").click()
-    return json.loads(tab.get_by_label("The mixture as text").input_value())
 
 
 def heads(tab):

@@ -8,6 +8,7 @@ from pathlib import Path
 import browsing
 import numpy as np
 import pytest
+from browsing import cells, settled
 
 import mixfast
 from mixfast import ExpertTable, report
@@ -226,15 +227,6 @@ def test_a_table_of_real_experts(model):
 
 
 # The page.
-
-
-def cells(tab, name):
-    row = tab.locator("tr").filter(has=tab.locator("th", has_text=re.compile(f"^{re.escape(name)}$")))
-    return [text.strip() for text in row.get_by_role("cell").all_inner_texts()]
-
-
-def settled(tab):
-    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def test_the_page_of_a_table_says_nothing_of_runs_and_intervals(browser, tmp_path):
