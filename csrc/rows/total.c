@@ -7,7 +7,7 @@
 
 int mf_useful_threads(const mf_rows *rows, int hessian, int threads) {
     ptrdiff_t work = rows->ncol;
-    if (hessian) work += rows->ncol * rows->ncol / (16 * hessian);
+    if (hessian) work += rows->ncol * rows->ncol / 16 / hessian;
     const ptrdiff_t useful = rows->n * work / (1 << 20) + 1;
     return threads < useful ? threads : (int)useful;
 }

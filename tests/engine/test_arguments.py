@@ -328,6 +328,11 @@ def test_objects_are_made_once():
         tree.set_events(**events())
 
 
+def test_an_estimate_of_the_hessian_may_use_a_single_row():
+    for hessian in (1 << 27, 1 << 28, 1 << 30):
+        assert made().sums(np.full(5, 0.2), True, hessian)[2].shape == (5, 5)
+
+
 def test_packed_rows_are_not_packed_again():
     packed = made().pack(None, None, 1.0, False)
     for call in (
