@@ -221,14 +221,8 @@ def _compare(args: argparse.Namespace) -> int:
     found_all = {"swarm": documents.swarm_found(swarm), "laws": laws, "left_out": list(found.left_out)}
     documents.answer(args, found_all)
     if found.untried:
-        reasons = [
-            line.removeprefix(f"{law}: left out, ")
-            for law in found.untried
-            for line in found.left_out
-            if line.startswith(f"{law}: left out, ")
-        ]
         raise InputError(
-            f"{listing(found.untried)} could not be compared and may be better than the marked law: {'; '.join(dict.fromkeys(reasons))}"
+            f"{listing(found.untried)} could not be compared and may be better than the marked law: {'; '.join(dict.fromkeys(found.untried.values()))}"
         )
     return 0
 

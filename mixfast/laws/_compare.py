@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.numbers import decimals
@@ -35,15 +35,16 @@ class Comparison:
         Laws that were left out, for all metrics or for some, with the reason.
     notes : tuple of str
         Problems with the runs and metrics that the user should know about.
-    untried : tuple of str
-        Laws out of `left_out` that could not be tried because a package is missing. One of them may be better than the best of `reports`.
+    untried : dict of law to str
+        Laws out of `left_out` that could not be tried because a package is missing, with the reason. One of them may be better than the best
+        of `reports`.
     """
 
     metrics: tuple[str, ...]
     reports: dict[str, dict[str, MetricReport]]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
-    untried: tuple[str, ...] = ()
+    untried: dict[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> str:
@@ -94,7 +95,7 @@ def compare(
         )
     every = range(len(problem.metrics))
     candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
-    untried = []
+    untried = dict[str, str]()
     made = [Candidate(_table.make(law), list(every)) for law in laws]
     ahead = Ahead(candidate.law for candidate in made)
     with working("comparing laws", len(made) * (1 + len(problem.splits)), "fit"), single_blas():
@@ -106,7 +107,7 @@ def compare(
             except (ValueError, RuntimeError) as error:
                 left_out.append(f"{law}: left out, {error}")
                 if isinstance(error, BackendError):
-                    untried.append(law)
+                    untried[law] = str(error)
             else:
                 candidates.append(candidate)
     reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
@@ -134,5 +135,5 @@ def compare(
         {law: found for law, found in reports.items() if found},
         (*left_out, *told_refused(refused, problem.metrics)),
         tuple(dict.fromkeys(notes)),
-        tuple(untried),
+        untried,
     )
