@@ -111,7 +111,7 @@ export class Metrics {
     this.rows = app.model.metrics.map((one, j) => new Metric(j, one, app));
     const body = element("tbody", { role: "rowgroup" });
     this.header = element("tr", { role: "row" });
-    this.arrangement = new Arrangement("metrics", this.rows, body, [["loss", "largest loss against"], ["change", "largest change from"]]);
+    this.arrangement = new Arrangement("metrics", this.rows, body, [["loss", "smallest gain over"], ["change", "largest change from"]]);
     this.sight = new Sight(this.rows, () => app.state.gesture && app.later(false));
     this.told = element("p", { class: "told", role: "status" });
     this.line = element("code", {});
