@@ -43,10 +43,10 @@ def job(file, cache, **more):
 @pytest.fixture
 def fresh():
     module._fallback.cache_clear()
-    module._warn_without.cache_clear()
+    module._warned.clear()
     yield
     module._fallback.cache_clear()
-    module._warn_without.cache_clear()
+    module._warned.clear()
 
 
 def twice(x):
@@ -68,14 +68,14 @@ def test_without_a_folder_the_code_is_kept_in_a_private_one(tmp_path, monkeypatc
 
 
 def test_without_any_folder_the_loops_are_compiled_and_one_warning_says_so(tmp_path, monkeypatch, fresh):
-    (tmp_path / f"mixfast-numba-{os.getuid()}").symlink_to(tmp_path)
+    (tmp_path / f"mixfast-numba-{os.geteuid()}").symlink_to(tmp_path)
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(module.config, "CACHE_DIR", "")
     monkeypatch.setattr(module._Cache._impl_class, "_locator_classes", [])
     with pytest.warns(MixfastWarning, match="NUMBA_CACHE_DIR") as told:
         assert [module.compiled()(twice)(2.0), module.compiled(fastmath=True)(twice)(3.0)] == [4.0, 6.0]
     assert len(told) == 1
-    assert list(tmp_path.iterdir()) == [tmp_path / f"mixfast-numba-{os.getuid()}"]
+    assert list(tmp_path.iterdir()) == [tmp_path / f"mixfast-numba-{os.geteuid()}"]
 
 
 @pytest.mark.process

@@ -7,7 +7,8 @@ read-only root and no home, and fails in the first call if the disk or a quota i
 2. ``mixfast-numba-<user id>`` in the folder for temporary files, if it belongs to the user and nobody else may write to it;
 3. none: the loops are compiled in each process, and a warning says so once.
 
-Numba runs what it reads from a cache, so a folder that somebody else may change is never used. Import this module only where Numba is
+Numba runs what it reads from a cache, so the folder of step 2 is used only if nobody else may change it. Those of step 1 are the choice of the
+user or of who installed the package. Import this module only where Numba is
 needed.
 """
 
@@ -89,16 +90,19 @@ def _cache_of(function: Callable[..., Any]) -> _Cache | None:
 def _fallback() -> Path | None:
     """Return the private folder in the folder for temporary files; None if it cannot be made or is not private."""
     try:
-        return private_folder(Path(tempfile.gettempdir()) / f"mixfast-numba-{os.getuid()}")
+        return private_folder(Path(tempfile.gettempdir()) / f"mixfast-numba-{os.geteuid()}")
     except (AttributeError, OSError):  # no user ids on this system; no folder for temporary files, or not a private one
         return None
 
 
-@cache
+_warned: list[str] = []
+
+
 def _warn_without(reason: str) -> None:
     """Warn once that nothing is cached."""
-    if _warn_without.cache_info().misses > 1:
+    if _warned:
         return
+    _warned.append(reason)
     warnings.warn(
         f"Numba has no folder for compiled code ({visible(reason)}), so each process compiles its loops again, which takes seconds; "
         "set NUMBA_CACHE_DIR to a folder that you can write to",
