@@ -2,8 +2,9 @@
  * without what only other objectives need (groups of domains, KL terms, wear, float32 panels), in one call. There, a
  * step of a table that fits into the cache takes less time than the calls between its parts.
  *
- * Both loops have the same steps in the same order and the same numbers in `mf_rules`, which the boundary reads from
- * newton.py; tests/engine/test_newton.py compares them step by step. */
+ * Both loops have the same steps in the same order. `mf_rules` are the tolerances, which the boundary reads from
+ * newton.py; the choice of the rows of a Hessian and the factors of a shorter step are written in both.
+ * tests/engine/test_newton.py compares the loops step by step. */
 #ifndef MIXFAST_NEWTON_H
 #define MIXFAST_NEWTON_H
 

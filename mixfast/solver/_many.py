@@ -20,11 +20,11 @@ from mixfast._engine.optimise.trace import Minimum
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing
 from mixfast._text.numbers import LARGEST
-from mixfast.errors import AlignmentError, MixfastError, MixfastWarning, NotConvergedWarning, TableError
+from mixfast.errors import AlignmentError, MixfastError, NotConvergedWarning, TableError
 from mixfast.region import Region
 from mixfast.solver._minimise import Found, backend_name, minimise_problem
 from mixfast.solver._problem import Problem
-from mixfast.solver._solution import ROUNDED, Solution
+from mixfast.solver._solution import ROUNDED, Solution, level_of
 from mixfast.tables import ExpertTable
 
 # Values of a table that one compiled call handles in all its problems: some milliseconds of work, after which Ctrl-C ends a thread.
@@ -97,7 +97,7 @@ def solve_many(
     threads : int, optional
         CPU threads, each with one problem at a time; by default as in `solve`. The answers do not depend on the number.
     options
-        Further arguments of `solve`, except `method`, `backend` and the objective "worst" with `weights`.
+        Further arguments of `solve`, except `method` and `backend`.
 
     Returns
     -------
@@ -106,12 +106,16 @@ def solve_many(
 
     Raises
     ------
+    TypeError
+        A table that is none, or an argument that `solve` lacks or that is for large tables.
     ValueError
-        Weights of the wrong shape, negative or not finite, or without one table. The message names the problem, counted from 0.
+        Weights of the wrong shape, negative or not finite, or all 0 in a group; no tables; or what `solve` raises for its arguments.
+    TableError
+        Weights for a table of predictions.
     AlignmentError
         A table that has other domains than the first.
     MixfastError
-        What `solve` would raise for a problem; the message names the problem.
+        What `solve` would raise for one of the problems. Errors of one table or its weights name the problem, counted from 0.
 
     Warns
     -----
@@ -142,93 +146,107 @@ def solve_many(
                 f"solve_many takes no {name}: it is for small tables in CPU memory; call solve for each problem"
             )
     if weights is None:
-        given = [tables] if isinstance(tables, ExpertTable) else list(tables)
-        return _separately(given, region, options, threads, began)
+        given = _listed(tables)
+        return _separately(given.__getitem__, len(given), region, options, threads, began)
     if not isinstance(tables, ExpertTable):
         raise TypeError(f"weights are those of the rows of one ExpertTable, got {type(tables).__name__} of tables")
     factors = _checked(weights, tables)
+    table_of = partial(_reweighted, tables, factors)
     base = Problem.of(tables, region, threads=1, **options)
-    batch = None if base.minimax or base.kl > 0.0 else _together(base, factors, threads)
+    batch = None if base.minimax else _together(base, factors, threads)
     if batch is None:
-        return _separately([_reweighted(tables, row) for row in factors], region, options, threads, began)
-    problem = partial(_reweighted_problem, tables, factors, region, threads, options)
-    found = partial(_found_in, batch, base.weights.share, backend_name(base))
-    outside = batch.gap + ROUNDED * np.einsum("bk,bk->b", np.abs(batch.gradient), batch.w)
+        return _separately(table_of, len(factors), region, options, threads, began)
+    outside = batch.gap + ROUNDED * level_of(batch.gradient, batch.w)
     allowed = base.tol * np.maximum(1.0, factors @ base.row_weights())
     ended = np.where(batch.steps >= base.max_iter, "user_limit", "optimal_inaccurate")
     statuses = np.where(outside <= allowed, "optimal", ended).tolist()
     shares = batch.w if base.usable is None else np.array([base.reach.spread(row) for row in batch.w])
+    problem = partial(_problem_of, table_of, region, options, threads)
+    found = partial(_found_in, batch, base.weights.share, backend_name(base))
     return _answer(base.table.domains, shares, batch.value, outside, statuses, began, problem, found)
 
 
 def _together(base: Problem, factors: Matrix, threads: int | None) -> in_cache.Many | None:
     """Solve the problems with re-weighted rows in compiled calls of many problems; None if the compiled loop does not suit."""
-    objective, limits = base.objective, base.limits
-    if objective.in_cache() is None or not in_cache.suits(limits, base.first.size):
+    small = in_cache.taken(base.objective, base.limits, base.first.size)
+    if small is None:
         return None
     start, per_row = base.first, base.row_weights()
     if base.start is None:
         start = (1.0 - _MIDDLE) * minimise_problem(base).minimum.w + _MIDDLE * start
     size = max(_ELEMENTS // base.table.values.size, 1)
 
-    def part(first: int) -> in_cache.Many | None:
+    def part(first: int) -> in_cache.Many:
         weight = factors[first : first + size] * per_row
-        return in_cache.minimise_many(objective, limits, start, weight, tol=base.tol, max_iter=base.max_iter)
+        return in_cache.minimise_many(small, base.limits, start, weight, tol=base.tol, max_iter=base.max_iter)
 
-    parts = [one for one in each(part, range(0, len(factors), size), threads=threads) if one is not None]
-    return in_cache.Many(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))) if parts else None
+    parts = each(part, range(0, len(factors), size), threads=threads)
+    return in_cache.Many(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _separately(
-    tables: Sequence[ExpertTable], region: Region | None, options: dict[str, Any], threads: int | None, began: float
+    table_of: Callable[[int], ExpertTable],
+    count: int,
+    region: Region | None,
+    options: dict[str, Any],
+    threads: int | None,
+    began: float,
 ) -> Solutions:
     """Solve the problem of each table as `solve` does, on one thread each."""
-    for b, table in enumerate(tables):
-        if not isinstance(table, ExpertTable):
-            raise TypeError(f"problem {b}: tables are ExpertTables, got {type(table).__name__}")
-        if table.domains != tables[0].domains:
-            raise AlignmentError(
-                f"problem {b}: its table has the domains {listing(table.domains)}, expected those of the first table in the same order, "
-                f"{listing(tables[0].domains)}: call table.select(tables[0].domains)"
-            )
-    if not tables:
-        raise ValueError("tables is empty: give at least one table")
+    alone = partial(_problem_of, table_of, region, options, 1)
 
-    problem = partial(_problem_of, tables, region, options)
-
-    def work(b: int) -> tuple[Found, Solution]:
+    def work(b: int) -> tuple[Found, Vector, float, float, str]:
         try:
-            one = problem(b)
+            one = alone(b)
             found = minimise_problem(one)
             solution = Solution.of(one, found, warn=False)
         except MixfastError as error:
             raise type(error)(f"problem {b}: {error}") from error
         # The Hessian and the packed rows of each problem would take far more memory than its answer.
-        return found._replace(minimum=replace(found.minimum, hessian=None)), solution
+        found = found._replace(minimum=replace(found.minimum, hessian=None))
+        return found, solution.mixture.weights, solution.value, solution.gap, solution.status
 
-    solved = each(work, range(len(tables)), threads=threads)
-    finds = [found for found, _ in solved]
-    shares = np.array([one.mixture.weights for _, one in solved])
-    values, gaps = (np.array([getattr(one, name) for _, one in solved]) for name in ("value", "gap"))
-    statuses = [one.status for _, one in solved]
-    return _answer(tables[0].domains, shares, values, gaps, statuses, began, problem, partial(_found_at, finds))
+    finds, shares, values, gaps, statuses = zip(*each(work, range(count), threads=threads), strict=True)
+    problem = partial(_problem_of, table_of, region, options, threads)
+    return _answer(
+        table_of(0).domains,
+        np.array(shares),
+        np.array(values),
+        np.array(gaps),
+        list(statuses),
+        began,
+        problem,
+        finds.__getitem__,
+    )
+
+
+def _listed(tables: ExpertTable | Sequence[ExpertTable]) -> list[ExpertTable]:
+    """Return the tables of the problems, which must have the domains of the first."""
+    given = [tables] if isinstance(tables, ExpertTable) else list(tables)
+    if not given:
+        raise ValueError("tables is empty: give at least one table")
+    for b, table in enumerate(given):
+        if not isinstance(table, ExpertTable):
+            raise TypeError(f"problem {b}: tables are ExpertTables, got {type(table).__name__}")
+        if table.domains != given[0].domains:
+            raise AlignmentError(
+                f"problem {b}: its table has the domains {listing(table.domains)}, expected those of the first table in the same order, "
+                f"{listing(given[0].domains)}: call table.select(tables[0].domains)"
+            )
+    return given
 
 
 # Functions of a module, so that answers can be pickled.
 
 
-def _problem_of(tables: Sequence[ExpertTable], region: Region | None, options: dict[str, Any], b: int) -> Problem:
-    return Problem.of(tables[b], region, threads=1, **options)
-
-
-def _reweighted_problem(
-    table: ExpertTable, factors: Matrix, region: Region | None, threads: int | None, options: dict[str, Any], b: int
+def _problem_of(
+    table_of: Callable[[int], ExpertTable], region: Region | None, options: dict[str, Any], threads: int | None, b: int
 ) -> Problem:
-    return Problem.of(_reweighted(table, factors[b]), region, threads=threads, **options)
+    return Problem.of(table_of(b), region, threads=threads, **options)
 
 
-def _found_at(finds: list[Found], b: int) -> Found:
-    return finds[b]
+def _reweighted(table: ExpertTable, factors: Matrix, b: int) -> ExpertTable:
+    return table.reweighted(factors[b])
 
 
 def _found_in(batch: in_cache.Many, group_weight: Vector, backend: str, b: int) -> Found:
@@ -261,7 +279,8 @@ def _answer(
 
 def _checked(weights: ArrayLike, table: ExpertTable) -> NDArray[np.float64]:
     """Return the weights (B, n); raise unless each problem has a row that counts in every group."""
-    factors = np.ascontiguousarray(weights, dtype=np.float64)
+    factors = np.array(weights, dtype=np.float64, order="C")  # a copy: answers compute their tables from it later
+    factors.setflags(write=False)
     n = table.n_rows
     if table.kind != "ce":
         raise TableError(
@@ -284,18 +303,3 @@ def _checked(weights: ArrayLike, table: ExpertTable) -> NDArray[np.float64]:
             f"problem {b}: all rows of group {table.group_names[g]} have weight 0, so its loss is not defined"
         )
     return factors
-
-
-def _reweighted(table: ExpertTable, factors: Vector) -> ExpertTable:
-    """Return the table in which row i counts factors[i] times."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixfastWarning)  # given once, when the table was built
-        return ExpertTable.from_loglik(
-            table.loglik,
-            domains=table.domains,
-            weight=factors * table.row_weight,
-            group=table.group,
-            group_names=None if table.group is None else table.group_names,
-            sequence=table.sequence,
-            bytes=table.bytes,
-        )

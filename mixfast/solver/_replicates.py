@@ -347,18 +347,13 @@ def _recounted(problem: Problem, unit: Units, counts: Counts) -> Objective:
 
 def _certified(problem: Problem, w: Vector, unit: Units, counts: Counts) -> Matrix:
     """Return the optimal shares (M, C) of replicates, each solved to the tolerance as by `solve_many` with weights of its rows."""
-    start, small = 0.99 * w + 0.01 * problem.first, problem.objective.in_cache()
+    start = 0.99 * w + 0.01 * problem.first
+    small = in_cache.taken(problem.objective, problem.limits, w.size)
     if small is not None and not isinstance(unit, BlockUnits) and len(counts):
-        many = in_cache.minimise_many(
-            problem.objective,
-            problem.limits,
-            start,
-            counts[:, unit] * problem.row_weights(),
-            tol=problem.tol,
-            max_iter=problem.max_iter,
-        )
-        if many is not None:
-            return many.w
+        weight = counts[:, unit] * problem.row_weights()
+        return in_cache.minimise_many(
+            small, problem.limits, start, weight, tol=problem.tol, max_iter=problem.max_iter
+        ).w
     out = np.zeros((len(counts), w.size))
     for r, own_counts in enumerate(counts):
         own = problem.regularised(_recounted(problem, unit, own_counts))

@@ -95,8 +95,7 @@ class Solution(Frozen):
                     stacklevel=4,
                 )
         # Rounding of the slopes and of the losses of groups; negligible unless they are huge.
-        slopes = minimum.gradient if minimum.gap < np.inf else np.where(minimum.w > 0.0, minimum.gradient, 0.0)
-        level = float(np.abs(slopes) @ minimum.w) + (abs(minimum.value) if problem.minimax else 0.0)
+        level = float(level_of(minimum.gradient, minimum.w)) + (abs(minimum.value) if problem.minimax else 0.0)
         if problem.table.kind != "ce":
             level += max(
                 one.magnitude(minimum.w) for one in (problem.groups if problem.minimax else [problem.objective])
@@ -351,6 +350,14 @@ class Solution(Frozen):
             "seconds": self.seconds,
             "backend": self.backend,
         }
+
+
+def level_of(gradient: Vector, w: Vector) -> Any:
+    """Return ``sum_k |gradient_k| w_k`` along the last axis, of which the rounding error of a gap is a fraction.
+
+    The slope of a domain without a share may be infinite.
+    """
+    return np.einsum("...k,...k->...", np.where(w > 0.0, np.abs(gradient), 0.0), w)
 
 
 def _unit(table: ExpertTable | ShardedTable) -> str:

@@ -51,7 +51,13 @@ def choose_rows(table: ExpertTable | ShardedTable, counts: NDArray[np.int64], *,
     table : ExpertTable or ShardedTable
         Of log-likelihoods. Of a large folder, a part of the rows is looked at.
     counts : (G,) int64
+        Largest number of rows of each group.
     seed : int
+
+    Returns
+    -------
+    list of G ChosenRows
+        Sums with their weights are those of all rows on average.
 
     Notes
     -----

@@ -106,10 +106,16 @@ def _refuse_entries(array: NDArray[Any], allowed: NDArray[np.bool_], what: str) 
         raise TableError(f"{what} in {rows.size} of {array.size} rows: {counted(shown, rows.size)}")
 
 
+def not_negative(given: Any, name: str, n: int) -> NDArray[np.float64]:
+    """Return a vector (n,) of finite numbers of at least 0."""
+    array = np.ascontiguousarray(_vector(given, name, n, "iuf"), dtype=np.float64)
+    _refuse_entries(array, (array >= 0.0) & (array < math.inf), f"{name} is negative or not finite")
+    return array
+
+
 def _weights(given: Any, n: int) -> NDArray[np.float64]:
     """Return finite, non-negative weights with a positive sum."""
-    array = np.ascontiguousarray(_vector(given, "weight", n, "iuf"), dtype=np.float64)
-    _refuse_entries(array, (array >= 0.0) & (array < math.inf), "weight is negative or not finite")
+    array = not_negative(given, "weight", n)
     if not array.any():
         raise TableError("weight is 0 in every row: the loss would be 0 for every mixture")
     return array

@@ -14,7 +14,7 @@ from mixfast.errors import BackendError, TableError
 from mixfast.tables._data import TableData
 from mixfast.tables._made import Made
 from mixfast.tables._names import checked_names, some
-from mixfast.tables._rows import RowFacts, describe
+from mixfast.tables._rows import RowFacts, describe, not_negative
 from mixfast.tables._selection import expand_outputs, row_index, split_mask
 from mixfast.tables._values import Checked, Extremes, selected
 
@@ -113,6 +113,42 @@ class TableViews(TableData):
         )
         checked = Checked(values, self.domains, self._extremes, part(self._target), self.n_outputs, self._file)
         self.check_unchanged()
+        return self._build(self.kind, checked, facts, self._made)
+
+    def reweighted(self, factors: ArrayLike) -> Self:
+        """Return the table in which row i counts ``factors[i]`` times as much: its weight ``c_i`` becomes ``factors[i] c_i``.
+
+        Parameters
+        ----------
+        factors : (n,)
+            Numbers >= 0, in the order of the rows; not all 0 in a group.
+
+        Returns
+        -------
+        ExpertTable
+            With the same values, which are not copied.
+
+        Raises
+        ------
+        TableError
+            If factors are negative, not finite or not one for each row, or all rows of a group would have weight 0.
+        """
+        weight = self.weight
+        if weight is None:
+            # Lengths divide the weights that a table is given.
+            weight = self.row_weight if self.length is None else self.row_weight * self.length
+        facts = describe(
+            self.n_rows,
+            self.n_outputs,
+            expanded=True,
+            weight=not_negative(factors, "factors", self.n_rows) * weight,
+            length=self.length,
+            group=self.group,
+            group_names=None if self.group is None else self.group_names,
+            sequence=self.sequence,
+            n_bytes=self.bytes,
+        )
+        checked = Checked(self._values, self.domains, self._extremes, self._target, self.n_outputs, self._file)
         return self._build(self.kind, checked, facts, self._made)
 
     def select(self, domains: Sequence[str]) -> Self:

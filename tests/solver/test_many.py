@@ -6,16 +6,15 @@ import os
 import pickle
 import signal
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from certificate import check
 
-from mixfast import ExpertTable, Region, reference, solve, solver
+from mixfast import ExpertTable, Region, solve, solver
+from mixfast._engine.optimise import in_cache
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, TableError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* rows and .* domains")
@@ -172,7 +171,24 @@ def test_answers_are_a_sequence() -> None:
         found[3]
     with pytest.raises(ValueError, match="read-only"):
         found.shares[0, 0] = 1.0
-    assert reference.kl_divergence(found.shares[0], found.shares[0]) == 0.0
+
+
+@pytest.mark.parametrize("options", [{}, {"kl": 0.1}, {"objective": "worst"}])
+def test_answers_keep_what_the_table_says_and_the_weights_of_the_call(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    given = ExpertTable.from_probabilities(
+        np.clip(rng.random((60, 3)), 0.0, None) * (rng.random((60, 3)) < 0.9), rng.integers(2, size=60), clip=1e-6
+    )
+    assert given.clipped > 0
+    weights = resampled(given, 2)
+    found = solver.solve_many(given, weights=weights, **options)
+    loss = found[0].losses(found.shares[:1])
+    weights[:] = 5.0
+    assert found[0].losses(found.shares[:1]) == loss
+    assert found[0].table.clipped == given.clipped
+    sized = table_of(length=np.arange(1, 201))
+    one = solver.solve_many(sized, weights=resampled(sized, 1), **options)[0]
+    assert np.array_equal(one.table.length, sized.length)
 
 
 def test_errors_name_the_problem() -> None:
@@ -212,13 +228,10 @@ def test_a_warning_names_the_problems() -> None:
     assert found[0].status == "user_limit"
 
 
-def forever(call: Callable[[], object]) -> None:
-    while True:
-        call()
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs an unused signal")
-def test_a_signal_ends_the_call() -> None:
+def test_a_signal_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call ends while its threads still solve."""
+
     class Alarm(Exception):
         pass
 
@@ -227,16 +240,32 @@ def test_a_signal_ends_the_call() -> None:
 
     table = table_of(1000, 8)
     weights = np.random.default_rng(0).random((20_000, 1000))
+    going, goes_on = threading.Event(), threading.Event()
+    waited_in_vain: list[bool] = []
+    solved = in_cache.minimise_many
+
+    def held(*given: Any, **options: Any) -> Any:
+        going.set()
+        waited_in_vain.append(not goes_on.wait(60.0))
+        return solved(*given, **options)
+
+    monkeypatch.setattr(in_cache, "minimise_many", held)
     old = signal.signal(signal.SIGUSR1, ring)
-    sender = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+
+    def send() -> None:
+        going.wait(60.0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
     try:
-        began = time.perf_counter()
         sender.start()
         with pytest.raises(Alarm):
-            forever(lambda: solver.solve_many(table, weights=weights, threads=2))
-        assert time.perf_counter() - began < 20.0
+            solver.solve_many(table, weights=weights, threads=2)
+        assert waited_in_vain == []
     finally:
         signal.signal(signal.SIGUSR1, old)
+        goes_on.set()
+        sender.join()
     assert solver.solve_many(table, weights=weights[:2]).statuses == ("optimal", "optimal")
 
 

@@ -242,3 +242,39 @@ def test_predictions_keep_outputs_targets_and_facts(how):
     assert found.sequence is not None
     if how != "split":
         assert found == table
+
+
+@pytest.mark.parametrize("how", ["load", "folder, whole"])
+def test_a_reweighted_table_says_what_the_table_does(how):
+    table = ExpertTable.load(written()) if how == "load" else through(("b", {"parts": 3}), ("c.npz", {}))
+    factors = RNG.uniform(0.0, 2.0, N)
+    factors[3] = 0.0
+    found = table.reweighted(factors)
+    np.testing.assert_allclose(found.row_weight, factors * table.row_weight, rtol=1e-14)
+    for key in ("length", "bytes", "sequence", "group"):
+        np.testing.assert_array_equal(getattr(found, key), getattr(table, key), err_msg=key)
+    assert (found.domains, found.group_names, found.kind) == (table.domains, table.group_names, table.kind)
+    assert (found.temperature, found.clipped) == (TEMPERATURE, 7)
+    assert table.reweighted(np.ones(N)) == table
+
+
+@pytest.mark.parametrize(
+    "left_out", [{"weight"}, {"length"}, {"weight", "length"}, {"weight", "length", "group", "group_names"}]
+)
+def test_factors_multiply_the_weights_that_a_table_gives_its_rows(left_out):
+    table = ExpertTable.load(written(**dict.fromkeys(left_out)))
+    factors = RNG.uniform(0.0, 2.0, N)
+    np.testing.assert_allclose(table.reweighted(factors).row_weight, factors * table.row_weight, rtol=1e-14)
+
+
+def test_factors_of_a_reweighted_table_are_checked():
+    table = ExpertTable.load(written())
+    for factors, told in (
+        (np.ones(N - 1), "factors"),
+        (-np.ones(N), "negative or not finite"),
+        (np.full(N, np.nan), "negative or not finite"),
+        (np.repeat([0.0, 1.0], [10, N - 10]), "first"),
+        (np.zeros(N), "weight"),
+    ):
+        with pytest.raises(TableError, match=told):
+            table.reweighted(factors)

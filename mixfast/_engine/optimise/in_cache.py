@@ -17,7 +17,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.rows import Rules
 from mixfast._engine.geometry import limits as bounds
 from mixfast._engine.geometry.limits import Limits
-from mixfast._engine.objectives.base import Objective
+from mixfast._engine.objectives.base import InCache, Objective
 from mixfast._engine.optimise import expectation, newton
 from mixfast._engine.optimise.trace import Minimum, Step, Trace
 
@@ -58,16 +58,16 @@ class Many(NamedTuple):
     steps: NDArray[np.int64]
 
 
-def suits(limits: Limits, domains: int) -> bool:
-    """Whether the compiled loops know these limits: caps and floors of few domains that sum to 1."""
+def taken(objective: Objective, limits: Limits, domains: int) -> InCache | None:
+    """Return the rows as the compiled loops take them; None if they do not know the objective, or limits other than caps and floors."""
     plain = limits.groups is None and limits.interior is False and limits.total == 1.0
-    return plain and domains <= newton.ALL_DOMAINS
+    return objective.in_cache() if plain and domains <= newton.ALL_DOMAINS else None
 
 
 def settle(objective: Objective, limits: Limits, w: Vector) -> Vector:
     """Return w (C,) after a few steps of expectation maximisation; see `expectation.settle`."""
-    small = objective.in_cache()
-    if small is None or not suits(limits, w.size):
+    small = taken(objective, limits, w.size)
+    if small is None:
         return expectation.settle(objective, limits, w)
     return small.rows.settle(w, limits.low, limits.high, RULES, small.threads)
 
@@ -76,8 +76,8 @@ def minimise(
     objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace
 ) -> Minimum | None:
     """Return what `Newton.minimise` would from w (C,); None if the compiled loop does not suit."""
-    small = objective.in_cache()
-    if small is None or not suits(limits, w.size):
+    small = taken(objective, limits, w.size)
+    if small is None:
         return None
     before = perf_counter() - trace.began
     w, value, gradient, gap, hessian, steps, lines = small.rows.newton(
@@ -87,15 +87,10 @@ def minimise(
     return Minimum(w, value, gradient, gap, trace.steps, hessian, steps)
 
 
-def minimise_many(
-    objective: Objective, limits: Limits, w: Vector, weight: Matrix, *, tol: float, max_iter: int
-) -> Many | None:
-    """Minimise the objective B times from w (C,), with row weights (B, n) in place of its own; None if the compiled loop does not suit.
+def minimise_many(small: InCache, limits: Limits, w: Vector, weight: Matrix, *, tol: float, max_iter: int) -> Many:
+    """Minimise B times from w (C,), with row weights (B, n) in place of the rows' own.
 
     The tolerance is multiplied by the sum of the weights, if that is above 1. Runs on the calling thread, without the GIL.
     """
-    small = objective.in_cache()
-    if small is None or not suits(limits, w.size):
-        return None
     weight = np.ascontiguousarray(weight)
     return Many(*small.rows.newton_many(weight, w, limits.low, limits.high, RULES, tol, max_iter))
