@@ -25,7 +25,7 @@ def browser():
 
 
 def opened(browser, path, *, fragment="", **options):
-    """Return a tab with a local page; at the end of the test, `quiet` holds that nothing was loaded or went wrong."""
+    """Return a tab with a local page; its `trouble` lists what the page said to the console, errors, and addresses that it asked for: tests hold that it is empty."""
     tab = browser.new_page(**({"viewport": {"width": 1300, "height": 900}} | options))
     tab.trouble = []
     tab.on("console", lambda said: tab.trouble.append(said.text))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from mixfast.cli._experts import TABLE_OPTIONS
+
 # Options of limits that `propose` and `solve` take as well.
 _LIMITS = ("tokens", "budget", "max_epochs", "cap", "floor", "limit")
-# Options of how a table is read.
-_READ = ("task", "conditional")
 
 
 def of_laws(args: argparse.Namespace, law: str) -> list[str]:
@@ -17,7 +17,7 @@ def of_laws(args: argparse.Namespace, law: str) -> list[str]:
 
 def of_table(args: argparse.Namespace, table: str) -> list[str]:
     """Return the words of `mixfast solve` with the limits of this command; `table` is the file or folder of the table."""
-    return ["mixfast", "solve", table, *_given(args, (*_LIMITS, *_READ))]
+    return ["mixfast", "solve", table, *_given(args, (*_LIMITS, *TABLE_OPTIONS))]
 
 
 def _given(args: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
@@ -28,7 +28,7 @@ def _given(args: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
         option = f"--{name.replace('_', '-')}"
         if values is True:
             words.append(option)
-            continue
-        for value in values if isinstance(values, list) else [] if values in (None, False) else [values]:
-            words += [option, str(value)]
+        elif values is not None and values is not False:
+            for value in values if isinstance(values, list) else [values]:
+                words += [option, str(value)]
     return words

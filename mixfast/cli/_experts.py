@@ -14,6 +14,9 @@ from mixfast.cli._refusals import InputError, is_given, no_effect
 if TYPE_CHECKING:
     from mixfast.tables import ExpertTable
 
+# The options for folders of the MixMin code, as attributes.
+TABLE_OPTIONS = ("task", "conditional")
+
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the table of experts that a command reads, and its options."""
@@ -50,7 +53,7 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
     return table
 
 
-def refuse_task(args: argparse.Namespace) -> None:
-    """Refuse the options for folders if the file is not a table."""
-    if given := [option for option in ("--task", "--conditional") if is_given(args, option)]:
-        raise InputError(f"{no_effect(given)}: {args.table} is not a folder of experts")
+def refuse_table_options(args: argparse.Namespace, path: str | None) -> None:
+    """Refuse the options for folders, because `path` is not a table."""
+    if given := [f"--{name}" for name in TABLE_OPTIONS if is_given(args, f"--{name}")]:
+        raise InputError(f"{no_effect(given)}: {path} is not a folder of experts")

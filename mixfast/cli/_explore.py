@@ -17,9 +17,9 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reading as reading
 from mixfast.cli._console import note, say
-from mixfast.cli._experts import add_table_options, load_table
+from mixfast.cli._experts import add_table_options, load_table, refuse_table_options
 from mixfast.cli._progress import progress
-from mixfast.cli._refusals import InputError, is_given, no_effect
+from mixfast.cli._refusals import InputError, no_effect
 from mixfast.errors import ProposalError
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def _explore(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: a page ends in .html")
     outputs.check(args, out=PAGE)
     laws = kind_of(args.law) in _LAWS
-    if laws and (given := [option for option in ("--task", "--conditional") if is_given(args, option)]):
-        raise InputError(f"{no_effect(given)}: {args.law} is not a folder of experts")
+    if laws:
+        refuse_table_options(args, args.law)
     model = Fit.load(args.law) if laws else load_table(args, args.law)
     region = inputs.region(args, model.domains, args.law if laws else "the table")
     mixtures = _mixtures(args)

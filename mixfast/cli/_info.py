@@ -21,7 +21,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reading as reading
 from mixfast.cli._console import show
-from mixfast.cli._experts import add_table_options, load_table, refuse_task
+from mixfast.cli._experts import add_table_options, load_table, refuse_table_options
 from mixfast.cli._progress import progress
 from mixfast.cli._refusals import InputError
 from mixfast.cli._table_facts import group_sizes, sequence_count, table_facts
@@ -52,7 +52,7 @@ def add(commands: shared.Commands) -> None:
 
 def _info(args: argparse.Namespace) -> int:
     if args.table is None:
-        refuse_task(args)
+        refuse_table_options(args, args.table)
         reading.check_paths(args, [])
         show(versions_report())
         documents.answer(args, {"kind": "versions", **versions()})
@@ -66,7 +66,7 @@ def _info(args: argparse.Namespace) -> int:
     }
     reading.check_paths(args, [args.table] if others.get(kind) is mixture else [])
     if kind in others:
-        refuse_task(args)
+        refuse_table_options(args, args.table)
         report, found = others[kind](args.table)
     else:
         table = load_table(args, args.table)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _WORDS = (
     "the intervals are for one new run."
 )
 _TABLE_WORDS = (
-    "Change a share, and the others adapt. The losses are those of the experts' mixture, which solve minimises. They have no intervals, because "
+    "Change a share, and the others adapt. The losses are those of the experts' mixture, which solve minimises, in {unit}. They have no intervals, because "
     "rows of the same text depend on each other; mixfast solve prints how far the rows determine the shares."
 )
 _NO_SCRIPT = "This part of the page needs JavaScript, which is switched off here."
@@ -64,8 +65,10 @@ def explore(
     objective : dict of group to weight, a group's name, "worst", or None
         What counts as the loss of the whole target of a table, as in `solve`; laws have no such metric.
     title : str
+        The heading of the page.
     command : sequence of str, optional
-        The words of a command such as ``["mixfast", "propose", "law.json"]``. The page adds the goal of a drag to it and shows it.
+        The words of the command that answers goals exactly, with its limits: ``["mixfast", "propose", "law.json"]`` for laws,
+        ``["mixfast", "solve", "table.npz"]`` for a table. When a drag ends, the page shows it with the options of that goal.
 
     Returns
     -------
@@ -75,19 +78,22 @@ def explore(
     Raises
     ------
     ValueError
-        None of the laws can be evaluated by the page, such as boosted trees; or a law in epochs, whose run is unknown.
+        None of the laws can be evaluated by the page, such as boosted trees; a law in epochs, whose run is unknown; `swarm` with a table,
+        or `objective` with a law.
+    TableError
+        `objective` names a group that the table does not have.
     AlignmentError
         The region, the swarm or a mixture has other domains than the law or table.
 
     Notes
     -----
     The page is one file and loads nothing. It evaluates the laws by the same formulas in float64: predictions agree with `Fit.predict` to
-    1e-10, relative. The numbers behind the error bars are rounded if there are many: standard deviations then agree to 1 %.
+    1e-10, relative. They are in the units of the law's metrics, shares in percent, and losses of a table in its unit, such as nats per row. The numbers behind the error bars are rounded if there are many: standard deviations then agree to 1 %.
 
     The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
     of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
-    rounded, and their weights are fitted so that the losses of up to 640 mixtures are those of all rows. The page says how large the error is
-    at 512 other mixtures. Memory: about 400 MB beside the table. Time: two sweeps of the rows, and some seconds.
+    rounded, and their weights are fitted so that the losses are those of all rows at up to 640 mixtures, or three for each domain and about
+    280 others if the table has more than 120 domains. The page says how large the error is at 512 other mixtures. Memory: about 400 MB beside the table. Time: two sweeps of the rows, and some seconds.
 
     References
     ----------
@@ -103,6 +109,7 @@ def explore(
     else:
         part = law_explorer(law, region, mixtures or {}, optimum=optimum, swarm=swarm, command=command)
     words = [counted(len(law.domains), "domain"), counted(part.metrics, "metric")]
+    words += [] if isinstance(law, Fit) else [f"losses in {law.unit}"]
     told = [html.Missing(f"lost-{i}", some, f"{why}.") for i, (some, why) in enumerate(_by_reason(part.lost).items())]
     section = html.Section("explore", "Try a mixture", part.body)
     return Page(
@@ -148,7 +155,7 @@ def law_explorer(
         "runs": _runs(law, swarm),
         "command": None if command is None else list(command),
     }
-    return Explorer(_body(data, where, shown, mixtures, compared), lost, len(model["metrics"]))
+    return Explorer(_body(data, where, shown, compared), lost, len(model["metrics"]))
 
 
 def table_explorer(
@@ -164,35 +171,29 @@ def table_explorer(
     """Make the explorer of a table of experts. `compared` is as for a law."""
     where = _region(table.domains, region)
     shown = _mixtures(table.domains, where, mixtures, optimum)
-    found = table_model(table, where, shown.values(), objective)
+    found = table_model(table, where, [shares for _, shares in shown.mixtures], objective)
     data = {
-        "words": [_TABLE_WORDS, found.words()],
+        "words": [_TABLE_WORDS.format(unit=table.unit), found.words()],
         "model": found.data,
         "runs": None,
         "command": None if command is None else list(command),
     }
-    return Explorer(_body(data, where, shown, mixtures, compared), {}, len(found.data["metrics"]))
+    return Explorer(_body(data, where, shown, compared), {}, len(found.data["metrics"]))
 
 
 def _region(domains: tuple[str, ...], region: Region | None) -> Region:
     return Region(domains) if region is None else region.align(domains)
 
 
-def _body(
-    data: dict[str, Any],
-    region: Region,
-    shown: Mapping[str, Vector],
-    given: Mapping[str, Mixture],
-    compared: Iterable[str] | None,
-) -> str:
+def _body(data: dict[str, Any], region: Region, shown: _Shown, compared: Iterable[str] | None) -> str:
     """Return the explorer's HTML, from the data that depend on what it evaluates, the region, and the mixtures."""
-    names = list(shown)
-    columns = [i for i, name in enumerate(names) if name in given]
+    given = list(shown.given.values())
+    places = shown.own | shown.given
     data |= {
         "limits": _limits(region),
-        "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.items()],
-        "start": names.index("optimum") if "optimum" in names else columns[0] if columns else 0,
-        "compared": columns if compared is None else [names.index(name) for name in compared],
+        "mixtures": [{"name": name, "shares": packed(shares)} for name, shares in shown.mixtures],
+        "start": shown.own.get("optimum", given[0] if given else 0),
+        "compared": given if compared is None else [places[name] for name in compared],
         **_supply(region),
     }
     place = f'<div id="explorer" class="explorer"><p class="soft">{_NO_SCRIPT}</p></div>'
@@ -211,22 +212,37 @@ def _by_reason(lost: Mapping[str, str]) -> dict[str, str]:
     return {listing(name for name in lost if lost[name] == why): why for why in dict.fromkeys(lost.values())}
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The mixtures of the page with the names that it shows, and the places of its own and of those that were given, each by its own name."""
+
+    mixtures: list[tuple[str, Vector]]
+    own: dict[str, int]
+    given: dict[str, int]
+
+
 def _mixtures(
     domains: tuple[str, ...],
     region: Region,
     given: Mapping[str, Mixture],
     optimum: Proposal | Solution | Mixture | None,
-) -> dict[str, Vector]:
+) -> _Shown:
     """Return all mixtures of the page, in the order of the model's domains; what the others are compared with comes first."""
     uniform = np.full(len(domains), 1.0 / len(domains))
-    out: dict[str, Vector] = {"prior": np.array(region.prior)} if region.has_prior else {}
-    if "prior" not in out or not np.allclose(out["prior"], uniform, rtol=0.0, atol=1e-12):
-        out["uniform"] = uniform
+    own: dict[str, Vector] = {"prior": np.array(region.prior)} if region.has_prior else {}
+    if "prior" not in own or not np.allclose(own["prior"], uniform, rtol=0.0, atol=1e-12):
+        own["uniform"] = uniform
     if optimum is not None:
-        out["optimum"] = _aligned("the optimum", optimum if isinstance(optimum, Mixture) else optimum.mixture, domains)
+        own["optimum"] = _aligned("the optimum", optimum if isinstance(optimum, Mixture) else optimum.mixture, domains)
+    out = list(own.items())
     for name, mixture in given.items():
-        out[name if name not in out else f"{name} (given)"] = _aligned(name, mixture, domains)
-    return out
+        out.append((_unlike(name, [other for other, _ in out]), _aligned(name, mixture, domains)))
+    return _Shown(out, dict(zip(own, count())), dict(zip(given, count(len(own)))))
+
+
+def _unlike(name: str, others: Collection[str]) -> str:
+    """Return a name that no other mixture of the page has."""
+    return name if name not in others else _unlike(f"{name} (given)", others)
 
 
 def _aligned(what: str, mixture: Mixture, domains: tuple[str, ...]) -> Vector:

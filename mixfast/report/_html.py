@@ -305,7 +305,9 @@ def page(
 ) -> str:
     """Return the whole document. `style` is added to the style sheet; the browser runs `script` and no other."""
     links = [*sections, *([Section("missing", "Not in this report", "")] if missing else [])]
-    nav = " ".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
+    # A list of one section leads nowhere.
+    names = " ".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
+    nav = f"<nav>{names}</nav>\n" if len(links) > 1 else ""
     body = "".join(
         f'<section id="{one.anchor}"><h2><a href="#{one.anchor}">{text(one.title)}</a></h2>{one.body}</section>\n'
         for one in sections
@@ -329,7 +331,7 @@ def page(
         # Nothing is loaded, whatever a name may hold.
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_allowed(script)}">'
         f"<title>{text(title)}</title><style>{_CSS}{style}</style></head>\n<body><main>"
-        f'<header><h1>{text(title)}</h1><p class="soft">{prose(under)}</p></header>\n{head}\n<nav>{nav}</nav>\n{body}'
+        f'<header><h1>{text(title)}</h1><p class="soft">{prose(under)}</p></header>\n{head}\n{nav}{body}'
         f"</main>{_running(script)}</body></html>\n"
     )
 

@@ -24,8 +24,10 @@ Objective: TypeAlias = Mapping[str, float] | str | None
 
 # Bytes of rows in the page, of which base64 makes 4/3: with the rest of the page, less than 2 MB. A group takes some bytes for its names.
 _ROOM, _GROUP = 1_360_000, 400
-# Mixtures whose losses the weights of a sample are fitted to, at most and for each domain; and others that its error is measured at.
-_FITTED, _FOR_EACH, _MEASURED = 640, 40, 512
+# Mixtures whose losses the weights of a sample are fitted to: at most and for each domain, and random ones among them, at least.
+_FITTED, _FOR_EACH, _LEAST = 640, 40, 64
+# Random mixtures at which the error of a sample is measured, and at which the spread of the losses is, if nothing else is.
+_MEASURED, _SPREAD = 512, 64
 # Rows of a group for each loss that they are fitted to, at least.
 _ROWS_PER_LOSS = 4
 # Concentrations of random mixtures, from one or two domains to all. The losses of few domains differ most between samples of the rows, so weights
@@ -74,15 +76,21 @@ def table_model(
     table = table if isinstance(table, ShardedTable) else table.to("cpu")
     weights = GroupWeights.of(objective, table.group_names)
     rng = np.random.default_rng(seed)
-    fitted = _fitted(table.n_domains, region, list(mixtures), rng)
+    room = _ROOM - _GROUP * table.n_groups
     if isinstance(table, ExpertTable) and table.kind == "mse":
-        part, rows, error, measured = _squares(table), table.n_rows, 0.0, 0
+        part: Data | None = _squares(table)
     else:
-        part, rows, error, measured = _rows(table, region, fitted, rng, seed)
-    part |= {"share": packed(weights.share), "worst": weights.worst}
-    losses = group_losses(table, fitted[-64:])
+        part = _whole(table, f"f{table.dtype.itemsize}", room)
+    rows, error, measured = table.n_rows, 0.0, 0
+    if part is not None:
+        losses = group_losses(table, _random(table.n_domains, region, _SPREAD, _CONCENTRATIONS, rng))
+    else:
+        fitted = _fitted(table.n_domains, region, list(mixtures), rng)
+        others = _random(table.n_domains, region, _MEASURED, _CONCENTRATIONS, rng)
+        part, rows, losses, found = _rounded(table, fitted, others, room, seed)
+        error, measured = _difference(found, losses), len(others)
     metrics = _metrics(table, losses, weights.share, weights.worst)
-    part["metrics"] = list(range(len(metrics)))
+    part |= {"share": packed(weights.share), "worst": weights.worst, "metrics": list(range(len(metrics)))}
     data = {"domains": list(table.domains), "metrics": metrics, "laws": [part], "intervals": False}
     return TableModel(data, rows, table.n_rows, error, measured)
 
@@ -111,7 +119,7 @@ def _fitted(width: int, region: Region, mixtures: list[Vector], rng: np.random.G
     count = min(_FITTED, _FOR_EACH * width)
     pairs = rng.permutation(np.column_stack(np.triu_indices(width, 1)))[: count // 3]
     found = np.vstack([*mixtures, region.prior, *corners, *steps, *(corners[pairs].mean(axis=1))])
-    return np.vstack([found, _random(width, region, max(count - len(found), 64), _SPARSE, rng)])
+    return np.vstack([found, _random(width, region, max(count - len(found), _LEAST), _SPARSE, rng)])
 
 
 def _random(
@@ -141,26 +149,16 @@ def _squares(table: ExpertTable) -> Data:
 # Tables of log-likelihoods.
 
 
-def _rows(
-    table: Table, region: Region, fitted: Matrix, rng: np.random.Generator, seed: int
-) -> tuple[Data, int, float, int]:
-    """Return the rows as data, their number, and the error with the number of mixtures that it was measured at."""
-    room = _ROOM - _GROUP * table.n_groups
-    whole = _whole(table, f"f{table.dtype.itemsize}", room)
-    if whole is not None:
-        return whole, table.n_rows, 0.0, 0
-    measured = _random(table.n_domains, region, _MEASURED, _CONCENTRATIONS, rng)
+def _rounded(table: Table, fitted: Matrix, others: Matrix, room: int, seed: int) -> tuple[Data, int, Matrix, Matrix]:
+    """Return rounded or sampled rows as data, their number, and the losses (G, M) at `others`: of all rows, and of these."""
     if isinstance(table, ExpertTable) and (whole := _whole(table, "f4", room)) is not None:
         rounded = ExpertTable.from_loglik(table.loglik.astype(np.float32), weight=table.row_weight, group=table.group)
-        apart = _difference(group_losses(rounded, measured), group_losses(table, measured))
-        return whole, table.n_rows, apart, len(measured)
+        return whole, table.n_rows, group_losses(table, others), group_losses(rounded, others)
     counts = _shared(_group_rows(table), room // (table.n_domains + 4))
     chosen = choose_rows(table, counts, seed=seed)
-    known = group_losses(table, np.vstack([fitted, measured]))
+    known = group_losses(table, np.vstack([fitted, others]))
     sample = Sample.of(chosen, _total_weights(table), fitted, known[:, : len(fitted)])
-    found = sample.losses(measured)
-    expected = known[:, len(fitted) :]
-    return sample.data(), sum(len(one.weight) for one in chosen), _difference(found, expected), len(measured)
+    return sample.data(), sum(len(one.weight) for one in chosen), known[:, len(fitted) :], sample.losses(others)
 
 
 def _difference(found: Matrix, expected: Matrix) -> float:

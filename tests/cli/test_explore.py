@@ -1,6 +1,7 @@
 """`mixfast explore` opens the page that it wrote, in a terminal and unless it is told not to."""
 
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -26,3 +27,16 @@ def test_a_page_is_opened_in_a_terminal_only(run, opened, monkeypatch, tmp_path,
     status, out, _ = run("explore", "t.npz", *words, "--out", "page.html")
     assert (status, out) == (0, "wrote page.html\n")
     assert opened == [(tmp_path / "page.html").as_uri()] * opens
+
+
+def test_the_command_of_a_page_has_every_limit_that_was_given():
+    from mixfast.cli import _exact
+
+    args = Namespace(
+        tokens=None, budget=None, max_epochs=0, cap=["0.5"], floor=[], limit=None, task=["a", "b"], conditional=False
+    )
+    assert _exact.of_laws(args, "law.json") == ["mixfast", "propose", "law.json", "--max-epochs", "0", "--cap", "0.5"]
+    words = ["--max-epochs", "0", "--cap", "0.5", "--task", "a", "--task", "b"]
+    assert _exact.of_table(args, "t") == ["mixfast", "solve", "t", *words]
+    args.conditional = True
+    assert _exact.of_table(args, "t")[-1] == "--conditional"

@@ -66,17 +66,20 @@ def path(tmp_path_factory):
     law = mixfast.fit(swarm, "linear", folds=3)
     region = mixfast.Region.from_tokens(dict.fromkeys(DOMAINS, 10**9), 2 * 10**9, max_epochs=1)
     today = mixfast.Mixture(DOMAINS, [0.4, 0.3, 0.1, 0.1, 0.1])
-    page = report.page(mixfast.propose(law, region, kl=0.05), law, swarm, today, folds=3, when="2026-01-31")
+    command = ["mixfast", "propose", "law.json"]
+    page = report.page(
+        mixfast.propose(law, region, kl=0.05), law, swarm, today, folds=3, when="2026-01-31", command=command
+    )
     where = tmp_path_factory.mktemp("accessible") / "report.html"
     page.save(where)
     return where
 
 
 def busy(tab):
-    """Bring the page into a state that shows everything: a lock, a goal, broken limits, shares outside the runs, gains and losses."""
+    """Bring the page into a state that shows everything: a lock, a goal and its command, both stale, broken limits, shares outside the runs, gains and losses."""
     for summary in tab.locator("summary").all():
         summary.click()
-    goal = tab.get_by_label("Goal for a_loss")
+    goal = tab.get_by_label("Goal for c_loss")
     goal.focus()
     tab.keyboard.press("ArrowLeft")
     tab.get_by_label("Lock code").check()
@@ -88,6 +91,8 @@ def busy(tab):
     tab.get_by_label("by family").first.check()
     tab.wait_for_selector("#explorer p.bad")
     tab.wait_for_selector("#explorer tr.outside")
+    assert tab.locator("#explorer pre.stale").is_visible()
+    assert tab.locator("#explorer .told.stale").is_visible()
     assert tab.locator("#explorer td.worse").count() > 0
     assert tab.locator("#explorer td.better").count() > 0
 
@@ -99,7 +104,7 @@ def test_every_text_stands_out_from_what_is_behind_it(browser, path, scheme, wid
     busy(tab)
     found = tab.evaluate(CONTRASTS)
     assert len(found) > 200
-    assert {"P bad", "P good"} & {kind for _, kind, _ in found}
+    assert {kind for _, kind, _ in found} >= {"P bad", "PRE stale", "P told stale", "CODE "}
     assert [one for one in found if one[0] < LEAST] == []
     # The numbers are those of WCAG: a grey of #767676 on white is the lightest that passes.
     tab.evaluate(

@@ -238,6 +238,10 @@ def test_the_page_of_a_table_says_nothing_of_runs_and_intervals(browser, tmp_pat
     page = report.explore(table, where, {"today": mixfast.Mixture(DOMAINS, np.full(5, 0.2))}, optimum=best)
     page.save(tmp_path / "page.html")
     tab = browsing.opened(browser, tmp_path / "page.html")
+    assert tab.locator("header p").inner_text() == "5 domains · 4 metrics · losses in nats per row"
+    assert tab.get_by_text("which solve minimises, in nats per row").count() == 1
+    # A list of one section is left out.
+    assert tab.locator("nav").count() == 0
     assert tab.locator(".predictions tbody th").all_inner_texts() == ["whole target", *names]
     assert "interval" not in " ".join(tab.get_by_role("columnheader").all_inner_texts())
     assert tab.get_by_role("columnheader", name="± 90 %").count() == 0

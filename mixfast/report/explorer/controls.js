@@ -59,7 +59,7 @@ export class Controls {
     this.say(this.allowed, broken.length ? `Breaks limits. ${broken.slice(0, 4).join("; ")}${broken.length > 4 ? `; and ${broken.length - 4} more` : ""}.` : "Allowed: no limit is broken.", broken.length);
     this.inside.hidden = runs.unknown;
     const outside = runs.outside(state.shares);
-    const near = runs.nearest(state.shares);
+    const { near } = runs.at(state.shares);
     const close = near === null ? "" : ` ${percent(near)} of the tokens differ from the nearest run.`;
     this.say(this.inside, outside.length ? `Outside what any run has seen. ${outside.slice(0, 4).join("; ")}${outside.length > 4 ? `; and ${outside.length - 4} more` : ""}.` : `No domain has a larger share than in some run.${close}`, outside.length);
   }

@@ -25,6 +25,12 @@ export class Runs {
     this.apart = data.apart;
   }
 
+  /** Return the domains whose shares no run has seen, and the distance from the nearest run, once for each mixture. */
+  at(shares) {
+    if (this.given !== shares) [this.given, this.seen] = [shares, { far: this.far(shares), near: this.nearest(shares) }];
+    return this.seen;
+  }
+
   /** Return why a share of domain k is outside what any run has seen; empty if it is inside. */
   beyond(k, share) {
     if (this.unknown) return "";
@@ -42,8 +48,8 @@ export class Runs {
 
   /** Return why a mixture is outside what any run has seen; nothing if it is inside. */
   outside(shares) {
-    const out = [...this.far(shares)].map((k) => `${this.domains[k]}: ${this.beyond(k, shares[k])}`);
-    const near = this.nearest(shares);
+    const { far, near } = this.at(shares);
+    const out = [...far].map((k) => `${this.domains[k]}: ${this.beyond(k, shares[k])}`);
     if (near !== null && near > this.apart) {
       out.push(`${percent(near)} of the tokens differ from the nearest run; any run is within ${percent(this.apart)} of another`);
     }

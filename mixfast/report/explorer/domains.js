@@ -109,7 +109,7 @@ export class Domains {
 
   /** Write the rows, or only those on the screen. */
   update(all) {
-    const outside = this.app.runs.far(this.app.state.shares);
+    const outside = this.app.runs.at(this.app.state.shares).far;
     for (const one of all ? this.rows : this.sight.rows) one.update(outside.has(one.k));
   }
 }

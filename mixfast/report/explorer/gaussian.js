@@ -160,7 +160,6 @@ export class Gaussian {
     const inputs = { centre: unpack(data.centre), spread: unpack(data.spread), roots: data.roots };
     const runs = unpack(data.x);
     this.processes = data.processes.map((one) => new Process(one, runs, inputs));
-    this.size = this.processes.length;
   }
 
   value(i, shares) {

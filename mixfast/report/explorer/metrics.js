@@ -25,8 +25,9 @@ class Metric {
       type: "range", min: 0, max: POSITIONS_OF_GOALS, "aria-label": `Goal for ${metric.name}, ${way} is better`,
       // A hold that is met only nearly would be marked as broken.
       oninput: () => this.steer(app.state.held.size ? EXACTLY : NEARLY),
+      // A change that no movement came before asks for nothing.
       onchange: () => {
-        this.steer(EXACTLY, true);
+        if (app.state.gesture) this.steer(EXACTLY, true);
         app.state.end();
       },
     });
@@ -54,8 +55,10 @@ class Metric {
     return (this.sign * (this.value() - this.others[i][1])) / (this.spread || 1);
   }
 
+  /** Return the place of a value on the slider; values beyond its reach are at its ends. */
   position(value) {
-    return Math.round(POSITIONS_OF_GOALS * (0.5 + (value - this.middle) / (2 * this.span)));
+    const at = Math.round(POSITIONS_OF_GOALS * (0.5 + (value - this.middle) / (2 * this.span)));
+    return Math.min(Math.max(at, 0), POSITIONS_OF_GOALS);
   }
 
   /** Return the metric before the last gesture. */
@@ -85,8 +88,7 @@ class Metric {
 
   update() {
     const value = this.value();
-    const at = this.position(value);
-    if (document.activeElement !== this.goal || !this.app.state.gesture) set(this.goal, "value", String(Math.min(Math.max(at, 0), POSITIONS_OF_GOALS)));
+    if (document.activeElement !== this.goal || !this.app.state.gesture) set(this.goal, "value", String(this.position(value)));
     set(this.goal, "aria-valuetext", digits(value));
     write(this.now, digits(value));
     const held = this.app.state.held.has(this.j);
@@ -117,7 +119,7 @@ export class Metrics {
     this.line = element("code", {});
     this.command = element("pre", { hidden: true }, this.line);
     this.table = element("table", { role: "table", class: "predictions" }, element("thead", { role: "rowgroup" }, this.header), body);
-    const words = "Drag a metric: the mixture takes the least change that reaches the value, to first order. Gains: + is better.";
+    const words = "Drag a metric: the mixture takes the least change that reaches the value. Gains: + is better.";
     this.node = element("div", { class: "half" }, element("h3", {}, "Metrics"), this.arrangement.node, element("p", { class: "soft" }, words),
       this.told, this.command, element("div", { class: "scroll" }, this.table));
   }
@@ -134,6 +136,9 @@ export class Metrics {
   /** Write the rows, or only those on the screen. */
   update(all) {
     for (const one of all ? this.rows : this.sight.rows) one.update();
+    const { shares } = this.app.state;
+    this.told.classList.toggle("stale", shares !== this.toldOf);
+    this.command.classList.toggle("stale", shares !== this.answers);
   }
 
   /** Say what a goal did, and when the drag is over, the command that computes the exact answer. */
@@ -143,8 +148,10 @@ export class Metrics {
     const words = found.reached ? `${metric.name} reaches ${digits(goal)}.` : `${metric.name} does not reach ${digits(goal)}: it stops at ${digits(metric.value())}.${why}`;
     write(this.told, words);
     const { data, state } = this.app;
-    this.command.classList.toggle("stale", !over);
+    // The mixtures that the words and the command are about: at any other one they are marked.
+    this.toldOf = state.shares;
     if (!data.command || !over) return;
+    this.answers = state.shares;
     // `mixfast solve` knows no locks and no holds.
     const free = !state.locked.size && [...state.held].every((j) => j === metric.j);
     const options = data.runs ? reachOptions(data.model, state, metric, goal, metric.earlier())

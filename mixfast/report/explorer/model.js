@@ -60,22 +60,10 @@ export class Model {
     return false;
   }
 
-  /** Return the gradient of metric j by the shares, up to an addition to all; by central differences if the law does not know it. */
+  /** Return the gradient of metric j by the shares, up to an addition to all. */
   slopes(j, shares) {
-    return (this.at(shares).slopes[j] ??= this.slopesOf(j, shares));
-  }
-
-  slopesOf(j, shares) {
     const [law, i] = this.owner[j];
-    if (law.slopes) return law.slopes(i, shares);
-    const step = 1e-5;
-    return shares.map((share, k) => {
-      // The others keep their proportions.
-      const toward = (t) => shares.map((one, other) => (1 - t) * one + (other === k ? t : 0));
-      // Away from a domain that has no share there is nowhere to go.
-      const back = share > step ? step : 0;
-      return (law.value(i, toward(step)) - law.value(i, toward(-back))) / (step + back);
-    });
+    return (this.at(shares).slopes[j] ??= law.slopes(i, shares));
   }
 
   /**

@@ -80,6 +80,16 @@ export function addRows(out, matrix, factors, from, to) {
   for (; i < to; i++) for (let k = 0; k < width; k++) out[k] += factors[i] * matrix[i * width + k];
 }
 
+/** Return the least and the largest of some numbers. */
+export function ends(numbers) {
+  let [least, largest] = [Infinity, -Infinity];
+  for (const one of numbers) {
+    if (one < least) least = one;
+    if (one > largest) largest = one;
+  }
+  return [least, largest];
+}
+
 export function total(numbers) {
   let sum = 0;
   for (const one of numbers) sum += one;

@@ -4,7 +4,7 @@
 // its multiplier would exceed a limit, so that there is always an answer. The dual is maximised by projected Newton steps: for multipliers y,
 // w_k = near_k exp(t - sum_i y_i a_ik) within floor and cap, where t makes the sum 1.
 
-import { dot } from "./numbers.js";
+import { dot, ends } from "./numbers.js";
 
 const STEPS = 200;
 // Rows are met up to this, relative to the spread of their entries.
@@ -54,11 +54,7 @@ class Dual {
     this.logs = Float64Array.from(near, Math.log);
     // Entries that span 1 around 0: multipliers then compare, and an addition to all entries changes nothing, because shares sum to 1.
     this.rows = rows.map(({ row, low, high, goal }) => {
-      let [least, largest] = [Infinity, -Infinity];
-      for (const one of row) {
-        least = Math.min(least, one);
-        largest = Math.max(largest, one);
-      }
+      const [least, largest] = ends(row);
       const span = largest - least || 1;
       const middle = 0.5 * (least + largest);
       const to = (end) => (end - middle) / span;

@@ -1,6 +1,6 @@
 // Steering by a goal: the least change of a mixture that brings one metric to a value while others do not get worse.
 
-import { dot } from "./numbers.js";
+import { dot, ends } from "./numbers.js";
 import { project } from "./projection.js";
 
 // Times that the metrics are made linear again, at most; the shortest step, as a fraction of a whole one.
@@ -16,16 +16,6 @@ export const NEARLY = 1e-3;
 const BACK = [1e-3, 1e-2, 0.1, 0.5];
 // Multipliers below this fraction of the goal's stand in no way.
 const WEIGHTY = 1e-3;
-
-/** Return the largest minus the smallest number. */
-function span(numbers) {
-  let [least, largest] = [Infinity, -Infinity];
-  for (const one of numbers) {
-    least = Math.min(least, one);
-    largest = Math.max(largest, one);
-  }
-  return largest - least;
-}
 
 function divergence(shares, near) {
   let sum = 0;
@@ -76,7 +66,10 @@ function approach(demands, start, { floor, cap, rows }, enough) {
   for (let round = 0; round < ROUNDS; round++) {
     const linear = demands.map((demand, i) => ({ ...demand.row(shares), goal: i === 0 }));
     found = project(start, floor, cap, [...linear, ...rows]);
-    linear.forEach(({ row }, i) => (prices[i] = Math.max(prices[i], (2 * Math.abs(found.multipliers[i])) / (span(row) || 1))));
+    linear.forEach(({ row }, i) => {
+      const [least, largest] = ends(row);
+      prices[i] = Math.max(prices[i], (2 * Math.abs(found.multipliers[i])) / (largest - least || 1));
+    });
     const was = cost(shares, misses);
     let [next, after, length] = [found.shares, missed(found.shares), 1];
     while (length > SHORTEST && !(cost(next, after) < was)) {
@@ -98,8 +91,8 @@ function approach(demands, start, { floor, cap, rows }, enough) {
  * Return the mixture nearest to `start` at which metric j reaches `goal`, within the limits, with locked shares kept and no held metric worse
  * than at the start.
  *
- * The mixture has the least KL divergence from `start`: exactly for metrics that are linear or log-linear in the shares, else to first order. If
- * no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way. `within` is the
+ * The mixture has the least KL divergence from `start`: exactly for metrics that are linear or log-linear in the shares, else among the mixtures near
+ * it. If no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way. `within` is the
  * part of the asked change that may be missing.
  */
 export function steer(model, limits, start, { locked, held }, j, goal, within = EXACTLY) {

@@ -19,7 +19,6 @@ class Groups {
   constructor(data) {
     this.share = unpack(data.share);
     this.worst = data.worst;
-    this.size = this.share.length > 1 ? this.share.length + 1 : 1;
     // Tables do not change: the losses of a mixture are computed once.
     this.known = new WeakMap();
   }
@@ -147,7 +146,7 @@ export class Squares extends Groups {
 
   image(g, shares) {
     const width = shares.length;
-    return Float64Array.from(shares, (_, k) => dot(shares, this.gram[g].subarray(k * width, (k + 1) * width)));
+    return Float64Array.from(shares, (_, k) => dot(this.gram[g], shares, k * width));
   }
 
   computed(shares) {
