@@ -20,7 +20,7 @@ from mixfast._text.frames import data_series
 from mixfast._text.frozen import locked
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
-from mixfast._text.names import counted, did_you_mean, domain_names, listing, misspelt, one_of, shown
+from mixfast._text.names import counted, did_you_mean, domain_names, listing, misspelt, one_of, places, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
 from mixfast._text.numbers import total as exact_sum
@@ -109,7 +109,7 @@ class Mixture(Mapping[str, float]):
         names = domain_names(domains, MixtureError)
         object.__setattr__(self, "domains", names)
         object.__setattr__(self, "weights", _shares(names, weights))
-        object.__setattr__(self, "_position", {name: index for index, name in enumerate(names)})
+        object.__setattr__(self, "_position", places(names))
 
     @classmethod
     def from_dict(cls, shares: Mapping[str, float]) -> Mixture:

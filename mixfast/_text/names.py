@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from heapq import nlargest
 from itertools import islice, pairwise
+from typing import TypeVar
 
 from mixfast._text.visible import visible
 
@@ -26,6 +27,8 @@ _LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 200, 20_000
 
 # Names consist of parts that end with these characters.
 _PARTS = re.compile(r"(?<=[/_\-.:|@ ])")
+# Names, or whatever stands for them.
+_Key = TypeVar("_Key", bound=Hashable)
 # What may follow a part of a name, and what may follow that.
 Parts = dict[str, "Parts"]
 
@@ -207,9 +210,19 @@ def one_of(value: object, known: Iterable[object]) -> str:
     return f"{shown(value, _NAME)}{hint}, expected one of {', '.join(map(str, known))}"
 
 
-def places(known: Iterable[str]) -> dict[str, int]:
+def places(known: Iterable[_Key]) -> dict[_Key, int]:
     """Return the position of each name; searching a list for each name would take quadratic time."""
     return {name: place for place, name in enumerate(known)}
+
+
+def positions(wanted: Iterable[_Key], known: Iterable[_Key]) -> list[int]:
+    """Return the position of each wanted name among the known ones.
+
+    >>> positions(["web", "books"], ["books", "code", "web"])
+    [2, 0]
+    """
+    place = places(known)
+    return [place[name] for name in wanted]
 
 
 def matching(known: Sequence[str], wanted: str) -> list[str]:
@@ -242,8 +255,11 @@ def split_names(text: str, separator: str = ",", known: Iterable[str] = ()) -> l
     pieces = split_quoted(text, separator)
     names: list[str] = []
     known, at = set(known), 0
+    # The pieces of the known name with most separators; without the limit, many names would take cubic time.
+    most = 1 + max((name.count(separator) for name in known), default=0)
     while at < len(pieces):
-        ends = [end for end in range(len(pieces), at + 1, -1) if separator.join(pieces[at:end]).strip() in known]
+        last = min(at + most, len(pieces))
+        ends = [end for end in range(last, at + 1, -1) if separator.join(pieces[at:end]).strip() in known]
         end = ends[0] if ends else at + 1
         name = separator.join(pieces[at:end]).strip()
         names.append(name if name in known else unquoted(name))

@@ -8,7 +8,9 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either, setting
+from mixfast._text.memory import available_memory
 from mixfast._text.names import domain_names, listing, one_of, shown
+from mixfast._text.numbers import size
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
@@ -17,6 +19,13 @@ from mixfast.designs._results import RUNS_PER_NUMBER, Design, designed, numbered
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
+
+# Without a number of runs, a design has at most this many: more proxies than anybody trains by default, and a file of hundreds of MB.
+_MOST_ADVISED = 10_000
+# Copies of the mixtures that are in memory at once: candidates, chosen ones, those of all domains, and a file's text at 20 bytes a share.
+_COPIES = 6
+# Below this size in bytes, the free memory is not looked up.
+_SMALL = 1 << 30
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:
@@ -103,7 +112,7 @@ def design(
     Raises
     ------
     RegionError
-        If an argument is malformed.
+        If an argument is malformed; if ``runs`` is not given and more than 10 000 are advised; or if the mixtures do not fit in memory.
     AlignmentError
         If ``frozen`` names a domain that is not in the region.
     InfeasibleError
@@ -143,6 +152,7 @@ def design(
     advised = advised_runs(_free(columns, way))
     centre = _centre(columns, repeats, runs)
     count = advised + len(centre[1:]) if runs is None else whole(runs, "runs")
+    _refuse_many(count, region, given=runs is not None)
     fresh = count - len(centre)
     if isinstance(way, RegMix):
         rows, name = _regmix.regmix(region, fresh, way, seed=seeded(seed)), "regmix"
@@ -215,6 +225,7 @@ def extend(
         raise RegionError(f"RegMix's sampler cannot avoid existing runs; use {setting('method', 'cover')} or olmix")
     count = whole(runs, "runs")
     pools = _pools(region, way, tokens, target_budget, proxy_budget, sequence_length)
+    _refuse_many(count, region, given=True)
     columns = _frozen.collapsed(region, frozen)
     ratios = over_domains(swarm.ratios, swarm.domains, region)
     centre = _centre(columns, repeats, runs)
@@ -228,6 +239,21 @@ def extend(
     advised = max(advised_runs(_free(columns, way)) - len(swarm.runs), 0)
     known = None if swarm.epochs is None else over_domains(swarm.epochs, swarm.domains, region)
     return designed(rows, region, numbered(count, swarm.runs), name, advised, pools, ratios, known, len(centre))
+
+
+def _refuse_many(runs: int, region: Region, *, given: bool) -> None:
+    """Raise at once if there are more mixtures than the caller can have meant, or than fit in memory."""
+    if not given and runs > _MOST_ADVISED:
+        raise RegionError(
+            f"{region.n_domains} domains: {runs} runs are advised for a log-linear law, and more than {_MOST_ADVISED} are only planned if you ask for "
+            f"them: give the number of {either('runs', '--runs')}, or let groups of domains keep their ratios ({either('frozen', '--frozen')})"
+        )
+    needed = _COPIES * 8 * runs * region.n_domains
+    if needed > _SMALL and (room := available_memory()) is not None and needed > room:
+        raise RegionError(
+            f"choosing {runs} mixtures of {region.n_domains} domains takes about {size(needed)}, and {size(room)} of memory are free: give a smaller "
+            f"number of {either('runs', '--runs')}"
+        )
 
 
 def _centre(columns: _frozen.Collapsed, repeats: int, runs: int | None) -> Matrix:

@@ -7,14 +7,15 @@ member caps the group: ``r_group <= min_j cap_j / ratio_j`` (Lemma 1 of Olmix, a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing, misspelt, shown
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import listing, misspelt, places, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
@@ -23,8 +24,6 @@ Frozen = Mapping[str, Mapping[str, float]]
 
 # A share this near to a limit is at the limit; the rounding error of a share is a thousand times smaller.
 _ROOM = 1e-13
-# Most domains without groups: the matrix of columns by domains takes a few GB.
-_MOST_DOMAINS = 20_000
 
 
 @dataclass(frozen=True)
@@ -35,24 +34,36 @@ class Collapsed:
     ----------
     region : Region
         The region over the columns: the groups, in the given order, then the other domains.
-    spread : ndarray (C, K)
-        Shares of the domains in each column; rows sum to 1.
+    column : ndarray (K,)
+        The column of each domain.
+    ratio : ndarray (K,)
+        The share of each domain in its column, above 0; the shares of a column sum to 1.
     whole : Region
         The region of all domains.
     """
 
     region: Region
-    spread: Matrix
+    column: NDArray[np.int64]
+    ratio: Vector
     whole: Region
+
+    def spread(self, rows: Matrix) -> Matrix:
+        """Convert mixtures (M, C) of the columns to mixtures (M, K) of the domains, with sums of 1 up to rounding."""
+        return rows[:, self.column] * self.ratio
 
     def expand(self, rows: Matrix) -> Matrix:
         """Convert mixtures (M, C) of the columns to mixtures (M, K) of the domains that sum to exactly 1."""
-        free = (np.count_nonzero(self.spread, axis=1) == 1) @ (self.spread > 0.0)
-        return _summing_to_one(rows @ self.spread, self.whole, free > 0)
+        return _summing_to_one(self.spread(rows), self.whole, np.bincount(self.column)[self.column] == 1)
 
     def collapse(self, rows: Matrix) -> Matrix:
         """Convert mixtures (M, K) of the domains to shares (M, C) of the columns."""
-        return rows @ (self.spread > 0.0).T
+        return self.over_members(np.add, rows)
+
+    def over_members(self, operation: np.ufunc, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Combine values (..., K) of the domains of each column by a ufunc such as ``np.add``, to (..., C)."""
+        order = np.argsort(self.column, kind="stable")
+        starts = np.searchsorted(self.column[order], np.arange(self.region.n_domains))
+        return np.asarray(operation.reduceat(values[..., order], starts, axis=-1))
 
 
 def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
@@ -61,59 +72,51 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     Raises
     ------
     RegionError
-        If a group is empty, its shares are not positive and finite, two groups share a domain, or the number of columns times
-        the number of domains exceeds 20 000 squared.
+        If a group is empty, its shares are not positive and finite, or two groups share a domain.
     AlignmentError
         If a member is not a domain of the region.
     InfeasibleError
         If no mixture satisfies both the ratios and the limits.
     """
-    groups = {name: _ratios(name, members, region) for name, members in (frozen or {}).items()}
-    place = {name: index for index, name in enumerate(region.domains)}
-    taken = [member for members in groups.values() for member in members]
-    if len(set(taken)) < len(taken):
-        raise RegionError(
-            f"frozen groups must not overlap; these domains are in several: {listing(sorted({n for n in taken if taken.count(n) > 1}))}"
-        )
-    others = [name for name in region.domains if name not in set(taken)]
+    if not frozen:
+        return Collapsed(region, np.arange(region.n_domains), np.ones(region.n_domains), region)
+    place = places(region.domains)
+    groups = {name: _ratios(name, members, region, place) for name, members in frozen.items()}
+    taken = Counter(member for members in groups.values() for member in members)
+    if several := sorted(name for name, count in taken.items() if count > 1):
+        raise RegionError(f"frozen groups must not overlap; these domains are in several: {listing(several)}")
+    others = {name: None for name in region.domains if name not in taken}
     if clash := [name for name in groups if name in others]:
         raise RegionError(
             f"these frozen groups have the names of domains outside them: {listing(clash)}; rename the groups"
         )
     names = (*groups, *others)
-    if len(names) * region.n_domains > _MOST_DOMAINS**2:
-        raise RegionError(
-            f"{region.n_domains:,} domains, {len(names):,} with each frozen group as one, are too many for a design: the matrix of groups by "
-            f"domains would take {8e-9 * len(names) * region.n_domains:,.0f} GB, and the limit is {_MOST_DOMAINS:,} domains, "
-            f"{8e-9 * _MOST_DOMAINS**2:.1f} GB. Merge small domains, or freeze the ratios of most of them in a few groups (frozen; --frozen)"
-        )
-    spread = np.zeros((len(names), region.n_domains))
-    for row, name in zip(spread, names, strict=True):
-        for member, share in groups.get(name, {name: 1.0}).items():
-            row[place[member]] = share
-    if not groups:
-        return Collapsed(region, spread, region)
-    used = spread > 0.0
-    ratio = np.where(used, spread, 1.0)
+    column, ratio = np.zeros(region.n_domains, dtype=np.int64), np.ones(region.n_domains)
+    for at, name in enumerate(names):
+        members = groups.get(name, {name: 1.0})
+        into = [place[member] for member in members]
+        column[into], ratio[into] = at, list(members.values())
+    # The region of the columns is known only once the limits are combined, which needs the members of each column.
+    of = Collapsed(Region(names), column, ratio, region)
     # Tightened by a unit in the last place, so that the product of group share and ratio satisfies the limit after rounding.
-    single = used.sum(axis=1) == 1
-    caps = np.where(used, region.cap / ratio, np.inf).min(axis=1) * np.where(single, 1.0, 1.0 - 2.0**-51)
-    floors = np.where(used, region.floor / ratio, 0.0).max(axis=1) * np.where(single, 1.0, 1.0 + 2.0**-51)
+    single = np.bincount(column) == 1
+    caps = of.over_members(np.minimum, region.cap / ratio) * np.where(single, 1.0, 1.0 - 2.0**-51)
+    floors = of.over_members(np.maximum, region.floor / ratio) * np.where(single, 1.0, 1.0 + 2.0**-51)
     bounds = [
-        Bound(bound.name, names, float(low), float(high), tuple((spread @ row).tolist()))
+        Bound(bound.name, names, float(low), float(high), tuple(of.over_members(np.add, ratio * row).tolist()))
         for bound, row, low, high in zip(
             region.bounds, region.bound_rows, region.bound_lower, region.bound_upper, strict=True
         )
     ]
-    prior = region.prior @ used.T
-    return Collapsed(Region(names, prior=prior, cap=np.minimum(caps, 1.0), floor=floors, bounds=bounds), spread, region)
+    prior = of.over_members(np.add, region.prior)
+    return replace(of, region=Region(names, prior=prior, cap=np.minimum(caps, 1.0), floor=floors, bounds=bounds))
 
 
-def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:
+def _ratios(name: str, members: Mapping[str, float], region: Region, place: Mapping[str, int]) -> dict[str, float]:
     """Check a frozen group and divide its shares by their sum."""
     if not isinstance(members, Mapping) or not members:
         raise RegionError(f"frozen[{shown(name)}] must map domains to shares, at least one, got {shown(members)}")
-    if unknown := [domain for domain in members if domain not in region.domains]:
+    if unknown := [domain for domain in members if domain not in place]:
         raise AlignmentError(
             f"frozen[{shown(name)}] names {misspelt(unknown, region.domains)}, not in the region, whose domains are: {listing(region.domains)}"
         )

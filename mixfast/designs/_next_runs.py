@@ -10,7 +10,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import either
-from mixfast._text.names import listing, one_of
+from mixfast._text.names import listing, one_of, positions
 from mixfast._text.progress import working
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
@@ -123,7 +123,7 @@ def next_runs(
         raise AlignmentError.between("the law", law.domains, "the region", region.domains)
     law = in_run_of(law, region)
     target = resolve(objective, law)
-    order = [region.domains.index(name) for name in law.domains]
+    order = positions(law.domains, region.domains)
     best, best_value = _best(target.score(law.predict(known[:, order])), known, region)
     ids: tuple[str, ...] = ()
     if among is None:
@@ -229,7 +229,7 @@ def _others(among: Swarm | Design, region: Region, known: Matrix) -> tuple[Matri
     """Return the mixtures that the region allows and that are not trained yet, in the order of the region's domains, and their ids."""
     if set(among.domains) != set(region.domains):
         raise AlignmentError.between("among", among.domains, "the region", region.domains)
-    points = among.ratios[:, [among.domains.index(name) for name in region.domains]]
+    points = among.ratios[:, positions(region.domains, among.domains)]
     points = points / points.sum(axis=1, keepdims=True)
     new = np.array([np.abs(known - row).sum(axis=1).min() > _SAME and region.contains(row, _SAME) for row in points])
     return points[new], tuple(run for run, fresh in zip(among.runs, new.tolist(), strict=True) if fresh)

@@ -91,7 +91,7 @@ class _Sampler:
         # Rounded up to thousandths as in Olmix's code: 1.0001 epochs are too many.
         kept = kept[(np.ceil(1000.0 * kept * self.scarce - 1e-9) / 1000.0 <= self.settings.max_epochs).all(axis=1)]
         if self.existing is not None and len(self.existing) > 0:
-            kept = kept[_distances(kept @ self.columns.spread, self.existing) >= self.settings.existing_apart]
+            kept = kept[_distances(self.columns.spread(kept), self.existing) >= self.settings.existing_apart]
         return kept
 
     def _drawn(self, count: int, rng: np.random.Generator) -> Matrix:
@@ -147,7 +147,7 @@ def _strengths(of_sources: Span, of_topics: Span) -> tuple[Vector, Vector]:
 def _epochs(columns: Collapsed, settings: Olmix) -> Vector:
     """Return the epochs of the scarcest domain of each column (C,) in a proxy run, for each unit of share; 0 without a limit."""
     if settings.proxy_tokens is None:
-        return np.zeros(len(columns.spread))
+        return np.zeros(columns.region.n_domains)
     available = columns.whole.available
     if available is None:
         raise RegionError(
@@ -157,9 +157,9 @@ def _epochs(columns: Collapsed, settings: Olmix) -> Vector:
             )
         )
     with np.errstate(divide="ignore"):
-        once = np.where(columns.spread > 0.0, settings.proxy_tokens * columns.spread / available, 0.0)
+        once = columns.over_members(np.maximum, settings.proxy_tokens * columns.ratio / available)
     # For domains without tokens any share is too large.
-    return np.asarray(np.minimum(once.max(axis=1), 1e300))
+    return np.asarray(np.minimum(once, 1e300))
 
 
 def _dirichlet(prior: Vector, strengths: Vector, count: int, rng: np.random.Generator) -> Matrix:

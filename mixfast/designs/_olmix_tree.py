@@ -76,7 +76,10 @@ def tree(region: Region, settings: Olmix) -> Tree:
     owner = [name.split(":", 1)[0] for name in domains]
     sources = tuple(sorted(set(owner)))
     order = sorted(range(region.n_domains), key=lambda k: domains[k])
-    leaves = tuple(np.array([k for k in order if owner[k] == source], dtype=np.int64) for source in sources)
+    places: dict[str, list[int]] = {source: [] for source in sources}
+    for k in order:
+        places[owner[k]].append(k)
+    leaves = tuple(np.array(found, dtype=np.int64) for found in places.values())
     for what, given in (("source_prior", settings.source_prior), ("source_share", settings.source_share)):
         _known(what, given, sources)
     topics = [name for name in domains if ":" in name]
@@ -84,15 +87,15 @@ def tree(region: Region, settings: Olmix) -> Tree:
         _known(what, [name for name in given if ":" not in name or not any(_covers(name, d) for d in topics)], topics)
     source_heat, topic_heat = settings.temperatures
     priors, fixed = [], []
-    for source, places in zip(sources, leaves, strict=True):
-        names, natural = [domains[k] for k in places], region.prior[places]
+    for source, own in zip(sources, leaves, strict=True):
+        names, natural = [domains[k] for k in own], region.prior[own]
         shares = _within(source, names, natural, settings.topic_share, "topic_share")
         fixed.append(shares is not None)
         if shares is None:
             shares = _within(source, names, natural, settings.topic_prior, "topic_prior")
             shares = _tempered(natural if shares is None else shares, topic_heat)
         priors.append(shares)
-    sums = (float(region.prior[places].sum()) for places in leaves)
+    sums = (float(region.prior[own].sum()) for own in leaves)
     shares = _source_prior(dict(zip(sources, sums, strict=True)), settings)
     drawn = np.array([source not in settings.source_share for source in sources])
     held = np.array([float(settings.source_share.get(source, 0.0)) for source in sources])
@@ -108,7 +111,8 @@ def _covers(name: str, domain: str) -> bool:
 
 
 def _known(what: str, given: Collection[str], known: Collection[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
+    every = set(known)
+    if unknown := [name for name in given if name not in every]:
         raise AlignmentError(f"{what} names {misspelt(unknown, known)}; there are: {listing(known, limit=40)}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either, setting
-from mixfast._text.names import counted, domain_names, listing, shown
+from mixfast._text.names import counted, domain_names, listing, positions, shown
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import REPEATED_RUNS
 from mixfast.region import Region
@@ -56,7 +56,7 @@ def epochs_of(ratios: Matrix, tokens: Vector, budget: float) -> Matrix:
 def over_domains(values: Matrix, domains: tuple[str, ...], region: Region) -> Matrix:
     """Return values (R, L) of some domains for all domains (R, K) of a region, 0 for the others."""
     whole = np.zeros((len(values), region.n_domains))
-    whole[:, [region.domains.index(name) for name in domains]] = values
+    whole[:, positions(domains, region.domains)] = values
     return whole
 
 
@@ -199,7 +199,7 @@ def _of_wear(region: Region, epochs: Matrix, pools: Pools) -> list[str]:
 
     Domains that no run can read `_TELLING` times, even alone, are left out: no design can tell their wear, and it is small.
     """
-    repeated = [region.domains.index(name) for name in _repeated(region, pools)]
+    repeated = positions(_repeated(region, pools), region.domains)
     unclear = [k for k in repeated if pools.target[k] >= _TELLING and not wear_is_told(epochs[:, k])]
     if not unclear:
         return []

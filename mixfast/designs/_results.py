@@ -173,7 +173,7 @@ class Design(Frozen):
         OSError
             The file cannot be written; the old one is unchanged.
         """
-        rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
+        rows = ([run, *row.tolist()] for run, row in zip(self.runs, self.ratios, strict=True))
         write_csv(target, ["run", *self.domains], rows, force=force)
 
     @classmethod

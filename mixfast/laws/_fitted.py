@@ -15,7 +15,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
-from mixfast._text.names import counted, domain_names, listing
+from mixfast._text.names import counted, domain_names, listing, positions
 from mixfast._text.notebook import html_table
 from mixfast._text.visible import visible
 from mixfast.errors import BackendError, MixfastError
@@ -311,8 +311,8 @@ class Fit(Frozen):
         """
         # As in `fit`: remove differences that are only rounding errors.
         shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
-        place = {name: column for column, name in enumerate(swarm.metrics)}
-        columns = [place[swarm.metric(name)] for name in self.metrics]
+        known = set(swarm.metrics)
+        columns = positions((name if name in known else swarm.metric(name) for name in self.metrics), swarm.metrics)
         measured = np.ascontiguousarray(swarm.values[:, columns])
         lost = [[run in self.diverged.get(name, ()) for name in self.metrics] for run in swarm.runs]
         # As in `fit`: runs that look diverged are predicted, but no law is fitted to them.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing, positions, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._doubts import refuse_absurd, told_diverged
@@ -59,8 +59,7 @@ class Problem:
                 f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
             )
         chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
-        place = {name: column for column, name in enumerate(swarm.metrics)}
-        columns = [place[name] for name in chosen]
+        columns = positions(chosen, swarm.metrics)
         y = np.ascontiguousarray(swarm.values[:, columns])
         refuse_absurd(y, swarm.runs, chosen)
         seen = swarm.identifiable

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either, setting
-from mixfast._text.names import did_you_mean, listing, matching, shown
+from mixfast._text.names import did_you_mean, listing, matching, positions, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast._text.visible import quote
 from mixfast.laws._protocol import Predictor
@@ -252,7 +252,7 @@ def members(name: str, metrics: tuple[str, ...], what: str = "objective") -> lis
         If there is none; the message begins with `what`.
     """
     if isinstance(name, str) and (found := matching(metrics, name)):
-        return [metrics.index(metric) for metric in found]
+        return positions(found, metrics)
     meant = find_names(metrics, [name], "metric")[0] if isinstance(name, str) else None
     if meant is not None:
         return [metrics.index(meant)]

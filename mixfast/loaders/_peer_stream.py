@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixfast._text.names import domain_names, shown
+from mixfast._text.names import domain_names, places, shown
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
 from mixfast.sampler import (
     Format,
@@ -92,7 +92,7 @@ class PeerStream:
 
         The order determines the samples: ``stream.reordered(state["domains"])`` is the stream of a saved state.
         """
-        place = {name: k for k, name in enumerate(domains)}
+        place = places(domains)
         names = sorted(self.domains, key=lambda name: place.get(name, len(place)))
         weights = dict(zip(self.domains, self.weights, strict=True))
         sizes = dict(zip(self.domains, self.sizes.tolist(), strict=True)) if self.sizes.any() else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing, positions, shown
 from mixfast.errors import AlignmentError
 from mixfast.laws import Ridge, mean_known, spearman, standardised
 from mixfast.mde._features import Features
@@ -204,7 +204,7 @@ def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
     if hasattr(swarm, "ratios"):
         if set(swarm.domains) != set(features.domains):
             raise AlignmentError.between("the swarm", swarm.domains, "the features", features.domains)
-        order = [list(swarm.domains).index(name) for name in features.domains]
+        order = positions(features.domains, swarm.domains)
         apart = np.abs(np.asarray(swarm.ratios)[:, order] - features.ratios).max(axis=1)
         if apart.max() > 1e-9:
             raise AlignmentError(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import domain_names, listing, shown
+from mixfast._text.names import domain_names, listing, positions, shown
 from mixfast.errors import AlignmentError, MixfastError, TableError
 from mixfast.mde._blocks import LevelOfBlocks, level_of_blocks
 from mixfast.mde._rows import LevelRows, level_of, rows_of, sample
@@ -268,7 +268,7 @@ def features(
             "To remove experts of domains that no run was trained on: table.select(swarm.domains)"
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
-    order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))
+    order, back = (positions(a, b) for a, b in ((table.domains, names), (names, table.domains)))
     if threads is not None:
         thread_count(threads)
     parts = tuple(_level_rows(table, name, rows, seed, threads) for name in levels)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing, places, shown
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.laws import PENALTIES, Ridge
 from mixfast.mde._features import Features
@@ -119,10 +119,9 @@ class Residual:
         self.law, self.metrics = law, tuple(metrics)
         self._features: Features | None = features
         self._shares, self._width = len(features.domains), len(features.domains) + len(features.names)
+        place = places(features.names)
         # Column of x with the metric's own feature; -1 if it has none.
-        self._column = np.array(
-            [self._shares + features.names.index(own[m]) if m in own else -1 for m in metrics], dtype=np.int64
-        )
+        self._column = np.array([self._shares + place[own[m]] if m in own else -1 for m in metrics], dtype=np.int64)
         self.offset, self.scale = np.zeros(len(self.metrics)), np.zeros(len(self.metrics))
         self._fitted = False
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._text.audience import either
-from mixfast._text.names import listing, misspelt, shown
+from mixfast._text.names import listing, misspelt, places, shown
 from mixfast.laws import Target, members
 
 Amount = float | str
@@ -195,7 +195,8 @@ def tolerated(law: Any, target: Target, tolerance: float | Mapping[str, float], 
             raise ValueError(
                 f"tolerance names {misspelt(unknown, target.metrics)}; the law's metrics are: {listing(target.metrics, 100)}"
             )
-        room = {target.metrics.index(name): float(amount) for name, amount in tolerance.items()}
+        place = places(target.metrics)
+        room = {place[name]: float(amount) for name, amount in tolerance.items()}
     else:
         room = dict.fromkeys(target.used, float(tolerance))
     wrong = [f"{target.metrics[j]}={amount}" for j, amount in room.items() if not amount >= 0.0]

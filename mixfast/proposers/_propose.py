@@ -215,7 +215,7 @@ def hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
     try:
         held = region.replace(cap=np.where(unseen, at, region.cap), floor=np.where(unseen, at, region.floor))
     except InfeasibleError as problem:
-        shown = listing(f"{name} at {at[region.domains.index(name)]:.3g}" for name in names)
+        shown = listing(f"{name} at {share:.3g}" for name, share in zip(names, at[unseen].tolist(), strict=True))
         raise InfeasibleError(
             f"no run varied {listing(names)}, so the law knows nothing about other shares and they are fixed ({shown}); with these shares "
             f"no mixture satisfies the limits: {problem}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing, misspelt, shown
+from mixfast._text.names import listing, misspelt, positions, shown
 from mixfast.errors import AlignmentError, about_files
 from mixfast.readers._document import document as read_document
 from mixfast.readers._mmlu import SUBJECTS
@@ -222,7 +222,7 @@ class OlmixConfig:
             If no run is within the limits.
         """
         names = counted_names(self.families, swarm.metrics, aggregate=self.aggregate, dropped=self.drop_metrics)
-        means = swarm.values[:, [swarm.metrics.index(name) for name in names]].mean(axis=1)
+        means = swarm.values[:, positions(names, swarm.metrics)].mean(axis=1)
         allowed = (swarm.ratios <= self.region(swarm.domains).cap + _ROUNDING).all(axis=1)
         if not allowed.any():
             raise OlmixConfigError("no run is within the limits of constraints, so the search has nothing to propose")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ class _Node:
 def _sources(data: Mapping[str, Any]) -> list[_Node]:
     nodes = [_node(entry, "source", "") for entry in _listed(data.get("sources"), "data.sources")]
     names = [leaf.name for source in nodes for leaf in source.leaves]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise OlmixConfigError(f"data.sources names a domain twice: {listing(twice)}")
     if not nodes:
         raise OlmixConfigError("data.sources is empty, expected at least one source")

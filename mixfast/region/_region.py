@@ -18,7 +18,7 @@ from mixfast._engine.geometry import lp, projection
 from mixfast._engine.geometry.limits import GroupLimits
 from mixfast._text.audience import either
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted, domain_names, listing, shown
+from mixfast._text.names import counted, domain_names, listing, places, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
@@ -127,7 +127,7 @@ class Region(Frozen):
         floors = per_domain("floor", floor, names, missing=0.0)
         limits = bound_list(bounds, names)
         rows = np.zeros((len(limits), len(names)))
-        position = {name: index for index, name in enumerate(names)}
+        position = places(names)
         for row, bound in zip(rows, limits, strict=True):
             row[[position[name] for name in bound.domains]] = bound.coefficients
         self._set(

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.names import positions
 from mixfast.baselines import controls, different
 from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
@@ -203,7 +204,7 @@ class Answer:
                 return {}
             # The file of a mixture omits domains without a share.
             whole = np.zeros((len(stack), len(self.judge.domains)))
-            whole[:, [self.judge.domains.index(name) for name in domains]] = stack
+            whole[:, positions(domains, self.judge.domains)] = stack
             stack = whole
             if isinstance(self.judge, (ExpertTable, ShardedTable)):
                 values = losses(self.judge, stack)

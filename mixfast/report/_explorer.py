@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, listing, positions
 from mixfast.designs import Design
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, in_run_of
@@ -246,7 +246,8 @@ def _unlike(name: str, others: Collection[str]) -> str:
 
 
 def _aligned(what: str, mixture: Mixture, domains: tuple[str, ...]) -> Vector:
-    unknown = [name for name in mixture.domains if name not in domains]
+    known = set(domains)
+    unknown = [name for name in mixture.domains if name not in known]
     if unknown:
         raise AlignmentError(
             f"{what} has domains that the model does not know: {listing(unknown)}; it knows {listing(domains)}"
@@ -292,7 +293,7 @@ def _shares_of_runs(law: Fit, swarm: Swarm | Design | None) -> Matrix | None:
     if swarm is not None:
         if set(swarm.domains) != set(law.domains):
             raise AlignmentError("the swarm has other domains than the law: give the runs that the law was fitted to")
-        return swarm.ratios[:, [swarm.domains.index(name) for name in law.domains]]
+        return swarm.ratios[:, positions(law.domains, swarm.domains)]
     if law.features is not None:
         return None
     held = [np.asarray(part.law.state()["x"]) for part in law.parts if getattr(part.law, "name", "") == "gp"]

@@ -44,7 +44,8 @@ def explorer(parts: Parts, wanted: bool, command: Sequence[str] | None) -> str |
     if isinstance(source, Solution) and source.wear is not None:
         return Why("The mixture was solved for with wear, and the page does not evaluate effective shares.")
     domains = model.domains
-    unknown = [] if answer is None else [name for name in answer.mixture.domains if name not in domains]
+    known = set(domains)
+    unknown = [] if answer is None else [name for name in answer.mixture.domains if name not in known]
     if unknown:
         what = "law" if isinstance(model, Fit) else "table"
         return Why(f"The mixture has domains that the {what} does not know: {listing(unknown)}.")

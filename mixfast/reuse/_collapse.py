@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import domain_names, listing, misspelt, shown
+from mixfast._text.names import domain_names, listing, misspelt, places, positions, shown
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Bound, Region
@@ -51,7 +51,8 @@ class Collapse:
     def of(cls, shares: Mapping[str, float], members: Iterable[str], full: Region, *, virtual: str) -> Collapse:
         """Freeze the members at their ratios in ``shares``; the region's other domains stay open."""
         names = domain_names(members, ReuseError)
-        if unknown := [name for name in names if name not in shares or name not in set(full.domains)]:
+        known = shares.keys() & set(full.domains)
+        if unknown := [name for name in names if name not in known]:
             raise ReuseError(
                 f"{listing(unknown)} cannot be frozen: they must be in the old mixture ({listing(shares)}) and in the "
                 f"new region ({listing(full.domains)})"
@@ -66,7 +67,8 @@ class Collapse:
                 f"the virtual domain cannot be called {shown(virtual)}, the name of a real domain; give it another name"
             )
         frozen = Mixture(names, [shares[name] / total for name in names])
-        return cls(virtual, frozen, tuple(name for name in full.domains if name not in set(names)), full)
+        members = set(names)
+        return cls(virtual, frozen, tuple(name for name in full.domains if name not in members), full)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ class Collapse:
     def matrix(self) -> Matrix:
         """Matrix (K, 1 + others) with ``Phi(r) = matrix @ r``: column 0 holds the frozen ratios, the others are unit vectors; rows as in the full region."""
         out = np.zeros((self.full.n_domains, len(self.domains)))
-        place = {name: k for k, name in enumerate(self.full.domains)}
+        place = places(self.full.domains)
         for name, ratio in self.frozen.items():
             out[place[name], 0] = ratio
         for column, name in enumerate(self.others, start=1):
@@ -100,7 +102,7 @@ class Collapse:
             raise AlignmentError.between("the rows", names, "the reuse plan", self.domains)
         if table.ndim != 2 or table.shape[1] != len(names):
             raise ReuseError(f"rows must have shape (R, {len(names)}), one share for each domain, got {table.shape}")
-        return np.asarray(table[:, [names.index(name) for name in self.domains]] @ self.matrix.T)
+        return np.asarray(table[:, positions(self.domains, names)] @ self.matrix.T)
 
     def collapse(self, shares: Mapping[str, float], *, partly: bool = False) -> dict[str, float]:
         """Convert a mixture with the frozen ratios to collapsed shares; raise `ReuseError` if its ratios differ.
@@ -131,7 +133,7 @@ class Collapse:
         The virtual domain has the tokens for which its epochs are the mean of its members' epochs, weighted by their shares:
         ``1 / sum_j p_j^2 / tokens_j``. If the frozen ratios are the natural ones, that is the sum of the members' tokens.
         """
-        place = {name: k for k, name in enumerate(self.full.domains)}
+        place = places(self.full.domains)
         ratios = self.matrix[:, 0]
         used = ratios > 0.0
         with np.errstate(divide="ignore"):
@@ -194,7 +196,7 @@ class Collapse:
         if blocked := [full.domains[k] for k in np.flatnonzero((full.floor > 0.0) & (ratios.sum(axis=1) == 0.0))]:
             raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen these domains")
         # The members' shares are multiples of the virtual share, so their caps and floors limit it.
-        columns = [full.domains.index(name) for name in self.others]
+        columns = positions(self.others, full.domains)
         cap = [min(self.cap[0], 1.0), *full.cap[columns].tolist()]
         floor = [self.floor[0], *full.floor[columns].tolist()]
         bounds = self._bounds()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._text.names import positions
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, MetricReport, in_run_of
 from mixfast.reuse._collapse import Collapse, Matrix
@@ -75,7 +76,7 @@ class CollapsedLaw(_Collapsed):
         if set(law.domains) != set(part.full.domains):
             raise AlignmentError.between("the law", law.domains, "the reuse plan", part.full.domains)
         law = in_run_of(law, part.full)
-        order = [part.full.domains.index(name) for name in law.domains]
+        order = positions(law.domains, part.full.domains)
         super().__init__(law, np.ascontiguousarray(part.matrix.T[:, order]))
         self._fit = law
         self.domains, self.metrics = part.domains, tuple(law.metrics)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, places, positions
 from mixfast.errors import InfeasibleError, NotConvergedWarning
 from mixfast.laws import Objective, Predictor, Target, convex_form, resolve
 from mixfast.proposers import solve_form
@@ -159,7 +159,7 @@ class StandIn:
         order = sorted(self.update.kept, key=lambda name: -scores[name])
         needed = _least_open(order, lost, limit=max(allowed * gain, 1e-7 * max(1.0, abs(best))))
         chosen = tuple(name for name in self.update.kept if name in needed)
-        place = {name: k for k, name in enumerate(self.region.domains)}
+        place = places(self.region.domains)
         fix = [place[name] for name in self.update.kept if name not in needed]
         comp = [place[name] for name in (*self.update.new, *chosen)]
         return Coupling(
@@ -200,8 +200,8 @@ class StandIn:
     def _columns(self) -> Matrix:
         """Return a matrix (old K, new K) that maps each domain of the new set to the old domain with its coefficients."""
         out = np.zeros((len(self.known), self.region.n_domains))
-        for column, name in enumerate(self.region.domains):
-            out[self.known.index(self.like[name]), column] = 1.0
+        rows = positions((self.like[name] for name in self.region.domains), self.known)
+        out[rows, np.arange(self.region.n_domains)] = 1.0
         return out
 
     def _form(self, columns: Matrix) -> Convex:
@@ -225,7 +225,7 @@ class StandIn:
 
     def _scores(self, w: Vector) -> tuple[Matrix, dict[str, float]]:
         """Return slopes (J, K) relative to those of the old mixture, and the term of each kept domain in the bound of Theorem 1."""
-        place = {name: k for k, name in enumerate(self.region.domains)}
+        place = places(self.region.domains)
         kept = [place[name] for name in self.update.kept]
         if not kept:
             return np.zeros((len(self.target.used), self.region.n_domains)), {}

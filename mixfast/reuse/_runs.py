@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing, places, positions, shown
 from mixfast.errors import AlignmentError
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, Partition, ReuseError, Update
@@ -92,11 +92,12 @@ def swarm(
     ended = [*earlier, *(name for name in update.gone if name not in split)] if keep_gone else []
     place = {name: name for name in update.kept} | {name: _ended(name, region) for name in ended}
     domains = (*region.domains, *(place[name] for name in ended))
+    column = places(domains)
     spread = np.zeros((len(old.domains), len(domains)))
     for row, name in zip(spread, old.domains, strict=True):
         parts = _parts(name, split[name], region) if name in split else {place[name]: 1.0} if name in place else {}
         for member, part in parts.items():
-            row[domains.index(member)] = part
+            row[column[member]] = part
     shares = old.ratios @ spread
     keep = 1.0 - shares.sum(axis=1) <= tolerance + 1e-12
     if not keep.any():
@@ -142,7 +143,7 @@ def _ended(name: str, region: Region) -> str:
 def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, float]:
     """Return the natural proportions of the parts of a domain."""
     size = region.prior if region.available is None else region.available.astype(np.float64)
-    natural = {name: float(size[region.domains.index(name)]) for name in members}
+    natural = dict(zip(members, size[positions(members, region.domains)].tolist(), strict=True))
     total = sum(natural.values())
     if not total > 0.0:
         raise ReuseError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import stream
 from mixfast._text.json import read_json
-from mixfast._text.names import listing, misspelt, shown
+from mixfast._text.names import listing, misspelt, places, shown
 from mixfast.errors import MixtureError, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
@@ -97,7 +97,7 @@ class MixtureSchedule:
 
     def reordered(self, domains: Sequence[str]) -> MixtureSchedule:
         """Return the same schedule with the domains of each mixture in the order of ``domains``; other domains come last."""
-        place = {name: k for k, name in enumerate(domains)}
+        place = places(domains)
         changes = []
         for change in self.changes:
             names = sorted(change.mixture.domains, key=lambda name: place.get(name, len(place)))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing, misspelt, shown
+from mixfast._text.names import listing, misspelt, places, shown
 from mixfast.errors import MixfastWarning
-from mixfast.swarm._checks import SwarmError, refuse_many, run_id, run_ids, shares
+from mixfast.swarm._checks import SwarmError, run_id, run_ids, shares
 from mixfast.swarm._columns import (
     BOOKKEEPING,
     CHOSEN,
@@ -76,7 +76,6 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     mixed = columns_of_domains(ratios, special, left_out, want, ids[ratios], unused)
     taken = {*special, *mixed.names} if metrics is ratios else special
     found = columns_of_metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
-    refuse_many(found.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
     mixed, given = (
         as_shares(ratios, mixed, named=want.domains is not None, normalise=want.normalise),
@@ -158,7 +157,7 @@ def _matched(
     ids: Mapping[Raw, tuple[str, ...]], ratios: Raw, metrics: Raw, found: NDArray[np.float64]
 ) -> tuple[dict[int, int], tuple[tuple[str, str], ...]]:
     """Return rows of ratios with their rows of metrics, in the order of ratios, and the dropped runs with reasons."""
-    position = {name: row for row, name in enumerate(ids[metrics])}
+    position = places(ids[metrics])
     valued = (np.isnan(found).sum(axis=1) < found.shape[1]).tolist()
     rows: dict[int, int] = {}
     dropped: list[tuple[str, str]] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import counted, listing, shown
+from mixfast._text.names import counted, listing, places, shown
 from mixfast.swarm._cells import is_missing, is_number
 from mixfast.swarm._checks import SwarmError, run_id
 from mixfast.swarm._files import Raw
@@ -119,7 +119,7 @@ def _pivoted(
     raw: Raw, runs: list[str], metrics: list[str], values: NDArray[np.float64], steps: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], int, list[str]]:
     """Return the values (J, R) of the last steps, the number of values of earlier ones, and the runs whose last step is before that of others."""
-    rows, columns = ({name: at for at, name in enumerate(dict.fromkeys(names))} for names in (runs, metrics))
+    rows, columns = (places(dict.fromkeys(names)) for names in (runs, metrics))
     out = np.full((len(columns), len(rows)), np.nan)
     last: dict[tuple[str, str], tuple[float, float]] = {}
     earlier = 0

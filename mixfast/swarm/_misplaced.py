@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing, places, positions, shown
 from mixfast._text.visible import quote
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._amounts import is_mixture, kind_of_amounts
@@ -92,8 +92,7 @@ def refuse_shares_as_metrics(
             + either("domains='PATTERN*'", "--domains 'PATTERN*'")
         )
     if len(values) > 1 and (other := _other_mixture(domains, measured, values)):
-        column = {name: at for at, name in enumerate(measured)}
-        kind = kind_of_amounts(values[:, [column[name] for name in other]])
+        kind = kind_of_amounts(values[:, positions(other, measured)])
         raise SwarmError(
             f"{metrics.where} holds mixtures as metrics: {listing(other, limit=_SHOWN)} {f'are {kind}' if kind else 'sum to 1'} in every run and have the names of the domains, "
             f"as for another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"
@@ -110,7 +109,7 @@ def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: 
     """Return metrics that sum to 1 and have the names of the domains, except for a common beginning or end; empty if there are none."""
     start, end = affixes(domains)
     bare = [name[len(start) : len(name) - len(end)] for name in domains]
-    column = {name: at for at, name in enumerate(measured)}
+    column = places(measured)
     tried = set()
     for name in measured if len(domains) > 1 else ():
         for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, listing, places
 from mixfast._text.table import text_table
 from mixfast.swarm._far import far_from_others
 from mixfast.swarm._folds import same_mixture
@@ -100,8 +100,9 @@ class Noise(Frozen):
             )
         out = np.tile([self.sd.get(name, math.nan) for name in self._metrics], (len(w), 1))
         z = np.clip(_distance(w, self._centre), *self._span)
+        place = places(self._metrics)
         for name, (start, slope) in self._lines.items():
-            out[:, self._metrics.index(name)] = np.exp(0.5 * (start + slope * z))
+            out[:, place[name]] = np.exp(0.5 * (start + slope * z))
         return out
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from mixfast._text.visible import quote
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._amounts import COUNTS, kind_of_amounts
-from mixfast.swarm._checks import SwarmError, refuse_repeated
+from mixfast.swarm._checks import SwarmError, refuse_many, refuse_repeated
 from mixfast.swarm._columns import (
     is_bookkeeping,
     is_by_product,
@@ -149,12 +149,17 @@ def columns_of_metrics(
     """Return the columns of metrics; a column with the name of a domain is the loss of that domain, even if the name looks like bookkeeping."""
     names = _considered(raw, special, left_out, unused)
     if want.metrics is not None:
-        return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
+        asked = _asked_for(names, want.metrics)
+        refuse_many(asked)
+        return read_table(raw, asked, ids, keep=True)
     of_domains, beside = set(domains), tuple(names)
     by_name = [
         name for name in names if name not in of_domains and (is_bookkeeping(name) or is_by_product(name, beside))
     ]
-    table = read_table(raw, _without(names, by_name), ids)
+    kept = _without(names, by_name)
+    # The names decide: reading the cells of so many columns takes longer than anybody waits for a refusal.
+    refuse_many(kept)
+    table = read_table(raw, kept, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
     unused.add("empty", table.empty)

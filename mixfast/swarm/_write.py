@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import IO, cast
 
 import numpy as np
@@ -45,10 +46,10 @@ def write_runs(
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]
     header = ["run", *([CHOSEN] if marked else []), *domains]
-    shares = [[run, *flag, *row] for run, flag, row in zip(runs, flags, mixtures.tolist(), strict=True)]
+    shares = ([run, *flag, *row.tolist()] for run, flag, row in zip(runs, flags, mixtures, strict=True))
     # Only NaN differs from itself.
-    cells = ([value if value == value else "" for value in row] for row in values.tolist())
-    reached = [[run, *row] for run, row in zip(runs, cells, strict=True)]
+    cells = ([value if value == value else "" for value in row.tolist()] for row in values)
+    reached = ([run, *row] for run, row in zip(runs, cells, strict=True))
     _deliver([(ratios, csv_text(header, shares)), (metrics, csv_text(["run", *measured], reached))], force)
 
 
@@ -65,19 +66,21 @@ def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[obj
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table of runs as csv; raise if a spreadsheet would compute a name."""
-    rows = list(rows)
-    texts = dict.fromkeys([*header, *(cell for row in rows for cell in row if isinstance(cell, str))])
-    if formulas := [name for name in texts if _FORMULA.search(name) and not is_number(name)]:
-        raise SwarmError(
-            f"a spreadsheet that opens a csv file would compute these names: {listing(map(repr, formulas))}; rename them, so that "
-            "none begins with =, +, -, @ or a tab, also after a semicolon"
-        )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     # Readers take a single carriage return for the end of a line, and the writer does not quote it.
     careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    for row in [header, *rows]:
-        (careful if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
+    formulas: dict[str, None] = {}
+    # One row at a time: wide tables have millions of numbers.
+    for row in chain([header], rows):
+        texts = [cell for cell in row if isinstance(cell, str)]
+        formulas |= dict.fromkeys(name for name in texts if _FORMULA.search(name) and not is_number(name))
+        (careful if any("\r" in name for name in texts) else writer).writerow(row)
+    if formulas:
+        raise SwarmError(
+            f"a spreadsheet that opens a csv file would compute these names: {listing(map(repr, formulas))}; rename them, so that "
+            "none begins with =, +, -, @ or a tab, also after a semicolon"
+        )
     return text.getvalue()
 
 

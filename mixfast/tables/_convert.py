@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.folders import replacing_folder
-from mixfast._text.names import counted
+from mixfast._text.names import counted, places
 from mixfast._text.progress import advance, working
 from mixfast.errors import AlignmentError, TableError
 from mixfast.tables._group_pass import Groups, read_groups
@@ -267,8 +267,8 @@ class _Conversion:
             dtypes["group"] = np.dtype(np.int32)
         if self.sequences is not None:
             dtypes["sequence"] = self.sequences.dtype
-        places = {name: place for place, name in enumerate(names)}
-        local = np.array([places.get(name, -1) for name in self.groups.names], dtype=np.int32)
+        codes = places(names)
+        local = np.array([codes.get(name, -1) for name in self.groups.names], dtype=np.int32)
 
         def read(key: str, piece: Piece) -> NDArray[Any]:
             found = self._read(key, piece)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import places
 from mixfast.errors import TableError
 from mixfast.tables._blocks import coded, text
 from mixfast.tables._group_names import labels_of, ordered_names
@@ -81,8 +82,8 @@ def read_groups(
         for file, pieces in zip(files, found, strict=True)
     ]
     names = checked_names(_all_names(inputs, labels), "names of groups")
-    places = {name: place for place, name in enumerate(names)}
-    codes = tuple({entry: places[name] for entry, name in one.items()} for one in labels)
+    place = places(names)
+    codes = tuple({entry: place[name] for entry, name in one.items()} for one in labels)
     counts, total, is_sorted, last_code = {}, np.zeros(len(names), dtype=np.int64), True, 0
     for number, (file, pieces) in enumerate(zip(files, found, strict=True)):
         for (first, _), (piece, ascending) in zip(ranges(file), pieces, strict=True):
@@ -110,8 +111,8 @@ def _entries(file: RowsIn, first: int, last: int) -> tuple[dict[Any, int], bool]
         raise TableError(f"{file.path}: group is {entries.dtype}, expected integers or names")
     starts = np.concatenate(([0], np.flatnonzero(entries[1:] != entries[:-1]) + 1))
     lengths = np.diff(starts, append=entries.size)
-    values, at, places = np.unique(entries[starts], return_index=True, return_inverse=True)
-    counts = np.bincount(places.reshape(-1), weights=lengths).astype(np.int64)
+    values, at, inverse = np.unique(entries[starts], return_index=True, return_inverse=True)
+    counts = np.bincount(inverse.reshape(-1), weights=lengths).astype(np.int64)
     order = np.argsort(at)
     found = {
         text(value): int(count) for value, count in zip(values[order].tolist(), counts[order].tolist(), strict=True)

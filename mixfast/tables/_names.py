@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.names import domain_names as mixture_names
-from mixfast._text.names import named, shown
+from mixfast._text.names import named, positions, shown
 from mixfast.errors import TableError
 
 # At most this many items are listed in a message; the others are counted.
@@ -84,8 +84,7 @@ def order_of(own: tuple[str, ...], domains: tuple[str, ...]) -> NDArray[np.intp]
     """Return the columns of a file in the order of the domains; None if they have it."""
     if own == domains:
         return None
-    places = {name: place for place, name in enumerate(own)}
-    return np.array([places[name] for name in domains])
+    return np.array(positions(domains, own))
 
 
 def unit_of(*, has_weight: bool, has_length: bool) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, places
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import TableError
 from mixfast.tables._names import SHOWN, checked_names, counted, decoded, some
@@ -154,13 +154,13 @@ def _groups(
         if isinstance(group_names, Mapping):
             raise TableError("group_names maps integer codes to names, but group already holds names")
         universe = checked_names(found if group_names is None else group_names, "group_names")
-        position: dict[Any, int] = {name: code for code, name in enumerate(universe)}
+        position: dict[Any, int] = places(universe)
     elif all(isinstance(value, int) for value in values):
         if group_names is None:
             position = {value: code for code, value in enumerate(sorted(set(values)))}
             universe = tuple(f"group_{value}" for value in position)
         elif isinstance(group_names, Mapping):
-            position = {value: code for code, value in enumerate(group_names)}
+            position = places(group_names)
             universe = checked_names(list(group_names.values()), "group_names")
         else:
             universe = checked_names(group_names, "group_names")

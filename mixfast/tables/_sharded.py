@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import counted, listing, shown
+from mixfast._text.names import counted, listing, positions, shown
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST
 from mixfast._text.numbers import size as size_text
@@ -348,12 +348,12 @@ class ShardedTable:
         names = checked_names(domains, "domains")
         if names == self.domains:
             return self
-        place = {name: k for k, name in enumerate(self._whole.domains)}
-        unknown = [name for name in names if name not in self.domains]
+        ours = set(self.domains)
+        unknown = [name for name in names if name not in ours]
         if unknown or not names:
             raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")
         return ShardedTable(
-            self._whole, replace(self._view, chosen=tuple(place[name] for name in names)), self._make, self.team
+            self._whole, replace(self._view, chosen=tuple(positions(names, self._whole.domains))), self._make, self.team
         )
 
     def _with(self, **changes: Any) -> ShardedTable:

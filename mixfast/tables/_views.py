@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import device as _device
-from mixfast._text.names import shown
+from mixfast._text.names import places, shown
 from mixfast.errors import BackendError, TableError
 from mixfast.tables._data import TableData
 from mixfast.tables._made import Made
@@ -172,7 +172,7 @@ class TableViews(TableData):
         names = checked_names(domains, "domains")
         if names == self.domains:
             return self
-        position = {name: k for k, name in enumerate(self.domains)}
+        position = places(self.domains)
         unknown = [name for name in names if name not in position]
         if unknown:
             raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")

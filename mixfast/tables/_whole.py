@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, places, positions
 from mixfast.errors import TableError
 from mixfast.tables._group_names import labels_of, ordered_names
 from mixfast.tables._made import Made, joined, ordered
@@ -211,23 +211,23 @@ def _order(part: Part, domains: tuple[str, ...]) -> NDArray[np.int32] | None:
     if part.domains is None or part.domains == domains:
         return None
     if set(part.domains) != set(domains):
-        lacking = [name for name in domains if name not in part.domains]
-        other = [name for name in part.domains if name not in domains]
+        ours, its = set(domains), set(part.domains)
+        lacking = [name for name in domains if name not in its]
+        other = [name for name in part.domains if name not in ours]
         lacks = f"lacks {some(lacking)}" if lacking else ""
         has = f"has {some(other)}, which the table does not have" if other else ""
         raise TableError(
             f"{part.path} has other domains than the table: it {' and '.join(filter(None, (lacks, has)))}; the domains of the table are "
             f"{listing(domains)}"
         )
-    places = {name: place for place, name in enumerate(part.domains)}
-    return np.array([places[name] for name in domains], dtype=np.int32)
+    return np.array(positions(domains, part.domains), dtype=np.int32)
 
 
 def with_groups(whole: Whole, entries: Sequence[Sequence[Any]], manifest: Manifest | None) -> Whole:
     """Return the table with the codes of its groups, given the distinct entries of ``group`` of each part."""
     labels = [labels_of(part, found) for part, found in zip(whole.parts, entries, strict=True)]
     names = ordered_names(whole.parts, labels, None if manifest is None else manifest.groups)
-    place = {name: code for code, name in enumerate(names)}
+    place = places(names)
     for part, found in zip(whole.parts, labels, strict=True):
         if unknown := [name for name in found.values() if name not in place]:
             raise TableError(

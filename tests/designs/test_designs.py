@@ -492,16 +492,26 @@ def test_what_is_refused(change, words):
         design(Region(NAMES), **arguments)
 
 
-def test_more_domains_than_can_be_held_are_refused_before_memory_is(monkeypatch):
-    names = [f"d{k}" for k in range(200_000)]
-    with pytest.raises(RegionError, match=r"200,000 domains, .* 320 GB, and the limit is 20,000 domains, 3\.2 GB"):
-        design(Region(names), 2, seed=0)
-    monkeypatch.setattr("mixfast.designs._frozen._MOST_DOMAINS", 20)
-    many = [f"d{k}" for k in range(40)]
-    with pytest.raises(RegionError, match="freeze the ratios"):
-        extend(design(Region(many[:20]), 2, seed=0), Region(many), 2, seed=0)
-    groups = {"most": dict.fromkeys(many[:31], 1.0)}
-    assert design(Region(many), 2, seed=0, frozen=groups).ratios.shape == (2, 40)
+def test_many_domains_take_memory_in_proportion():
+    names = [f"d{k}" for k in range(50_000)]
+    assert design(Region(names), 2, seed=0).ratios.shape == (2, 50_000)
+    many = design(Region(names), 2, seed=0, frozen={"most": dict.fromkeys(names[:49_990], 1.0)}).ratios
+    assert many.shape == (2, 50_000)
+    assert np.ptp(many[:, :49_990], axis=1).max() < 1e-12
+
+
+def test_more_mixtures_than_anybody_trains_are_only_planned_if_asked_for(monkeypatch):
+    names = [f"d{k}" for k in range(4_000)]
+    with pytest.raises(RegionError, match=r"4000 domains: 12003 runs are advised .* give the number of runs"):
+        design(Region(names), seed=0)
+    groups = {"most": dict.fromkeys(names[:3_990], 1.0)}
+    assert len(design(Region(names), seed=0, frozen=groups)) == 36
+    monkeypatch.setattr("mixfast.designs._design._SMALL", 0)
+    monkeypatch.setattr("mixfast.designs._design.available_memory", lambda: 1000)
+    with pytest.raises(RegionError, match=r"choosing 9 mixtures of 3 domains takes about .* and 1 KB of memory"):
+        design(Region(NAMES[:3]), 9, seed=0)
+    with pytest.raises(RegionError, match="of memory are free"):
+        extend(design(Region(NAMES[:3]), 2, seed=0), Region(NAMES[:3]), 9, seed=0)
 
 
 def test_what_the_module_offers():

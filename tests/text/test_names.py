@@ -62,3 +62,9 @@ def test_shortened_names_of_a_collection_stay_different(longest):
 def test_parts_that_all_names_share_are_left_out_first():
     short = distinct(["eval/mmlu_stem_validation_bpb", "eval/mmlu_arts_validation_bpb"], 18)
     assert list(short.values()) == ["…stem_validation_…", "…arts_validation_…"]
+
+
+def test_many_names_are_split_in_time_in_proportion():
+    names = [f"d{k}" for k in range(100_000)]
+    assert split_names(",".join(names)) == names
+    assert split_names(",".join([*names, "a,b"]), known=["a,b"])[-1] == "a,b"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, listing, places
 from mixfast.errors import BackendError
 from mixfast.readers._read import format_of, token_counts
 from mixfast.readers.collect._mixture_files import mixture_files
@@ -227,8 +227,8 @@ class Collected(Frozen):
     @cached_property
     def _values(self) -> NDArray[np.float64]:
         """Values (R, J), NaN for missing ones."""
-        rows = {name: at for at, name in enumerate(self.runs)}
-        columns = {name: at for at, name in enumerate(self.metrics)}
+        rows = places(self.runs)
+        columns = places(self.metrics)
         out = np.full((len(rows), len(columns)), np.nan)
         for run, metric, value in zip(self.run, self.metric, self.value.tolist(), strict=True):
             out[rows[run], columns[metric]] = value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, listing, places
 from mixfast._text.progress import working
 from mixfast.readers.collect import _checks as checks
 from mixfast.readers.collect._collected import Collected
@@ -181,7 +181,7 @@ def _built(
     value = np.array([one.measure.value for _, _, one in entries], dtype=np.float64)
     infinite = [f"{run} {name}" for (run, name, _), cell in zip(entries, value, strict=True) if np.isinf(cell)]
     value[np.isinf(value)] = np.nan
-    rows, columns = ({name: at for at, name in enumerate(names)} for names in (runs, kept))
+    rows, columns = (places(names) for names in (runs, kept))
     matrix = np.full((len(runs), len(kept)), np.nan)
     matrix[[rows[run] for run, _, _ in entries], [columns[name] for _, name, _ in entries]] = value
     table = _Kept(runs, tuple(kept), matrix)
