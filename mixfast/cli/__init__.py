@@ -22,7 +22,7 @@ in them come from the library. `show_versions` prints versions and facts for iss
 | export                     | a mixture or a schedule            | the file for a data loader              | `_export`                  |
 | demo                       | nothing                            | the full workflow on a small real table | `_demo`                    |
 
-Order to read the files in: `_main` builds the parser and turns errors into one line and a status; `_streams` replaces the
+Order to read the files in: `_commands` names the commands and loads the file of the one that is used, `_main` builds the parser and turns errors into one line and a status; `_streams` replaces the
 streams during a command, and `_console` prints on them. `_progress` shows progress on stderr. `_options` holds options that
 several commands share, `_types` the types of their values, and `_refusals` the error for refused input. `_inputs` turns values
 into the region and the objective, `_reading` reads the files that options name. `_runs` (proxy runs), `_experts` (tables),
@@ -31,7 +31,21 @@ into the region and the objective, `_reading` reads the files that options name.
 scripts that complete command lines in a shell. The other commands are independent of each other.
 """
 
+from __future__ import annotations
+
 from mixfast.cli._main import main
-from mixfast.cli._versions import show_versions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mixfast.cli._versions import show_versions
 
 __all__ = ["main", "show_versions"]
+
+
+def __getattr__(name: str) -> object:
+    # Loads numpy, which the texts of --help and --version do without.
+    if name == "show_versions":
+        from mixfast.cli._versions import show_versions
+
+        return show_versions
+    raise AttributeError(f"module 'mixfast.cli' has no attribute {name!r}")

@@ -43,7 +43,6 @@ def add(commands: shared.Commands) -> None:
         commands,
         "baselines",
         _baselines,
-        "print baseline mixtures, computed from token counts, to compare with",
         _EXAMPLES,
     )
     shared.add_limits(parser)

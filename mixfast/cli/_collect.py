@@ -38,9 +38,7 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    collect = shared.add_command(
-        commands, "collect", _collect, "make the csv files of fit from the files of evaluations and trackers", _EXAMPLES
-    )
+    collect = shared.add_command(commands, "collect", _collect, _EXAMPLES)
     collect.add_argument(
         "runs",
         metavar="RUNS",

@@ -83,7 +83,7 @@ To try it: `mixfast demo --copy-to .` writes the table, token counts and runs of
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    demo = shared.add_command(commands, "demo", _demo, "run the full workflow on a small real table, with explanations")
+    demo = shared.add_command(commands, "demo", _demo)
     demo.add_argument(
         "--copy-to", metavar="FOLDER", help="only write the files of the demo to a folder, to try commands on"
     )

@@ -132,7 +132,7 @@ _SETTINGS = tuple(
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    design = shared.add_command(commands, "design", _design, "choose the mixtures of proxy runs to train", _EXAMPLES)
+    design = shared.add_command(commands, "design", _design, _EXAMPLES)
     design.add_argument(
         "--runs",
         metavar="N",

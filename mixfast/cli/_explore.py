@@ -51,7 +51,6 @@ def add(commands: shared.Commands) -> None:
         commands,
         "explore",
         _explore,
-        "write and open a page on which mixtures are tried under fitted laws or a table of experts",
         _EXAMPLES,
     )
     explore.add_argument(

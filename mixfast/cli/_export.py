@@ -33,9 +33,7 @@ formats, and the options that each takes:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    export = shared.add_command(
-        commands, "export", _export, "write a mixture in the format of a data loader", _EXAMPLES, _Formats
-    )
+    export = shared.add_command(commands, "export", _export, _EXAMPLES, _Formats)
     export.add_argument(
         "mixture", metavar="MIXTURE", help=f"{shared.MIXTURES}, or a schedule that MixtureSchedule.to_json wrote"
     )

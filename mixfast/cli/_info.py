@@ -43,7 +43,7 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    info = shared.add_command(commands, "info", _info, "describe a file, or print versions", _EXAMPLES)
+    info = shared.add_command(commands, "info", _info, _EXAMPLES)
     words = f"a table of experts (npz, npy, folder of parts, folder of the MixMin code), mixtures of runs (csv), laws, {shared.MIXTURES}; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
     add_table_options(info)

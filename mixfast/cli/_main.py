@@ -8,36 +8,18 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TextIO
 
 from mixfast._text.audience import commanded
 from mixfast._text.names import did_you_mean, shown
-from mixfast.cli import (
-    _baselines,
-    _collect,
-    _demo,
-    _design,
-    _explore,
-    _export,
-    _info,
-    _next,
-    _report,
-    _reuse,
-    _score,
-    _solve,
-    _swarm,
-    _table,
-    _wear,
-)
+from mixfast.cli._commands import add_commands
 from mixfast.cli._completion import SHELLS, PrintCompletion
 from mixfast.cli._console import Manner, detail, speaking, tell, warn
-from mixfast.cli._options import add_general
 from mixfast.cli._parser import REFUSED, Parser
 from mixfast.cli._refusals import refuse_together
 from mixfast.cli._streams import OUTPUT_LOST, OutputError, lost, watched
-from mixfast.cli._together import is_shared, together
 from mixfast.errors import MixfastError, MixfastWarning
 
 _INTERRUPTED = 130
@@ -79,7 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         For a bug in mixfast. The program, `mixfast.__main__`, turns it into one line.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    return together(given, lambda: _alone(given), _say) if is_shared(given) else _alone(given)
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return _alone(given)
+    # Other processes run the same command together with this one.
+    from mixfast.cli._together import together
+
+    return together(given, lambda: _alone(given), _say)
 
 
 def _alone(given: Sequence[str]) -> int:
@@ -103,7 +90,7 @@ def _run(given: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings(), commanded():
             warnings.showwarning = _show_warning
-            args, rest = build_parser().parse_known_args(given)
+            args, rest = build_parser(given).parse_known_args(given)
             if rest:
                 args.parser.refuse_rest(rest)
             args.argv = given
@@ -175,8 +162,8 @@ def _show_warning(
     warn(_shortened(str(message)))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with all commands."""
+def build_parser(given: Sequence[str] | None = None) -> Parser:
+    """Return the parser with all commands; if the arguments are given, the options only of those that they can need."""
     from mixfast._version import __version__
 
     what = "Decide how much of each data domain to train a language model on, with a certificate of optimality."
@@ -190,33 +177,5 @@ def build_parser() -> argparse.ArgumentParser:
         action=PrintCompletion,
         help='print the completion script for bash, zsh or fish (needs shtab); eval "$(mixfast --print-completion bash)" turns it on',
     )
-    commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (
-        _solve,
-        _info,
-        _table,
-        _baselines,
-        _design,
-        _score,
-        _collect,
-        _swarm,
-        _wear,
-        _next,
-        _reuse,
-        _report,
-        _explore,
-        _export,
-        _demo,
-    ):
-        command.add(commands)
-    for parser in leaves(out):
-        add_general(parser)
+    add_commands(out, given)
     return out
-
-
-def leaves(parser: Parser) -> Iterator[Parser]:
-    """Yield the parsers of the commands that do something: ``mixfast reuse`` only has steps."""
-    if not parser.below:
-        yield parser
-    for command in parser.below.values():
-        yield from leaves(command)

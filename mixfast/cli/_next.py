@@ -34,9 +34,7 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    following = shared.add_command(
-        commands, "next", _next, "choose the proxy runs to train next, given those that are trained", _EXAMPLES
-    )
+    following = shared.add_command(commands, "next", _next, _EXAMPLES)
     add_runs(following)
     following.add_argument(
         "fitted", metavar="LAW", nargs="?", help="laws that `mixfast fit --out` wrote; default: fit them now"

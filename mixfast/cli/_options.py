@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast.cli import _types as types
+from mixfast.cli._commands import HELP
+from mixfast.cli._commands import Commands as Commands
 from mixfast.cli._refusals import InputError, refuse_together
 
-# Types of what commands and options are added to.
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# What options are added to.
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 # What --mixture takes.
@@ -25,11 +26,28 @@ def add_command(
     commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], int] | None,
-    help: str,
     examples: str = "",
     formatter: type[argparse.HelpFormatter] = argparse.RawDescriptionHelpFormatter,
 ) -> argparse.ArgumentParser:
-    """Add a command: the function to run, one line of help, and examples to print below its options."""
+    """Add a command: the function to run, and examples to print below its options."""
+    return _add(commands, name, run, HELP[name], examples, formatter)
+
+
+def add_step(
+    steps: Commands, name: str, run: Callable[[argparse.Namespace], int], help: str
+) -> argparse.ArgumentParser:
+    """Add a step of a command: the function to run, and one line of help."""
+    return _add(steps, name, run, help, "", argparse.RawDescriptionHelpFormatter)
+
+
+def _add(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    help: str,
+    examples: str,
+    formatter: type[argparse.HelpFormatter],
+) -> argparse.ArgumentParser:
     # No abbreviations: a new option could make one that is in use ambiguous.
     words = f"{help[0].upper()}{help[1:]}."
     parser = commands.add_parser(
@@ -37,16 +55,6 @@ def add_command(
     )
     parser.set_defaults(run=run, parser=parser)
     return parser
-
-
-def add_general(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command has, behind its own."""
-    general = parser.add_argument_group("general")
-    general.add_argument("--json", action="store_true", help="print the result as one JSON object instead of a report")
-    general.add_argument("-q", "--quiet", action="store_true", help="print no notes and no progress on stderr")
-    general.add_argument(
-        "-v", "--verbose", action="store_true", help="also print what is read, the steps of a solve and times on stderr"
-    )
 
 
 def add_law(parser: Group, option: str = "--law") -> None:

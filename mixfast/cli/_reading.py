@@ -177,10 +177,10 @@ _FILES_WITH_PATHS = ("mixture", "prior", "start", "near", "reference", "tokens",
 
 def check_paths(args: argparse.Namespace, files: Sequence[str] | None = None) -> None:
     """Refuse ``--mixture-paths`` if none of the files has paths in place of names; by default those of all options that take such files."""
-    from mixfast import readers
-
     if args.mixture_paths is None:
         return
+    from mixfast import readers
+
     if files is None:
         files = [file for name in _FILES_WITH_PATHS if (file := getattr(args, name, None)) not in (None, "uniform")]
     if not files:

@@ -91,9 +91,7 @@ _ONLY_FOR = {
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    report = shared.add_command(
-        commands, "report", _report, "write one HTML page with the mixture, its certificate and all figures", _EXAMPLES
-    )
+    report = shared.add_command(commands, "report", _report, _EXAMPLES)
     report.add_argument(
         "input",
         metavar="TABLE|RATIOS",

@@ -61,8 +61,7 @@ _REUSABLE = ("log_linear", "linear")
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    what = "update a mixture when domains are added, removed, split or revised, and keep its other ratios"
-    reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
+    reuse = shared.add_command(commands, "reuse", None, _EXAMPLES)
     steps = reuse.add_subparsers(title="steps", required=True, metavar="STEP")
     _add_start(_add_step(steps, "start", _start, "start a ledger with a mixture"))
     for name, names, words, each in (
@@ -95,7 +94,7 @@ def add(commands: shared.Commands) -> None:
 def _add_step(
     steps: shared.Commands, name: str, run: Callable[[argparse.Namespace], int], help: str
 ) -> argparse.ArgumentParser:
-    step = shared.add_command(steps, name, run, help)
+    step = shared.add_step(steps, name, run, help)
     step.add_argument("state", metavar="STATE", help="ledger: .yaml or .json")
     return step
 

@@ -47,7 +47,6 @@ def add(commands: shared.Commands) -> None:
         commands,
         "score",
         _score,
-        "score texts with Hugging Face models, one for each domain, and write a table of experts",
         _EXAMPLES,
     )
     score.add_argument(

@@ -41,9 +41,7 @@ exit status:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    solve = shared.add_command(
-        commands, "solve", _solve, "find the best mixture for a table of experts, with a certificate", _EXAMPLES
-    )
+    solve = shared.add_command(commands, "solve", _solve, _EXAMPLES)
     add_table(solve)
     shared.add_limits(solve)
     goal = solve.add_argument_group("objective")

@@ -56,14 +56,14 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the commands to the parser."""
-    fit = shared.add_command(commands, "fit", _fit, "fit laws that predict metrics from mixtures", _EXAMPLES)
+    fit = shared.add_command(commands, "fit", _fit, _EXAMPLES)
     _add_runs(fit)
     shared.add_law(fit)
     fit.add_argument("--out", metavar="FILE", help="file to write the laws to: .json or .npz")
     shared.add_force(fit)
-    compare = shared.add_command(commands, "compare", _compare, "compare the cross-validated errors of all laws")
+    compare = shared.add_command(commands, "compare", _compare)
     _add_runs(compare)
-    propose = shared.add_command(commands, "propose", _propose, "find the best mixture under fitted laws", _EXAMPLES)
+    propose = shared.add_command(commands, "propose", _propose, _EXAMPLES)
     propose.add_argument("law", metavar="LAW", help="laws that `mixfast fit --out` wrote")
     shared.add_limits(propose)
     goal = propose.add_argument_group("objective")

@@ -45,8 +45,7 @@ _INPUT = "npz, npy, parquet, a folder of parts"
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    what = "write a table of experts as one file or in parts, in another format or type, and merge tables"
-    table = shared.add_command(commands, "table", None, what, _EXAMPLES)
+    table = shared.add_command(commands, "table", None, _EXAMPLES)
     steps = table.add_subparsers(title="steps", required=True, metavar="STEP")
 
     pack = _add_step(steps, "pack", _pack, "write a table as one file, or in another number of parts")
@@ -90,7 +89,7 @@ def add(commands: shared.Commands) -> None:
 def _add_step(
     steps: shared.Commands, name: str, run: Callable[[argparse.Namespace], int], help: str
 ) -> argparse.ArgumentParser:
-    return shared.add_command(steps, name, run, help)
+    return shared.add_step(steps, name, run, help)
 
 
 def _add_input(step: argparse.ArgumentParser, help: str) -> None:

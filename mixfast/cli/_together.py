@@ -5,7 +5,6 @@ All end with the status of rank 0. If rank 0 ends without a word, rank 1 says so
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -21,11 +20,6 @@ from mixfast.ranks import LeaderLost, Team, from_environment, rank_and_size, run
 _REFUSED, _INTERRUPTED, _SURPRISED = 2, 130, 70
 # Options that print something and end.
 _ASIDE = ("-h", "--help", "--version", "--print-completion")
-
-
-def is_shared(given: Sequence[str]) -> bool:
-    """Return whether other processes run the same command together with this one."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def together(given: Sequence[str], command: Callable[[], int], say: Callable[[str], int]) -> int:

@@ -27,7 +27,6 @@ def add(commands: shared.Commands) -> None:
         commands,
         "wear",
         _wear,
-        "fit how fast repeated tokens of each domain lose their value, from runs that repeat them",
         _EXAMPLES,
     )
     add_runs(wear)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mixfast import Mixture
-from mixfast.cli._main import build_parser, leaves
+from mixfast.cli._commands import leaves
+from mixfast.cli._main import build_parser
 from mixfast.cli._options import COUNTS, MIXTURES
 from mixfast.reuse import Ledger
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Swarm, fit
-from mixfast.cli._main import build_parser, leaves
+from mixfast.cli._commands import leaves
+from mixfast.cli._main import build_parser
 
 jsonschema = pytest.importorskip("jsonschema")
 
