@@ -33,9 +33,10 @@ scripts that complete command lines in a shell. The other commands are independe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mixfast.cli._main import main
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mixfast.cli._versions import show_versions
 
