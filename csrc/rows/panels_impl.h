@@ -155,6 +155,7 @@ static double FN(sum_of_logs)(const mf_rows *t, const REAL *s, ptrdiff_t row, pt
     double sum = 0;
     if (t->weight) {
         ptrdiff_t count = end - row < groups * VL ? end - row : groups * VL, i = 0;
+        VD sums = {0};
         for (; i + DL <= count; i += DL) {
             VD x, c;
 #if WIDE
@@ -166,9 +167,9 @@ static double FN(sum_of_logs)(const mf_rows *t, const REAL *s, ptrdiff_t row, pt
                 c[r] = t->weight[row + i + r];
             }
 #endif
-            VD y = FN(log)(x) * c;
-            for (ptrdiff_t r = 0; r < DL; r++) sum += y[r];
+            sums += FN(log)(x) * c;
         }
+        for (ptrdiff_t r = 0; r < DL; r++) sum += sums[r];
         for (; i < count; i++) sum += t->weight[row + i] * log((double)s[i]);
         return sum / t->scale;
     }
@@ -198,9 +199,14 @@ static const REAL *FN(panel)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end, ptr
 
 /* sum over the block's rows of c_i / scale * (the maximum that was subtracted from the row). */
 static double FN(sum_of_shifts)(const mf_rows *t, const REAL *top, ptrdiff_t row, ptrdiff_t rows) {
-    double sum = 0;
+    double sum = 0, sums[8] = {0}; /* eight at a time: one sum alone waits for each of its additions */
+    ptrdiff_t r = 0;
     if (t->panels ? t->offset == NULL : !t->shift) return 0;
-    for (ptrdiff_t r = 0; r < rows; r++)
+    for (; t->panels && r + 8 <= rows; r += 8)
+        for (ptrdiff_t i = 0; i < 8; i++)
+            sums[i] += t->offset[row + r + i] * (t->weight ? t->weight[row + r + i] / t->scale : 1.0);
+    for (ptrdiff_t i = 0; i < 8; i++) sum += sums[i];
+    for (; r < rows; r++)
         sum += (t->panels ? t->offset[row + r] : (double)top[r]) * (t->weight ? t->weight[row + r] / t->scale : 1.0);
     return sum;
 }

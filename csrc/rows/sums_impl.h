@@ -1,49 +1,86 @@
 /* Part of rows_impl.h: value, gradient and Hessian, from packed panels or directly from the table. */
 
+/* Domains down a tile of the Hessian, which are four across: of 16 registers, 4 x 4 sums would leave none to their
+ * operands. */
+#if VBYTES == 64
+#define TILE 4
+#else
+#define TILE 2
+#endif
+
+/* Add 4 sums across for each of `ni` domains down. */
+static inline __attribute__((always_inline)) void FN(add_tile)(V (*acc)[4], double *hessian, ptrdiff_t ncol,
+                                                               const int ni) {
+    REAL sums[16];
+    MF_UNROLL(8)
+    for (int first = 0; first < 4 * ni; first += VL_CONST) {
+        V part[VL_CONST]; /* a copy: taking the address of acc would keep it out of the registers */
+        MF_UNROLL(16)
+        for (int e = 0; e < VL_CONST; e++) part[e] = acc[(first + e) / 4][(first + e) % 4];
+        FN(storeu)(sums + first, FN(row_sums)(part));
+    }
+    MF_UNROLL(4)
+    for (int x = 0; x < ni; x++) {
+        MF_UNROLL(4)
+        for (int y = 0; y < 4; y++) hessian[x * ncol + y] += (double)sums[4 * x + y];
+    }
+}
+
+/* hessian += u u' of domains [i, i + ni) with [j, j + nj). */
 static inline __attribute__((always_inline)) void FN(tile)(const REAL *u, ptrdiff_t ld, ptrdiff_t i, ptrdiff_t j,
                                                            ptrdiff_t groups, double *hessian, ptrdiff_t ncol,
                                                            const int ni, const int nj) {
-    V acc[4][4] = {{{0}}};
+    V acc[TILE][4] = {{{0}}};
     for (ptrdiff_t g = 0; g < groups; g++) {
-        V a[4], b[4];
+        V a[TILE];
         MF_UNROLL(4)
         for (int x = 0; x < ni; x++) a[x] = FN(loadu)(u + (i + x) * ld + g * VL);
         MF_UNROLL(4)
-        for (int y = 0; y < nj; y++) b[y] = FN(loadu)(u + (j + y) * ld + g * VL);
-        MF_UNROLL(4)
-        for (int x = 0; x < ni; x++) {
+        for (int y = 0; y < nj; y++) {
+            V b = FN(loadu)(u + (j + y) * ld + g * VL);
+            MF_ROUNDED(b); /* otherwise the compiler loads it again for each product, and loads take longer than sums */
             MF_UNROLL(4)
-            for (int y = 0; y < nj; y++) acc[x][y] += a[x] * b[y];
+            for (int x = 0; x < ni; x++) acc[x][y] += a[x] * b;
         }
     }
-    if (ni == 4 && nj == 4) {
-        MF_UNROLL(8)
-        for (int first = 0; first < 16; first += VL_CONST) {
-            V part[VL_CONST]; /* a copy: taking the address of acc would keep it out of the registers */
-            MF_UNROLL(16)
-            for (int e = 0; e < VL_CONST; e++) part[e] = acc[(first + e) / 4][(first + e) % 4];
-            V sums = FN(row_sums)(part);
-            for (int e = 0; e < VL_CONST; e++)
-                hessian[(i + (first + e) / 4) * ncol + j + (first + e) % 4] += (double)sums[e];
-        }
+    if (ni == TILE && nj == 4) {
+        FN(add_tile)(acc, hessian + i * ncol + j, ncol, TILE);
         return;
     }
     for (int x = 0; x < ni; x++)
         for (int y = 0; y < nj; y++) hessian[(i + x) * ncol + j + y] += FN(hsum)(acc[x][y]);
 }
 
-/* hessian += u u' over the rows of the block: blocks on and below the diagonal. */
+/* The same of domains [i, i + 4) with one another, on and below the diagonal. */
+static inline __attribute__((always_inline)) void FN(triangle)(const REAL *u, ptrdiff_t ld, ptrdiff_t i,
+                                                               ptrdiff_t groups, double *hessian, ptrdiff_t ncol) {
+    V acc[4][4] = {{{0}}};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        V a[4];
+        MF_UNROLL(4)
+        for (int x = 0; x < 4; x++) {
+            a[x] = FN(loadu)(u + (i + x) * ld + g * VL);
+            MF_UNROLL(4)
+            for (int y = 0; y <= x; y++) acc[x][y] += a[x] * a[y];
+        }
+    }
+    FN(add_tile)(acc, hessian + i * ncol + i, ncol, 4);
+}
+
+/* hessian += u u' over the rows of the block: on and below the diagonal, with 0 above it. */
 static void FN(syrk)(const REAL *u, ptrdiff_t ld, ptrdiff_t groups, ptrdiff_t ncol, double *hessian) {
     ptrdiff_t full = ncol / 4 * 4;
-    for (ptrdiff_t i = 0; i < full; i += 4) {
-        if (mf_interrupted((double)(i * groups * 4))) return;
-        for (ptrdiff_t j = 0; j <= i; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 4, 4);
+    for (ptrdiff_t i = 0; i < full; i += TILE) {
+        if (mf_interrupted((double)(i * groups * TILE))) return;
+        for (ptrdiff_t j = 0; j < i / 4 * 4; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, TILE, 4);
+        if (i % 4 == 0) FN(triangle)(u, ld, i, groups, hessian, ncol);
     }
     for (ptrdiff_t i = full; i < ncol; i++) {
         for (ptrdiff_t j = 0; j < full; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 4);
         for (ptrdiff_t j = full; j <= i; j++) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 1);
     }
 }
+#undef TILE
 
 /* Rows u = p sqrt(c) / s of the Hessian's outer products, domain by domain: a buffer that is flushed when full, because
  * long sums are cheaper. */
@@ -53,8 +90,13 @@ typedef struct {
 } FN(buffer);
 
 static ptrdiff_t FN(buffer_rows)(ptrdiff_t ncol) {
+#if WIDE
+    ptrdiff_t rows = (24 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / 32 * 32;
+    return rows < 128 ? 128 : rows > 512 ? 512 : rows;
+#else
     ptrdiff_t rows = (96 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / VL * VL;
     return rows < 4 * VL ? 4 * VL : rows > 512 ? 512 : rows;
+#endif
 }
 
 static void FN(flush)(FN(buffer) * buffer, ptrdiff_t ncol, double *hessian) {
@@ -196,7 +238,17 @@ static inline __attribute__((always_inline)) void FN(packed_sums)(const mf_task 
     }
 }
 
+#if WIDE
+#include "cached_impl.h"
+#endif
+
 static void FN(packed_sums_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+#if WIDE
+    if (FN(is_cached)(task)) {
+        FN(cached_sums)(task, row0, row1, out, memory);
+        return;
+    }
+#endif
     /* Constant arguments: each combination is compiled on its own. */
     if (task->coarse)
         FN(packed_sums)(task, row0, row1, out, memory, 1);

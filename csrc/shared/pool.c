@@ -96,30 +96,37 @@ static void wait_for(pool *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Work on this thread and on up to `others` helpers. */
+static void work_together(pool *p, int others) {
+    pthread_t helper[MOST_THREADS];
+    int started = 0;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->left, NULL);
+    /* The helpers are counted before they start, because one may leave before the next has started. */
+    p->running = others;
+    while (started < others && !pthread_create(&helper[started], NULL, help, p)) started++;
+    if (started < others) {
+        pthread_mutex_lock(&p->lock);
+        p->running -= others - started;
+        pthread_mutex_unlock(&p->lock);
+    }
+    work(p);
+    if (mf_stopped()) atomic_store(&p->stop, 1);
+    wait_for(p);
+    for (int i = 0; i < started; i++) pthread_join(helper[i], NULL);
+    pthread_cond_destroy(&p->left);
+    pthread_mutex_destroy(&p->lock);
+}
+
 int mf_pool_run(mf_chunk_function *run, const void *task, mf_span reads, ptrdiff_t first, ptrdiff_t last, size_t bytes,
                 int threads) {
     pool p = {.run = run, .task = task, .bytes = bytes, .reads = reads, .last = last, .next = first};
-    pthread_t helper[MOST_THREADS];
-    int started = 0;
     if (threads > last - first) threads = (int)(last - first);
-    if (threads < 1) threads = 1;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
-    pthread_mutex_init(&p.lock, NULL);
-    pthread_cond_init(&p.left, NULL);
-    /* The helpers are counted before they start, because one may leave before the next has started. */
-    p.running = threads > 1 ? threads - 1 : 0;
-    while (started < threads - 1 && !pthread_create(&helper[started], NULL, help, &p)) started++;
-    if (started < threads - 1) {
-        pthread_mutex_lock(&p.lock);
-        p.running -= threads - 1 - started;
-        pthread_mutex_unlock(&p.lock);
-    }
-    work(&p);
-    if (mf_stopped()) atomic_store(&p.stop, 1);
-    wait_for(&p);
-    for (int i = 0; i < started; i++) pthread_join(helper[i], NULL);
-    pthread_cond_destroy(&p.left);
-    pthread_mutex_destroy(&p.lock);
+    if (threads > 1)
+        work_together(&p, threads - 1);
+    else
+        work(&p);
     /* A thread without memory leaves its chunks to the others; chunks are left over only when all threads failed. */
     if (atomic_load(&p.lost)) return MF_LOST;
     return atomic_load(&p.next) < last ? -1 : 0;

@@ -23,32 +23,44 @@ typedef struct {
     const double *H, *g, *w, *lo, *hi;
     signed char *state;
     ptrdiff_t *index;               /* the free domains */
-    double *L;                      /* their Cholesky factor (free, free) */
+    double *U;                      /* their Cholesky factor (free, free) */
     double *b, *ones;               /* right-hand sides, solved in place */
     double *step, *reduced, *noise; /* noise: bound on the rounding error of the reduced gradient */
     double *diagonal; /* the ridge is a fraction of this: H_kk, or TRACE times the largest if that is larger */
     double level, ridge;
 } mf_step;
 
-/* Cholesky factor of H_FF + ridge; false if a pivot is lost to rounding. Values that are not finite pass through to the
- * step, where the caller sees them. */
+/* y += a x */
+static inline void add(ptrdiff_t n, double a, const double *restrict x, double *restrict y) {
+    for (ptrdiff_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+/* x . y, in four sums: one alone waits for each of its additions. */
+static inline double dot(ptrdiff_t n, const double *x, const double *y) {
+    double sum[4] = {0};
+    ptrdiff_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int j = 0; j < 4; j++) sum[j] += x[i + j] * y[i + j];
+    for (; i < n; i++) sum[0] += x[i] * y[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* Cholesky factor U'U of H_FF + ridge; false if a pivot is lost to rounding. Values that are not finite pass through to
+ * the step, where the caller sees them. The diagonal of U holds reciprocals. */
 static int factor(mf_step *q) {
     const ptrdiff_t f = q->free;
     for (ptrdiff_t i = 0; i < f; i++) {
         const double *row = q->H + q->index[i] * q->n;
-        double *Li = q->L + i * f;
-        if (mf_interrupted((double)(i * i) / 2)) return 1;
-        for (ptrdiff_t j = 0; j < i; j++) {
-            const double *Lj = q->L + j * f;
-            double sum = row[q->index[j]];
-            for (ptrdiff_t k = 0; k < j; k++) sum -= Li[k] * Lj[k];
-            Li[j] = sum / Lj[j];
-        }
-        const double ridge = q->ridge * q->diagonal[q->index[i]];
-        double pivot = row[q->index[i]] + ridge;
-        for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
+        for (ptrdiff_t j = i; j < f; j++) q->U[i * f + j] = row[q->index[j]];
+    }
+    for (ptrdiff_t i = 0; i < f; i++) {
+        double *Ui = q->U + i * f;
+        if (mf_interrupted((double)((f - i) * (f - i)) / 2)) return 1;
+        const double ridge = q->ridge * q->diagonal[q->index[i]], pivot = Ui[i] + ridge;
         if (isfinite(pivot) && !(pivot > 0.1 * ridge)) return 0;
-        Li[i] = sqrt(pivot);
+        Ui[i] = 1 / sqrt(pivot);
+        for (ptrdiff_t j = i + 1; j < f; j++) Ui[j] *= Ui[i];
+        for (ptrdiff_t j = i + 1; j < f; j++) add(f - j, -Ui[j], Ui + j, q->U + j * f + j);
     }
     return 1;
 }
@@ -56,14 +68,11 @@ static int factor(mf_step *q) {
 static void substitute(const mf_step *q, double *x) {
     const ptrdiff_t f = q->free;
     for (ptrdiff_t i = 0; i < f; i++) {
-        double sum = x[i];
-        for (ptrdiff_t k = 0; k < i; k++) sum -= q->L[i * f + k] * x[k];
-        x[i] = sum / q->L[i * f + i];
+        x[i] *= q->U[i * f + i];
+        add(f - i - 1, -x[i], q->U + i * f + i + 1, x + i + 1);
     }
-    for (ptrdiff_t i = f - 1; i >= 0; i--) {
-        x[i] /= q->L[i * f + i];
-        for (ptrdiff_t k = 0; k < i; k++) x[k] -= q->L[i * f + k] * x[i];
-    }
+    for (ptrdiff_t i = f - 1; i >= 0; i--)
+        x[i] = (x[i] - dot(f - i - 1, q->U + i * f + i + 1, x + i + 1)) * q->U[i * f + i];
 }
 
 /* With the fixed domains at their bounds (offsets in `step`), the best step of the free ones:
@@ -94,9 +103,8 @@ static int solve_free(mf_step *q) {
         if (pass > 1 && fabs(moved) < 1e-14) break;
         for (ptrdiff_t i = 0; i < q->free; i++) {
             const double *row = q->H + q->index[i] * n;
-            double sum = q->g[q->index[i]] + q->level + q->ridge * q->diagonal[q->index[i]] * q->step[q->index[i]];
-            for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
-            q->b[i] = -sum;
+            q->b[i] = -(q->g[q->index[i]] + q->level + q->ridge * q->diagonal[q->index[i]] * q->step[q->index[i]] +
+                        dot(n, row, q->step));
         }
         substitute(q, q->b);
         for (ptrdiff_t i = 0; i < q->free; i++) sum_b += q->b[i];
@@ -107,11 +115,12 @@ static int solve_free(mf_step *q) {
     return 1;
 }
 
-/* (g + H d)_k + level for all k, and a bound on its error: one domain with a large gradient must not decide the signs
- * of the others. */
+/* (g + H d)_k + level for the k at a bound, and a bound on its error: one domain with a large gradient must not decide
+ * the signs of the others. */
 static void reduced_gradient(mf_step *q) {
     for (ptrdiff_t k = 0; k < q->n; k++) {
         const double *row = q->H + k * q->n;
+        if (q->state[k] == FREE) continue;
         if (mf_interrupted((double)q->n)) return;
         double sum = q->g[k] + q->level + q->ridge * q->diagonal[k] * q->step[k], size = fabs(q->g[k]) + fabs(q->level);
         for (ptrdiff_t j = 0; j < q->n; j++) {
@@ -220,7 +229,7 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
     if (!memory) return -1;
     mf_step q = {.n = n, .H = hessian, .g = gradient, .w = w, .lo = lo, .hi = hi, .state = state, .step = step};
     q.ridge = RIDGE;
-    q.L = memory;
+    q.U = memory;
     q.b = memory + n * n;
     q.ones = q.b + n;
     q.reduced = q.ones + n;

@@ -290,16 +290,21 @@ def _checked(weights: ArrayLike, table: ExpertTable) -> NDArray[np.float64]:
         raise ValueError(
             f"weights have the shape {factors.shape}, expected (B, {n}): a number for each problem and row"
         )
-    wrong = ~((factors >= 0.0) & (factors <= LARGEST))
-    if wrong.any():
-        b, i = np.argwhere(wrong)[0].tolist()
+    for first in range(0, len(factors), step := max(_ELEMENTS // (8 * n), 1)):
+        _check_problems(factors[first : first + step], table, first)
+    return factors
+
+
+def _check_problems(factors: Matrix, table: ExpertTable, first: int) -> None:
+    """Raise unless the weights (b, n) of the problems from number `first` are in range, with a row that counts in every group."""
+    if not (factors.min() >= 0.0 and factors.max() <= LARGEST):
+        b, i = np.argwhere(~((factors >= 0.0) & (factors <= LARGEST)))[0].tolist()
         raise ValueError(
-            f"problem {b}: the weight of row {i} is {factors[b, i]}, expected a number from 0 to {LARGEST:g}"
+            f"problem {first + b}: the weight of row {i} is {factors[b, i]}, expected a number from 0 to {LARGEST:g}"
         )
     counted_ = np.add.reduceat(factors * table.row_weight, table.group_offsets[:-1], axis=1)
     if not (counted_ > 0.0).all():
         b, g = np.argwhere(~(counted_ > 0.0))[0].tolist()
         raise ValueError(
-            f"problem {b}: all rows of group {table.group_names[g]} have weight 0, so its loss is not defined"
+            f"problem {first + b}: all rows of group {table.group_names[g]} have weight 0, so its loss is not defined"
         )
-    return factors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -357,6 +358,8 @@ def level_of(gradient: Vector, w: Vector) -> Any:
 
     The slope of a domain without a share may be infinite.
     """
+    if w.ndim == 1 and math.isfinite(level := float(np.abs(gradient) @ w)):
+        return level
     return np.einsum("...k,...k->...", np.where(w > 0.0, np.abs(gradient), 0.0), w)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +28,9 @@ from mixfast.tables import ExpertTable
 
 # Number of cached objectives: within the limits of a region, without them, and of each group.
 _KEPT = 3
+# Tables with at most this many values keep their objectives from one solve to the next, the last few of such tables only: exponentials of so
+# small a table take longer than the solve. They take at most 4 MB in float64, like those that `in_cache.py` takes.
+_SMALL, _SMALL_TABLES = 1 << 19, 4
 # A table that contains probability 0 has a smaller log-likelihood than this: in float16, -inf counts as -65536.
 _LOWEST = -65536.0
 # Rows that are summed in one block.
@@ -54,7 +60,8 @@ class TableRows:
 
     def __init__(self, table: ExpertTable, *, threads: int, device: Any = None, wear: Wear | None = None) -> None:
         self.table, self.threads, self.device, self.wear = table, threads, device, wear
-        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+        small = device is None and wear is None and not table.is_watched and table.values.size <= _SMALL
+        self._kept: OrderedDict[tuple[Any, ...], Any] = _kept_of(table) if small else OrderedDict()
 
     @classmethod
     def of(cls, table: ExpertTable, *, threads: int, wear: Wear | None = None) -> TableRows:
@@ -186,13 +193,16 @@ class TableRows:
         return SquaredError.from_table(self.table, which) if self.table.kind == "mse" else self.cross_entropy(which)
 
     def _keep(self, key: tuple[Any, ...], make: Callable[[], Any], usable: Columns | None) -> Any:
-        if key not in self._kept:
+        # Solves in several threads may share the cache, so an entry may disappear at any time.
+        key = self.threads, *key
+        found = self._kept.pop(key, None)
+        if found is None:
             self._check(usable)
-            self._kept[key] = make()
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+            found = make()
+        self._kept[key] = found
+        while len(self._kept) > _KEPT:
+            _drop_oldest(self._kept)
+        return found
 
     def _check(self, usable: Columns | None) -> None:
         """Refuse rows that no usable domain can explain."""
@@ -231,6 +241,34 @@ def expert_losses(table: ExpertTable) -> Matrix:
             out[group] -= weight[counted] @ table.loglik[rows][counted].astype(np.float64)
     table.check_unchanged()
     return out
+
+
+# Objectives of the last small tables, by the identities of the tables. Objectives do not refer to the tables, which may therefore be freed.
+_small_tables: OrderedDict[int, tuple[weakref.ref[ExpertTable], OrderedDict[tuple[Any, ...], Any]]] = OrderedDict()
+
+
+def _kept_of(table: ExpertTable) -> OrderedDict[tuple[Any, ...], Any]:
+    """Return the objectives that are kept for a small table."""
+    known = _small_tables.pop(id(table), None)
+    if known is None or known[0]() is not table:
+        known = weakref.ref(table, partial(_forget, id(table))), OrderedDict()
+    _small_tables[id(table)] = known
+    while len(_small_tables) > _SMALL_TABLES:
+        _drop_oldest(_small_tables)
+    return known[1]
+
+
+def _forget(identity: int, freed: weakref.ref[ExpertTable]) -> None:
+    """Drop the objectives of a table that was freed, unless another table has its identity by now."""
+    known = _small_tables.get(identity)
+    if known is not None and known[0] is freed:
+        _small_tables.pop(identity, None)
+
+
+def _drop_oldest(cache: OrderedDict[Any, Any]) -> None:
+    """Drop the oldest entry, unless another thread has emptied the cache."""
+    with suppress(KeyError):
+        cache.popitem(last=False)
 
 
 def _key(columns: Columns | None) -> bytes | None:

@@ -1,0 +1,89 @@
+"""Objectives of small tables are kept from one solve to the next."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable, Region, solve
+from mixfast._engine.objectives import rows
+from mixfast.solver._problem import Problem
+
+
+def table_of(seed: int = 0, n: int = 50, k: int = 3) -> ExpertTable:
+    return ExpertTable.from_loglik(np.random.default_rng(seed).normal(-5.0, 1.0, size=(n, k)))
+
+
+def test_a_second_solve_uses_the_exponentials_of_the_first() -> None:
+    table = table_of()
+    one, other = Problem.of(table, threads=1), Problem.of(table, threads=1)
+    assert one.objective is other.objective
+    assert Problem.of(table, threads=2).objective is not one.objective
+    assert Problem.of(table_of(), threads=1).objective is not one.objective
+    capped = Problem.of(table, Region(table.domains, cap={"domain_0": 0.0}), threads=1)
+    assert capped.objective is not one.objective
+    assert solve(table, capped.region).mixture["domain_0"] == 0.0
+    assert solve(table).value <= solve(table, capped.region).value
+
+
+def test_a_table_that_is_dropped_is_freed_with_its_objectives() -> None:
+    table = table_of(1)
+    objective = weakref.ref(Problem.of(table, threads=1).objective)
+    freed = weakref.ref(table)
+    del table
+    gc.collect()
+    assert freed() is None
+    assert objective() is None
+
+
+def test_few_tables_keep_their_objectives() -> None:
+    tables = [table_of(seed) for seed in range(10)]
+    for table in tables:
+        solve(table)
+    assert len(rows._small_tables) <= rows._SMALL_TABLES
+
+
+def test_a_mapped_table_is_read_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "loglik.npy", table_of(2).loglik)
+    table = ExpertTable.from_loglik(np.load(tmp_path / "loglik.npy", mmap_mode="r"))
+    assert table.is_watched
+    assert Problem.of(table, threads=1).objective is not Problem.of(table, threads=1).objective
+
+
+def test_solves_in_threads_share_the_objectives() -> None:
+    tables = [table_of(seed) for seed in range(6)]
+    wanted = [solve(table, threads=1).value for table in tables]
+    wrong: list[object] = []
+
+    def work(first: int) -> None:
+        try:
+            for step in range(60):
+                b = (first + step) % len(tables)
+                region = Region(tables[b].domains, cap={"domain_0": 1.0 - 0.01 * (step % 5)})
+                if solve(tables[b], threads=1).value != wanted[b] or solve(tables[b], region, threads=1).gap > 1e-8:
+                    wrong.append(b)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_group_weights_have_objectives_of_their_own(weighted: bool) -> None:
+    loglik = np.random.default_rng(4).normal(-5.0, 1.0, size=(40, 3))
+    weight = np.random.default_rng(5).random(40) if weighted else None
+    table = ExpertTable.from_loglik(loglik, group=np.arange(40) // 20, weight=weight)
+    first, second, both = (solve(table, objective=what).value for what in ("group_0", "group_1", None))
+    assert first != second
+    again = [solve(table, objective=what).value for what in ("group_0", "group_1", None)]
+    assert again == [first, second, both]
