@@ -41,49 +41,69 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def place_folder(new: Path, target: Path) -> None:
-    """Rename a complete folder to its place on the same file system; a folder that is there is removed."""
-    old = None
+    """Rename a complete folder to its place on the same file system; a folder that is there is removed.
+
+    If several processes do this at once, the last one remains.
+    """
+    replaced: list[Path] = []
     with uninterrupted():
-        try:
-            os.rename(new, target)
-        except OSError as problem:
-            # An empty folder is replaced by the rename.
-            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        while not _renamed(new, target):
             old = _beside(target)
-            os.rename(target, old)
             try:
-                os.rename(new, target)
+                os.rename(target, old)
+            except FileNotFoundError:  # another process has just taken it away, and puts its own folder there
+                continue
+            replaced.append(old)
+            try:
+                if _renamed(new, target):
+                    break
             except OSError:
-                os.rename(old, target)
+                os.rename(replaced.pop(), target)
                 raise
     _flush(target.parent)
-    if old is not None:
+    for old in replaced:
         shutil.rmtree(old)
 
 
+def _renamed(new: Path, target: Path) -> bool:
+    """Rename a folder; return False if a folder with content is at the target. An empty one is replaced."""
+    try:
+        os.rename(new, target)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its user can read and write, if there is none, and return its path.
+    """Make a folder that only its user can read and write, if there is none, and return its path without links.
 
     Raises
     ------
     OSError
-        If it cannot be made or written to, or if another user made it, may write to it, or may replace it.
+        If it cannot be made or written to, or if another user made it, may write to it, or may replace it or a folder above it.
     """
+    # Links above the folder are followed once, so that nobody can point them elsewhere afterwards.
+    place = Path(os.path.realpath(path.parent)) / path.name
     with suppress(FileExistsError):
-        path.mkdir(mode=stat.S_IRWXU)
-    found, above = path.lstat(), path.parent.stat()
-    # A link at the path may be changed to point elsewhere, and a folder can be replaced by those who may write to the folder above, unless
-    # that is "sticky", as /tmp is.
+        place.mkdir(mode=stat.S_IRWXU)
+    found = place.lstat()
     private = (
         stat.S_ISDIR(found.st_mode)
         and found.st_uid == os.geteuid()
         and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     )
-    kept = not above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or above.st_mode & stat.S_ISVTX
-    if not (private and kept and above.st_uid in (0, os.geteuid())):
+    if not (private and all(map(_keeps_its_folders, place.parents))):
         raise PermissionError(errno.EPERM, "not a folder of this user alone", os.fspath(path))
-    return path
+    return place
+
+
+def _keeps_its_folders(folder: Path) -> bool:
+    """Whether nobody but this user and root can rename what is in a folder: others cannot write to it, or it is "sticky", as /tmp is."""
+    found = folder.stat()
+    kept = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(found.st_mode & stat.S_ISVTX)
+    return kept and found.st_uid in (0, os.geteuid())
 
 
 def _beside(target: Path) -> Path:

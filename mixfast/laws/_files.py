@@ -30,6 +30,8 @@ Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 _FORMAT = 2
 # The key and the words of numbers that strict JSON lacks.
 _FLOAT, _NO_NUMBERS = "float", ("inf", "-inf", "nan")
+# Laws of more bytes than this, such as those of thousands of domains, are not compressed.
+_LARGE = 1 << 26
 # Messages of numpy or Python about an invalid file are cut to this many characters.
 _SAID = 200
 # The fields of a fit that are tuples of strings.
@@ -50,8 +52,11 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
         ],
     }
     if path.suffix.lower() == ".npz":
+        # Digits of numbers hardly compress, and compressing takes a minute for each 500 MB.
+        large = sum(value.nbytes for value in arrays.values()) > _LARGE
+        write = np.savez if large else np.savez_compressed
         with replacing(path) as file:
-            np.savez_compressed(file, head=np.array(json.dumps(_strict(head), allow_nan=False)), **arrays)
+            write(file, head=np.array(json.dumps(_strict(head), allow_nan=False)), **arrays)
         return
     head["arrays"] = {
         key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}

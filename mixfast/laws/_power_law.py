@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.laws._coefficients import Coefficients
+from mixfast.laws._coefficients import Coefficients, covariances
 from mixfast.laws._power_search import STEPS, Point, Search, loops
 from mixfast.laws._protocol import Note
 from mixfast.laws._range import not_negative
@@ -126,7 +126,7 @@ class PowerLaw(Coefficients):
         y = not_negative(y)
         law = copy.copy(self)
         metrics, width = y.shape[1], len(self._box(x.shape[1], np.ones(1))[0])
-        law.theta, law.covariance = np.empty((metrics, width)), np.empty((metrics, width, width))
+        law.theta, law.covariance = np.empty((metrics, width)), covariances(metrics, width)
         law.unit, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)
 
         def one(j: int) -> list[Note]:

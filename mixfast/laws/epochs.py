@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.epoch_terms import gain, harm, late_harm
-from mixfast.laws._coefficients import Coefficients, by_missing
+from mixfast.laws._coefficients import Coefficients, by_missing, covariances
 from mixfast.laws._epoch_search import (
     REPEATED_RUNS,
     RIVALS,
@@ -176,7 +176,8 @@ class Epochs(Coefficients):
         for name in ("floor", "b0", "rho", "p", "tau", "depth", "ridge", "runs", "worst", "noise"):
             setattr(law, name, np.empty(metrics))
         law.a, law.h = np.zeros((metrics, domains)), np.zeros((metrics, domains))
-        law.covariance = np.zeros((metrics, 1 + 2 * domains, 1 + 2 * domains))
+        law.covariance = covariances(metrics, 1 + 2 * domains)
+        law.covariance[:] = 0.0
         law.rivals, law.rival_count = np.zeros((metrics, RIVALS, 7 + 2 * domains)), np.zeros(metrics)
         alike = None if mixture is None or len(mixture) != len(x) else mixture
         told = each(lambda group: law._fit_group(x, y, *group, shapes, alike), list(by_missing(y)))

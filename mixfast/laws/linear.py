@@ -136,8 +136,15 @@ class Linear(Coefficients):
             self.noise[into], self.loo[into] = noise, np.sqrt(errors[index, some])
             shape = (ridge.v / (ridge.s**2 + alpha)) @ ridge.v.T
             if alpha > 0.0:  # directions that the runs do not determine keep the variance that the penalty implies
-                shape += (np.eye(width) - ridge.v @ ridge.v.T) / alpha
-            self.covariance[into] = noise[:, None, None] ** 2 * (shape / np.outer(ridge.scale, ridge.scale))
+                unknown = ridge.v @ -ridge.v.T
+                unknown[np.diag_indices(width)] += 1.0
+                unknown /= alpha
+                shape += unknown
+            # In place, one metric at a time: with thousands of domains every copy takes gigabytes.
+            shape /= ridge.scale[:, None]
+            shape /= ridge.scale
+            for j, variance in zip(into.tolist(), (noise**2).tolist(), strict=True):
+                np.multiply(shape, variance, out=self.covariance[j])
 
     def predict(self, x: Matrix) -> Matrix:
         """Return the metrics (M, J) at inputs (M, P)."""

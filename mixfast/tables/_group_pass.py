@@ -82,8 +82,8 @@ def read_groups(
         for file, pieces in zip(files, found, strict=True)
     ]
     names = checked_names(_all_names(inputs, labels), "names of groups")
-    place = places(names)
-    codes = tuple({entry: place[name] for entry, name in one.items()} for one in labels)
+    codes_of = places(names)
+    codes = tuple({entry: codes_of[name] for entry, name in one.items()} for one in labels)
     counts, total, is_sorted, last_code = {}, np.zeros(len(names), dtype=np.int64), True, 0
     for number, (file, pieces) in enumerate(zip(files, found, strict=True)):
         for (first, _), (piece, ascending) in zip(ranges(file), pieces, strict=True):

@@ -5,6 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -65,6 +67,33 @@ def test_without_a_folder_the_code_is_kept_in_a_private_one(tmp_path, monkeypatc
     assert [path.suffix for path in sorted(made.rglob("*.nb*"))] == [".nbc", ".nbi"]
     assert module.config.CACHE_DIR == ""
     assert module.compiled()(twice)(2.0) == 4.0
+
+
+def test_threads_leave_the_setting_of_numba_as_it_was(tmp_path, monkeypatch, fresh):
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(module.config, "CACHE_DIR", "")
+    real = module._Cache
+    together, inside = threading.Barrier(2, timeout=60), []
+
+    def slow(function):
+        # The first attempt of each thread finds no folder; the second one runs with the changed setting.
+        if module.config.CACHE_DIR == "":
+            together.wait()
+            raise RuntimeError("no locator available")
+        inside.append(module.config.CACHE_DIR)
+        time.sleep(0.05)
+        assert module._setting.locked()
+        return real(function)
+
+    monkeypatch.setattr(module, "_Cache", slow)
+    threads = [threading.Thread(target=module._cache_of, args=(twice,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == [str(tmp_path / f"mixfast-numba-{os.geteuid()}")] * 2
+    assert module.config.CACHE_DIR == ""
 
 
 def test_without_any_folder_the_loops_are_compiled_and_one_warning_says_so(tmp_path, monkeypatch, fresh):

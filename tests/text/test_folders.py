@@ -46,6 +46,31 @@ def test_a_failure_changes_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["table"]
 
 
+@pytest.mark.parametrize("other", ["has taken the old one away", "has put its own there"])
+def test_two_processes_that_write_one_folder_end_well(tmp_path, monkeypatch, other):
+    place, rename = tmp_path / "table", os.rename
+    place.mkdir()
+    (place / "a").write_text("old")
+
+    def while_another_process_acts(source, target):
+        if source != place or (tmp_path / "acted").exists():
+            rename(source, target)
+            return
+        (tmp_path / "acted").touch()
+        if other == "has taken the old one away":
+            rename(place, tmp_path / "theirs")
+            raise FileNotFoundError(errno.ENOENT, "gone", str(source))
+        rename(source, target)
+        place.mkdir()
+        (place / "a").write_text("theirs")
+
+    monkeypatch.setattr(os, "rename", while_another_process_acts)
+    with folders.replacing_folder(place) as made:
+        (made / "a").write_text("new")
+    assert content(place) == {"a": "new"}
+    assert not list(tmp_path.glob(".mixfast-*"))
+
+
 def test_a_link_stays_and_its_target_is_written(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
@@ -93,6 +118,17 @@ def test_a_private_folder_is_one_that_nobody_else_may_change(tmp_path):
         private_folder(place)
     tmp_path.chmod(0o1777)
     assert private_folder(place) == place
+    # So can those who may rename a folder further above.
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert private_folder(deep / "own") == deep / "own"
+    (tmp_path / "a").chmod(0o777)
+    with pytest.raises(PermissionError, match="this user alone"):
+        private_folder(deep / "own")
+    # A link that somebody may change later is followed once.
+    (tmp_path / "a").chmod(0o755)
+    (tmp_path / "shortcut").symlink_to(deep)
+    assert private_folder(tmp_path / "shortcut" / "own") == deep / "own"
 
 
 def test_a_private_folder_of_another_user_is_refused(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -67,6 +68,10 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             _warn_without(f"{self.cache_path}: {problem.strerror}")
 
 
+# Numba takes the folder of a cache from a setting of the whole process. Two threads that both change it could leave it changed.
+_setting = threading.Lock()
+
+
 def _cache_of(function: Callable[..., Any]) -> _Cache | None:
     """Return the cache of a function; None if there is no folder for it."""
     try:
@@ -75,13 +80,14 @@ def _cache_of(function: Callable[..., Any]) -> _Cache | None:
         reason = str(problem)
     folder = _fallback()
     if folder is not None:
-        given, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-        try:
-            return _Cache(function)
-        except RuntimeError as problem:
-            reason = str(problem)
-        finally:
-            config.CACHE_DIR = given
+        with _setting:
+            given, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+            try:
+                return _Cache(function)
+            except RuntimeError as problem:
+                reason = str(problem)
+            finally:
+                config.CACHE_DIR = given
     _warn_without(reason)
     return None
 
