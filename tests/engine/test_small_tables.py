@@ -55,6 +55,27 @@ def test_a_mapped_table_is_read_again(tmp_path: Path) -> None:
     assert Problem.of(table, threads=1).objective is not Problem.of(table, threads=1).objective
 
 
+@pytest.mark.parametrize("changed", ["values", "weight"])
+def test_a_change_of_the_callers_array_is_seen(changed: str) -> None:
+    """Tables may share the memory of the arrays that they are made from."""
+    rng = np.random.default_rng(6)
+    values, weight = rng.normal(-5.0, 1.0, size=(50, 3)), rng.random(50)
+    table = ExpertTable.from_loglik(values, weight=weight)
+    before = solve(table)
+    if changed == "values":
+        values[:, 0] -= 1.0
+    else:
+        weight[:25] *= 4.0
+    after = solve(table)
+    anew = solve(ExpertTable.from_loglik(table.loglik.copy(), weight=table.row_weight.copy()))
+    assert after.value == anew.value
+    assert np.array_equal(after.mixture.weights, anew.mixture.weights)
+    if np.shares_memory(
+        table.values if changed == "values" else table.row_weight, values if changed == "values" else weight
+    ):
+        assert after.value != before.value
+
+
 def test_solves_in_threads_share_the_objectives() -> None:
     tables = [table_of(seed) for seed in range(6)]
     wanted = [solve(table, threads=1).value for table in tables]

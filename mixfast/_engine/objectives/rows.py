@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -243,25 +243,42 @@ def expert_losses(table: ExpertTable) -> Matrix:
     return out
 
 
-# Objectives of the last small tables, by the identities of the tables. Objectives do not refer to the tables, which may therefore be freed.
-_small_tables: OrderedDict[int, tuple[weakref.ref[ExpertTable], OrderedDict[tuple[Any, ...], Any]]] = OrderedDict()
+class _Kept(NamedTuple):
+    """What is kept of a small table: its objectives, which do not refer to it, so that it may be freed."""
+
+    table: weakref.ref[ExpertTable]
+    contents: list[bytes]
+    objectives: OrderedDict[tuple[Any, ...], Any]
+
+
+# Of the last small tables, by their identities.
+_small_tables: OrderedDict[int, _Kept] = OrderedDict()
 
 
 def _kept_of(table: ExpertTable) -> OrderedDict[tuple[Any, ...], Any]:
-    """Return the objectives that are kept for a small table."""
-    known = _small_tables.pop(id(table), None)
-    if known is None or known[0]() is not table:
-        known = weakref.ref(table, partial(_forget, id(table))), OrderedDict()
+    """Return the objectives that are kept for a small table.
+
+    A table may share the memory of the caller's array. If its values have changed, its objectives are made anew.
+    """
+    known, contents = _small_tables.pop(id(table), None), _contents(table)
+    if known is None or known.table() is not table or known.contents != contents:
+        known = _Kept(weakref.ref(table, partial(_forget, id(table))), contents, OrderedDict())
     _small_tables[id(table)] = known
     while len(_small_tables) > _SMALL_TABLES:
         _drop_oldest(_small_tables)
-    return known[1]
+    return known.objectives
+
+
+def _contents(table: ExpertTable) -> list[bytes]:
+    """Return the numbers from which objectives are made. To compare them takes a few microseconds."""
+    arrays = [table.values, table.weights_near()] + ([table.target] if table.kind == "mse" else [])
+    return [array.tobytes() for array in arrays if isinstance(array, np.ndarray)]
 
 
 def _forget(identity: int, freed: weakref.ref[ExpertTable]) -> None:
     """Drop the objectives of a table that was freed, unless another table has its identity by now."""
     known = _small_tables.get(identity)
-    if known is not None and known[0] is freed:
+    if known is not None and known.table is freed:
         _small_tables.pop(identity, None)
 
 
