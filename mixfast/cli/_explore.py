@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import is_stream
-from mixfast._text.kinds import kind_of
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.outputs import PAGE
 from mixfast.cli import _documents as documents
 from mixfast.cli import _exact as exact
@@ -41,8 +41,8 @@ examples:
 The page has a slider for each domain. It shows the predicted metrics with their intervals, or the losses of a table of experts and of its groups,
 the limits that a mixture breaks, and whether it is outside what the runs have seen. Dragging a metric changes the mixture. The page is one file and works without a network.
 """
-# Kinds of files that are read as laws; if they are none, the reader of laws says what they are.
-_LAWS = ("fit", "json", "jsonl", "yaml", "text", "csv")
+# Kinds of files that are read as laws, and kinds of text that are neither laws nor tables.
+_LAWS, _NEITHER = ("fit", "json"), ("jsonl", "yaml", "text", "csv")
 
 
 def add(commands: shared.Commands) -> None:
@@ -99,7 +99,11 @@ def _explore(args: argparse.Namespace) -> int:
     if Path(args.out).suffix.lower() not in PAGE.endings and not is_stream(args.out):
         raise InputError(f"--out {args.out}: a page ends in .html")
     outputs.check(args, out=PAGE)
-    laws = kind_of(args.law) in _LAWS
+    kind = kind_of(args.law)
+    if kind in _NEITHER:
+        expected = "fitted laws, as `mixfast fit --out` writes them (.json or .npz), or a table of experts (npz, npy, or a folder)"
+        raise InputError(other_kind(args.law, expected))
+    laws = kind in _LAWS
     if laws:
         refuse_table_options(args, args.law)
     model = Fit.load(args.law) if laws else load_table(args, args.law)

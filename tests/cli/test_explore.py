@@ -40,3 +40,14 @@ def test_the_command_of_a_page_has_every_limit_that_was_given():
     assert _exact.of_table(args, "t") == ["mixfast", "solve", "t", *words]
     args.conditional = True
     assert _exact.of_table(args, "t")[-1] == "--conditional"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("counts.yaml", "web: 1\n"), ("ratios.csv", "run,web\nr1,1\n"), ("empty", "")]
+)
+def test_a_file_that_is_neither_laws_nor_a_table_is_refused(run, opened, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    status, _, err = run("explore", name)
+    assert status == 2
+    assert "expected fitted laws" in err
+    assert "or a table of experts" in err
