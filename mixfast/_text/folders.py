@@ -40,6 +40,23 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         unfinished.discard(str(new))
 
 
+@contextmanager
+def new_folders(path: Path) -> Iterator[None]:
+    """Make a folder, and those above it, for files that are written into it; if that fails, remove those that were made."""
+    made: list[Path] = []
+    try:
+        for folder in (*reversed(path.parents), path):
+            with suppress(FileExistsError):
+                folder.mkdir()
+                made.append(folder)
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):  # another process has put something there
+                folder.rmdir()
+        raise
+
+
 def place_folder(new: Path, target: Path) -> None:
     """Rename a complete folder to its place on the same file system; a folder that is there is removed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from mixfast import solver
 from mixfast._text.atomic import write_together
+from mixfast._text.folders import new_folders
 from mixfast._text.numbers import count, percent
 from mixfast._text.outputs import COUNTS, RUNS, TABLE, check_output
 from mixfast._text.table import text_table
@@ -94,10 +96,12 @@ def _demo(args: argparse.Namespace) -> int:
     refuse_without(args, "--force", "--copy-to", "it changes the files that are written")
     if args.copy_to is not None:
         folder = Path(args.copy_to)
-        folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise InputError(f"--copy-to {args.copy_to} is no folder: choose another name, or delete it")
         for name, kind in _SAMPLE.items():
             check_output(folder / name, kind, InputError, force=args.force)
-        write_together({folder / name: (DATA / name).read_bytes() for name in _SAMPLE})
+        with new_folders(folder):
+            write_together({folder / name: (DATA / name).read_bytes() for name in _SAMPLE})
         say(f"wrote to {folder}: {', '.join(_SAMPLE)}")
         print_answer(args, {}, wrote=[str(folder / name) for name in _SAMPLE])
         return 0

@@ -172,6 +172,20 @@ def test_the_sample_replaces_its_own_kinds_only(run, refused, tmp_path):
     assert run("demo", "--copy-to", "here", "--force")[0] == 0
 
 
+def test_the_sample_needs_a_folder_and_leaves_none_if_it_cannot_be_written(run, refused, tmp_path):
+    (tmp_path / "nowhere").symlink_to("missing")
+    for name in ("life.yaml", "nowhere"):
+        assert f"--copy-to {name} is no folder" in refused("demo", "--copy-to", name)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, limits[1]))
+    try:
+        status, _, err = run("demo", "--copy-to", "new/deep")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (status, err.splitlines()[-1]) == (2, "mixfast: error: new/deep/demo.npz: File too large")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_that_may_not_be_written_is_refused_before_the_work(refused, tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
