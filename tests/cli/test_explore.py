@@ -42,9 +42,7 @@ def test_the_command_of_a_page_has_every_limit_that_was_given():
     assert _exact.of_table(args, "t")[-1] == "--conditional"
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("counts.yaml", "web: 1\n"), ("ratios.csv", "run,web\nr1,1\n"), ("empty", "")]
-)
+@pytest.mark.parametrize(("name", "text"), [("counts.yaml", "web: 1\n"), ("ratios.csv", "run,web\nr1,1\n")])
 def test_a_file_that_is_neither_laws_nor_a_table_is_refused(run, opened, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     status, _, err = run("explore", name)
