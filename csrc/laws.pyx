@@ -1,11 +1,30 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Descents of the log-linear law, likelihoods and covariances of Gaussian processes. The mathematics is in `laws/`."""
+"""Descents of the log-linear law, its exact proposal, likelihoods and covariances of Gaussian processes.
+
+The mathematics is in `laws/`.
+"""
 
 include "shared/boundary.pxi"
 
 cdef extern from "laws/descent.h" nogil:
     int mf_descend(Py_ssize_t runs, Py_ssize_t width, const double *z, const double *y, double delta,
                    const double *quad, double floor, double *c, double *b, int steps, double tol, double *loss)
+
+cdef extern from "laws/dual.h" nogil:
+    ctypedef struct mf_proposal:
+        Py_ssize_t metrics, domains
+        const double *a
+        const double *log_weight
+        const double *linear
+        const double *log_prior
+        const double *low
+        const double *high
+        double kl
+    ctypedef struct mf_ascent:
+        int least, most, halvings
+        double armijo, rounding, close
+    int mf_ascend(const mf_proposal *proposal, const mf_ascent *rules, double *z, double *level, double *w,
+                  double *logs)
 
 cdef extern from "laws/matern.h" nogil:
     int mf_covariance(Py_ssize_t n, const double *gram, const double *norms, const double *linear, double amplitude,
@@ -25,7 +44,7 @@ cdef extern from "laws/likelihood.h" nogil:
 
 cdef int check_memory(int failed) except -1:
     if failed == -1:
-        raise MemoryError("mixfast: no memory for the fit of a law")
+        raise MemoryError("mixfast: no memory for the fit of a law or its proposal")
     return 0
 
 
@@ -47,6 +66,40 @@ def descend(const double[:, ::1] z not None, const double[::1] y not None, doubl
     ended()
     check_memory(done)
     return loss, c, done
+
+
+def ascend(const double[:, ::1] a not None, const double[::1] log_weight not None, const double[::1] linear not None,
+           const double[::1] log_prior not None, const double[::1] low not None, const double[::1] high not None,
+           double kl, double[::1] z not None, double level, double[::1] w not None, double[::1] logs not None,
+           int least, int most, int halvings, double armijo, double rounding, double close):
+    """Climb the dual of a proposal from exponents z (J,), in place; return the steps taken and the level, or None.
+
+    Fills the optimal shares w (K,) for these exponents, and their logarithms before limits. None: the dual is not
+    finite at z, or no step raises it. J may be 0. See `laws/dual.h` for the rules.
+    """
+    cdef Py_ssize_t metrics = a.shape[0], domains = a.shape[1]
+    cdef mf_proposal proposal
+    cdef mf_ascent rules
+    cdef int done
+    check_aligned(<size_t>&a[0, 0] | <size_t>&log_weight[0] | <size_t>&linear[0] | <size_t>&log_prior[0] |
+                  <size_t>&low[0] | <size_t>&high[0] | <size_t>&z[0] | <size_t>&w[0] | <size_t>&logs[0])
+    check_some(domains, domains)
+    check_shape(metrics, metrics, log_weight.shape[0], z.shape[0])
+    check_shape(domains, domains, linear.shape[0], log_prior.shape[0])
+    check_shape(domains, domains, low.shape[0], high.shape[0])
+    check_shape(domains, domains, w.shape[0], logs.shape[0])
+    if not kl > 0.0:
+        raise ValueError(f"kl is {kl}, a number above 0 is required")
+    proposal.metrics, proposal.domains, proposal.kl = metrics, domains, kl
+    proposal.a, proposal.log_weight, proposal.linear = &a[0, 0], &log_weight[0], &linear[0]
+    proposal.log_prior, proposal.low, proposal.high = &log_prior[0], &low[0], &high[0]
+    rules.least, rules.most, rules.halvings = least, most, halvings
+    rules.armijo, rules.rounding, rules.close = armijo, rounding, close
+    with nogil:
+        done = mf_ascend(&proposal, &rules, &z[0], &level, &w[0], &logs[0])
+    ended()
+    check_memory(done)
+    return None if done < 0 else (done, level)
 
 
 cdef int check_some(Py_ssize_t m, Py_ssize_t n) except -1:

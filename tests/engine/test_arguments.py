@@ -81,6 +81,22 @@ def calls() -> dict[str, Call]:
     bins, mult = np.arange(70, dtype=np.int32) // 10, np.ones((2, 7), dtype=np.float32)
     of_rows = {"loglik": simple_table(), "weight": np.ones(70), "scale": 1.0, "shift": True, "wide": False}
     descent = {"z": _rng.random((R, K)), "y": _rng.random(R) + 2.0, "delta": 0.1, "quad": _square, "floor": -1.0}
+    proposal = {
+        "a": _rng.random((M, K)),
+        "log_weight": np.zeros(M),
+        "linear": np.zeros(K),
+        "log_prior": np.zeros(K),
+        "low": np.zeros(K),
+    }
+    proposal |= {
+        "high": np.ones(K),
+        "kl": 0.1,
+        "z": np.zeros(M),
+        "level": np.inf,
+        "w": np.zeros(K),
+        "logs": np.zeros(K),
+    }
+    rules = {"least": 0, "most": 20, "halvings": 10, "armijo": 1e-4, "rounding": 1e-13, "close": 1e-4}
     share = np.array([5, 3, 2], dtype=np.int64) << 58
     advance = {"a": share, "slope": share >> 20, "step": 3, "steps": 4, "length": 9}
     exact = {"whole": integers.copy(), "frac": integers.copy()}
@@ -100,6 +116,7 @@ def calls() -> dict[str, Call]:
         "project": Call(simplex.project, {"x": _rng.random(K), "lo": np.zeros(K), "hi": np.ones(K)}),
         "linear_min": Call(simplex.linear_min, {"g": _rng.random(K), "lo": np.zeros(K), "hi": np.ones(K)}),
         "descend": Call(laws.descend, {**descent, "c": 0.5, "b": np.zeros(K), "steps": 5, "tol": 1e-9}),
+        "ascend": Call(laws.ascend, {**proposal, **rules}),
         "covariance": Call(
             laws.covariance,
             {"gram": _gram, "norms": norms, "linear": _gram, "amplitude": 1.0, "slope": 1.0, "noise": 0.1, **square},

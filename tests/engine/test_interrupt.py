@@ -89,6 +89,13 @@ def descent() -> Callable[[], object]:
     return lambda: laws.descend(z, y, 0.01, np.eye(600) * 1e-9, -10.0, 1.0, np.zeros(600), 1_000_000, 0.0)
 
 
+def ascent() -> Callable[[], object]:
+    rng = np.random.default_rng(0)
+    ones, zeros, w, log = np.ones(1500), np.zeros(1500), np.empty(1500), np.empty(1500)
+    proposal = (rng.random((1500, 1500)), zeros - 9.0, zeros, zeros - 7.0, zeros, ones, 1e-3)
+    return lambda: laws.ascend(*proposal, zeros - 9.0, np.inf, w, log, 0, 1000, 30, 1e-4, 1e-13, 0.0)
+
+
 def covariances() -> Callable[[], object]:
     x = np.random.default_rng(0).random((4000, 4))
     gram, k, h = x @ x.T, np.empty((4000, 4000)), np.empty((4000, 4000))
@@ -165,6 +172,7 @@ CALLS = {
     "qp_many": newton_steps,
     "bfgs_many": secant,
     "descend": descent,
+    "ascend": ascent,
     "covariance": covariances,
     "likelihood": likelihood,
     "sums": lambda: sums(1),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixfast import Region
-from mixfast._engine.geometry.levels import shares_at_level
+from mixfast._engine.backend import laws
 from mixfast._engine.objectives.exponentials import Exponentials
 from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.optimise.dual import solve_exact
@@ -295,9 +295,15 @@ def test_shares_solve_their_one_equation_under_all_limits():
         low, high = point * rng.uniform(0, 1, k) * (trial % 2), np.minimum(point * rng.uniform(1, 3, k), 1.0)
         # The exponentials of steep laws span far more than the exponents of float64.
         t = -rng.exponential(rng.choice([1.0, 30.0, 3000.0]), k)
-        found = shares_at_level(t, low, high, float(rng.choice([-20.0, 0.0, 500.0])))
+        level = float(rng.choice([-20.0, 0.0, 500.0, np.inf]))
+        # Without metrics, the dual is this equation.
+        none, w, log = np.zeros(0), np.zeros(k), np.zeros(k)
+        found = laws.ascend(
+            np.zeros((0, k)), none, np.zeros(k), t, low, high, 1.0, none.copy(), level, w, log, 0, 0, 0, 0.1, 0.0, 0.0
+        )
         assert found is not None
-        w, free, level = found
+        level, free = found[1], (w > low) & (w < high)
+        np.testing.assert_array_equal(log, t + level)
         assert abs(w.sum() - 1.0) < 1e-12
         np.testing.assert_allclose(w, np.clip(np.exp(np.minimum(t + level, 1.0)), low, high), atol=1e-11)
         assert (w[~free] == low[~free]).sum() + (w[~free] == high[~free]).sum() >= (~free).sum()

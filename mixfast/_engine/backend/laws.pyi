@@ -6,6 +6,25 @@ Vector = NDArray[np.float64]
 def descend(
     z: Vector, y: Vector, delta: float, quad: Vector, floor: float, c: float, b: Vector, steps: int, tol: float
 ) -> tuple[float, float, int]: ...
+def ascend(
+    a: Vector,
+    log_weight: Vector,
+    linear: Vector,
+    log_prior: Vector,
+    low: Vector,
+    high: Vector,
+    kl: float,
+    z: Vector,
+    level: float,
+    w: Vector,
+    logs: Vector,
+    least: int,
+    most: int,
+    halvings: int,
+    armijo: float,
+    rounding: float,
+    close: float,
+) -> tuple[int, float] | None: ...
 def covariance(
     gram: Vector,
     norms: Vector,

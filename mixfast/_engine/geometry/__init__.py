@@ -9,5 +9,4 @@ Files, in reading order
     `qp.py`: the Newton step under group limits, and the step of the worst of several functions.
     `projection.py`: the nearest point of the polytope.
     `prices.py`: multipliers of the limits at an optimum.
-    `levels.py`: optimal shares under a KL term for given slopes.
 """

@@ -3,9 +3,9 @@
 With a KL term and limits on single domains only, the optimal shares for given slopes are known in closed form,
 ``w_k = clip(c * prior_k * exp(-g_k / kl))`` with one number c for all domains. The remaining unknowns are the values z_j of the J exponents:
 ``z = log omega + A w(A' e^z + b)``, solved by Newton's method on the concave dual. There are J unknowns for any number of domains:
-1. evaluate: the optimal shares for the slopes ``A' e^z + b``, and the dual's value, a lower bound of the objective of any mixture;
-2. certify: when z is close to the exponents at these shares, compute the Frank-Wolfe gap there; it may end the search;
-3. step: Newton's direction, halved until the dual rises by a fraction of the predicted rise.
+1. climb (`csrc/laws/dual.c`), until z is close to the exponents at the optimal shares for the slopes ``A' e^z + b``: each step is Newton's, halved
+   until the dual rises by a fraction of the predicted rise;
+2. certify: compute the Frank-Wolfe gap at these shares. It may end the search; otherwise climb at least one step more.
 
 All other cases (no KL term, exponents that are not linear, limits on groups of domains, a dual that does not converge) use the general loop. In either case,
 the Frank-Wolfe gap at the final shares is the certificate.
@@ -16,13 +16,11 @@ Reference: Chen et al., "Olmix" (arXiv 2602.12237), which states the problem and
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend import laws
 from mixfast._engine.backend.arrays import Vector
-from mixfast._engine.geometry.levels import first_level, shares_at_level
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.exponentials import Exponentials
@@ -94,24 +92,6 @@ def _solve(
     return found if best is None or found.gap <= best.gap else best
 
 
-class _Point(NamedTuple):
-    """A point of the dual, given by exponents z, and everything computed from it."""
-
-    z: Vector
-    y: Vector  # e^z, (J,)
-    w: Vector  # the optimal shares for the slopes A' y + b, (K,)
-    free: NDArray[np.bool_]  # shares between their limits
-    exponents: Vector  # exponents at those shares, (J,)
-    level: float  # the level at which the shares sum to 1
-    log: Vector  # log of the free shares, including those that underflow to 0
-    value: float  # dual value: no mixture has a smaller objective
-
-    @property
-    def rest(self) -> Vector:
-        """The exponents at the shares minus the exponents from which the shares were computed."""
-        return self.exponents - self.z
-
-
 class _Dual:
     """The dual over the C usable domains: J unknowns, the exponents z."""
 
@@ -123,73 +103,42 @@ class _Dual:
         """Newton's method from the exponents of shares `start` (C,). Return the best shares found with their gap, whatever it is."""
         trace = Trace()
         best = Minimum(start, math.inf, self.objective.linear, math.inf, trace.steps)
+        z, level, steps, least = self.objective.log_weight + self.objective.a @ start, math.inf, 0, 0
         with np.errstate(over="ignore", invalid="ignore"):
-            # 1.
-            here = self._at(self.objective.log_weight + self.objective.a @ start, math.inf)
-            for step in range(_STEPS):
-                if here is None or not math.isfinite(here.value):
+            while steps + least <= _STEPS:
+                # 1.
+                w, log = np.empty_like(start), np.empty_like(start)
+                climbed = self._climb(z, level, w, log, least, _STEPS - steps)
+                if climbed is None:
                     return best
+                taken, level = climbed
+                steps, least = steps + taken, 1
                 # 2.
-                if float(np.abs(here.rest).max(initial=0.0)) <= _CLOSE:
-                    value, gradient, gap = self._certify(here)
-                    trace.add(here.z.size, here.w.size, value, gap)
-                    if gap < best.gap:
-                        best = Minimum(here.w, value, gradient, gap, trace.steps, None, step)
-                    if gap <= tol:
-                        return best
-                # 3.
-                here = self._step(here)
+                value, gradient, gap = self._certify(w, log)
+                trace.add(z.size, w.size, value, gap)
+                if gap < best.gap:
+                    best = Minimum(w, value, gradient, gap, trace.steps, None, steps)
+                if gap <= tol:
+                    return best
         return best
 
-    def _at(self, z: Vector, level: float) -> _Point | None:
-        """Return the point of exponents z, searching its level from `level`; None if no level is found."""
-        y = np.exp(z)
-        t = self.log_prior - (y @ self.objective.a + self.objective.linear) / self.kl.weight
-        if math.isinf(level):
-            level = first_level(t, self.limits.high)
-        found = shares_at_level(t, self.limits.low, self.limits.high, level)
-        if found is None:
-            return None
-        w, free, level = found
-        exponents = self.objective.log_weight + self.objective.a @ w
-        cost = self.kl.weight * float(w @ (np.log(np.maximum(w, _TINY)) - self.log_prior))
-        cost += float(self.objective.linear @ w)
-        return _Point(z, y, w, free, exponents, level, t + level, float(y @ (1.0 - z + exponents)) + cost)
+    def _climb(
+        self, z: Vector, level: float, w: Vector, log: Vector, least: int, most: int
+    ) -> tuple[int, float] | None:
+        """Climb from exponents z (J,), in place; fill shares and logarithms (C,). Return the steps and the level, None if there is no way up."""
+        form, limits = self.objective, self.limits
+        return laws.ascend(
+            form.a, form.log_weight, form.linear, self.log_prior, limits.low, limits.high, self.kl.weight, z, level, w, log,
+            least, most, _HALVINGS, _ARMIJO, _ROUNDING, _CLOSE,
+        )  # fmt: skip
 
-    def _step(self, here: _Point) -> _Point | None:
-        """Return the first of the halved Newton steps for which the dual rises enough; None if there is none."""
-        # Free shares respond to a change of the slopes by -C / kl, C = diag(w) - w w' / sum(w).
-        loose = here.w * here.free
-        half, root = np.sqrt(loose), np.sqrt(here.y)
-        block = self.objective.a * half
-        block *= (root / math.sqrt(self.kl.weight))[:, None]
-        matrix = block @ block.T
-        total = float(loose.sum())
-        if total > 0.0:
-            mean = block @ half
-            matrix -= mean[:, None] * (mean / total)
-        matrix.flat[:: here.z.size + 1] += 1.0
-        dy = root * np.linalg.solve(matrix, root * here.rest)
-        slope = float(here.rest @ dy)
-        if not slope > 0.0:
-            return None
-        move, length = dy / here.y, 1.0
-        rounding = _ROUNDING * max(1.0, abs(here.value))
-        for _ in range(_HALVINGS):
-            there = self._at(here.z + length * move, here.level)
-            if there is not None and there.value >= here.value + _ARMIJO * length * slope - rounding:
-                return there
-            length *= 0.5
-        return None
+    def _certify(self, w: Vector, log: Vector) -> tuple[float, Vector, float]:
+        """Return value, gradient and Frank-Wolfe gap of the objective at shares w (C,); `log` are the logarithms of shares that underflow.
 
-    def _certify(self, here: _Point) -> tuple[float, Vector, float]:
-        """Return value, gradient and Frank-Wolfe gap of the objective at the shares.
-
-        The logarithm of a share is known even if the share underflows. The infinite slope at 0 matters only to shares below that,
-        where the possible gain is smaller than float64 can represent.
+        The infinite slope at 0 matters only to shares below that, where the possible gain is smaller than float64 can represent.
         """
-        w, kl = here.w, self.kl.weight
+        kl = self.kl.weight
         value, gradient, _ = self.objective.sums(w)
-        log = np.where(w > 0.0, np.log(np.maximum(w, _TINY)), here.log) - self.log_prior
+        log = np.where(w > 0.0, np.log(np.maximum(w, _TINY)), log) - self.log_prior
         gradient = gradient + kl * (log + 1.0)
         return value + kl * float(w @ log), gradient, self.limits.gap(gradient, w)
