@@ -1,6 +1,6 @@
 // The Gaussian process: its posterior mean and variance from the runs themselves, as `mixfast.laws` computes them.
 
-import { addRows, dot, row, total, unpack } from "./numbers.js";
+import { addRows, dot, row, rowDot, total, unpack } from "./numbers.js";
 
 // Added to shares under the square root, as in Python.
 const ROOT = 1e-4;
@@ -29,9 +29,13 @@ class Process {
     this.noise = Math.exp(theta[1 + width]);
     this.slope = Number.isNaN(theta[2 + width]) ? 0 : Math.exp(theta[2 + width]);
     this.weights = unpack(data.weights);
+    // Features are measured from the middle of the runs, so that squares of distances lose no digits as differences of large squares.
+    this.origin = new Float64Array(width);
+    this.origin = this.located(inputs.centre).scaled;
     this.points = data.runs.map((run) => this.located(row(runs, run, width)));
     // The runs as the rows of a matrix.
     this.scaled = Float64Array.from(this.points.flatMap((point) => Array.from(point.scaled)));
+    this.norms = Float64Array.from(this.points, ({ scaled }) => rowDot(scaled, scaled, 0));
     // The linear part of the posterior mean.
     this.trend = new Float64Array(width);
     this.points.forEach(({ trend }, r) => trend.forEach((one, k) => (this.trend[k] += this.slope * this.weights[r] * one)));
@@ -39,12 +43,12 @@ class Process {
 
   /** Return a mixture's features for the process, divided by the length scales, and those for the trend. */
   located(shares) {
-    const { width, centre, spread, inverse, roots } = this;
+    const { width, centre, spread, inverse, origin, roots } = this;
     const [scaled, trend] = [new Float64Array(width), new Float64Array(width)];
     for (let k = 0; k < width; k++) {
       trend[k] = (shares[k] - centre[k]) / spread[k];
       // Last domains that no run has are standardised like features.
-      scaled[k] = (k < roots ? Math.sqrt(Math.max(shares[k], 0) + ROOT) : trend[k]) * inverse[k];
+      scaled[k] = (k < roots ? Math.sqrt(Math.max(shares[k], 0) + ROOT) : trend[k]) * inverse[k] - origin[k];
     }
     return { scaled, trend };
   }
@@ -53,28 +57,16 @@ class Process {
   placed(shares) {
     if (this.given !== shares) {
       const here = this.located(shares);
-      const squared = new Float64Array(this.points.length);
-      for (let r = 0; r < squared.length; r++) squared[r] = this.squared(here.scaled, r);
+      const own = rowDot(here.scaled, here.scaled, 0);
+      const squared = this.norms.map((_, r) => this.squared(here.scaled, r, own));
       [this.given, this.place] = [shares, { here, squared }];
     }
     return this.place;
   }
 
-  /** Return the squared distance of run r. */
-  squared(one, r) {
-    const { width, scaled } = this;
-    let sum = 0;
-    let rest = 0;
-    const from = r * width;
-    const whole = width - (width % 2);
-    // Two sums at once: no addition waits for the one before it.
-    for (let k = 0; k < whole; k += 2) {
-      const away = one[k] - scaled[from + k];
-      const further = one[k + 1] - scaled[from + k + 1];
-      sum += away * away;
-      rest += further * further;
-    }
-    return whole < width ? sum + rest + (one[whole] - scaled[from + whole]) ** 2 : sum + rest;
+  /** Return the squared distance of run r from a place whose own square is given. */
+  squared(one, r, own = rowDot(one, one, 0)) {
+    return Math.max(own + this.norms[r] - 2 * rowDot(this.scaled, one, r * this.width), 0);
   }
 
   /** Return the covariance with run r at this squared distance. */

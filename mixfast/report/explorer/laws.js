@@ -202,8 +202,12 @@ class Epochs extends Coefficients {
     this.rivals = data.rivals.map((one) => one.map(unpack));
   }
 
+  /** Return the epochs of each domain, which all metrics share. */
   epochs(shares) {
-    return Float64Array.from(shares, (share, k) => (share > 0 ? Math.min(share * this.rate[k], MOST_EPOCHS) : 0));
+    if (this.given !== shares) {
+      [this.given, this.passes] = [shares, Float64Array.from(shares, (share, k) => (share > 0 ? Math.min(share * this.rate[k], MOST_EPOCHS) : 0))];
+    }
+    return this.passes;
   }
 
   /** Return what the coefficients multiply: minus the gain of each domain, then its harm. */

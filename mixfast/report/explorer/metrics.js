@@ -23,11 +23,10 @@ class Metric {
     const way = metric.sign > 0 ? "lower" : "higher";
     this.goal = element("input", {
       type: "range", min: 0, max: POSITIONS_OF_GOALS, "aria-label": `Goal for ${metric.name}, ${way} is better`,
-      // A hold that is met only nearly would be marked as broken.
-      oninput: () => this.steer(app.state.held.size ? EXACTLY : NEARLY),
+      oninput: () => this.steer(false),
       // A change that no movement came before asks for nothing.
       onchange: () => {
-        if (app.state.gesture) this.steer(EXACTLY, true);
+        if (app.state.gesture) this.steer(true);
         app.state.end();
       },
     });
@@ -68,14 +67,18 @@ class Metric {
     return this.was;
   }
 
-  steer(within, over = false) {
+  /** Take the mixture to where the slider is: nearly, from the mixture of its last place, until the drag is over. */
+  steer(over) {
     const { model, limits, state } = this.app;
     state.begin();
     const at = this.goal.valueAsNumber;
     const start = this.earlier();
     // Where the slider was when the drag began, the mixture is what it was then. Else the goal is the number that the page shows.
     const goal = at === this.position(start) ? start : Number(digits(this.middle + (2 * at / POSITIONS_OF_GOALS - 1) * this.span, 6));
-    const found = steer(model, limits, state.before, state, this.j, goal, within);
+    // The end of a drag depends on where it began alone, not on the way.
+    const from = over || this.gesture !== state.gesture ? state.before : this.last;
+    const found = steer(model, limits, state.before, state, this.j, goal, over ? EXACTLY : NEARLY, from);
+    [this.gesture, this.last] = [state.gesture, found.shares];
     state.move(found.shares);
     this.app.steered(this, goal, found, over);
   }
@@ -93,7 +96,9 @@ class Metric {
     write(this.now, digits(value));
     const held = this.app.state.held.has(this.j);
     set(this.hold, "checked", held);
-    set(this.now, "className", held && this.sign * (value - this.earlier()) > SLACK * (this.spread || Math.abs(value)) ? "slipped" : "");
+    // While another metric is dragged, holds are met only nearly.
+    const marked = held && !this.app.metrics.steering();
+    set(this.now, "className", marked && this.sign * (value - this.earlier()) > SLACK * (this.spread || Math.abs(value)) ? "slipped" : "");
     if (this.app.model.intervals) {
       const sd = this.app.model.sd(this.j, this.app.state.shares);
       write(this.error, Number.isFinite(sd) ? digits(Z90 * sd, 2) : "\u2026");
@@ -131,6 +136,11 @@ export class Metrics {
     this.table.style.setProperty("--columns", kinds.map((kind) => `var(--${kind})`).join(" "));
     this.rows.forEach((one) => one.columns(mixtures));
     this.arrangement.columns(mixtures);
+  }
+
+  /** Whether a metric is being dragged. */
+  steering() {
+    return this.app.state.gesture && this.toldOf === this.app.state.shares;
   }
 
   /** Write the rows, or only those on the screen. */

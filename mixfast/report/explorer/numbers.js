@@ -63,6 +63,24 @@ export function dot(a, b, from = 0) {
   return one + two + (three + four);
 }
 
+/** Return what `dot` does, for arrays that are both Float64Array: with one type alone it is twice as fast. */
+export function rowDot(matrix, vector, from) {
+  const width = vector.length;
+  const whole = width - (width % 4);
+  let one = 0;
+  let two = 0;
+  let three = 0;
+  let four = 0;
+  for (let k = 0, at = from; k < whole; k += 4, at += 4) {
+    one += matrix[at] * vector[k];
+    two += matrix[at + 1] * vector[k + 1];
+    three += matrix[at + 2] * vector[k + 2];
+    four += matrix[at + 3] * vector[k + 3];
+  }
+  for (let k = whole; k < width; k++) one += matrix[from + k] * vector[k];
+  return one + two + (three + four);
+}
+
 /** Add rows `from` to `to` of a matrix, each times its factor, to `out`. */
 export function addRows(out, matrix, factors, from, to) {
   const width = out.length;

@@ -4,7 +4,7 @@
 // its multiplier would exceed a limit, so that there is always an answer. The dual is maximised by projected Newton steps: for multipliers y,
 // w_k = near_k exp(t - sum_i y_i a_ik) within floor and cap, where t makes the sum 1.
 
-import { dot, ends } from "./numbers.js";
+import { ends, rowDot } from "./numbers.js";
 
 const STEPS = 200;
 // Rows are met up to this, relative to the spread of their entries.
@@ -20,7 +20,7 @@ const DAMPING = 0.01;
 // exp of a smaller exponent is 0.
 const LOWEST = -745;
 
-/** Solve (H + damping) x = b for a positive semi-definite H, given as rows, by Cholesky. */
+/** Solve (H + damping) x = b for a positive semi-definite H, given as the rows of its lower triangle, by Cholesky. */
 function solve(H, b, damping) {
   const size = b.length;
   const x = Float64Array.from(b);
@@ -58,7 +58,9 @@ class Dual {
       const span = largest - least || 1;
       const middle = 0.5 * (least + largest);
       const to = (end) => (end - middle) / span;
-      return { row: Float64Array.from(row, to), low: to(low), high: to(high), most: goal ? STAGES[0] : HARD, span };
+      const scaled = new Float64Array(row.length);
+      for (let k = 0; k < row.length; k++) scaled[k] = to(row[k]);
+      return { row: scaled, low: to(low), high: to(high), most: goal ? STAGES[0] : HARD, span };
     });
     this.t = 0;
   }
@@ -74,7 +76,7 @@ class Dual {
     let value = 0;
     for (let k = 0; k < this.size; k++) if (shares[k] > 0 && this.logs[k] > -Infinity) value += shares[k] * (Math.log(shares[k]) - this.logs[k]);
     const broken = this.rows.map(({ row, low, high }, i) => {
-      const sum = dot(row, shares);
+      const sum = rowDot(row, shares, 0);
       const over = sum - high;
       const under = sum - low;
       const out = y[i] > 0 ? over : y[i] < 0 ? under : Math.max(over, 0) + Math.min(under, 0);
@@ -135,13 +137,20 @@ class Dual {
     let total = 0;
     for (const one of free) total += one;
     let active = rows.map((_, i) => i).filter((i) => (y[i] !== 0 || Math.abs(broken[i]) > EXACT) && !this.gaveWay(i, y[i], broken[i]));
-    const weighted = new Map();
-    for (const i of active) weighted.set(i, rows[i].row.map((one, k) => one * free[k]));
-    const means = new Map(active.map((i) => [i, total > 0 ? weighted.get(i).reduce((sum, one) => sum + one, 0) : 0]));
+    const weighted = [];
+    const means = [];
+    for (const i of active) {
+      const { row } = rows[i];
+      const out = new Float64Array(size);
+      let sum = 0;
+      for (let k = 0; k < size; k++) sum += out[k] = row[k] * free[k];
+      [weighted[i], means[i]] = [out, sum];
+    }
+    const curved = (i, j) => (total > 0 ? rowDot(weighted[i], rows[j].row, 0) - (means[i] * means[j]) / total : 0);
     // Where no share is free the dual is straight, and a step has no length of its own; near the answer the damping is gone.
     const damping = DAMPING * active.reduce((most, i) => Math.max(most, Math.abs(broken[i])), 0);
     while (active.length) {
-      const H = active.map((i) => Float64Array.from(active, (j) => (total > 0 ? dot(weighted.get(i), rows[j].row) - (means.get(i) * means.get(j)) / total : 0)));
+      const H = active.map((i, at) => Float64Array.from({ length: at + 1 }, (_, j) => curved(i, active[j])));
       const by = solve(H, active.map((i) => broken[i]), damping);
       // A row that holds nothing back yet cannot pull.
       const wrong = new Set(active.filter((i, at) => y[i] === 0 && by[at] * broken[i] < 0));

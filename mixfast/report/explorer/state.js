@@ -19,21 +19,22 @@ export class State {
     this.way = "limits";
     this.compared = new Set([0]);
     this.steps = [];
-    this.gesture = false;
+    // What a drag is known by; null while nothing is dragged.
+    this.gesture = null;
     this.changed = () => {};
   }
 
   /** Remember the present mixture, once until `end`: a drag is one step to undo. */
   begin() {
     if (this.gesture) return;
-    this.gesture = true;
+    this.gesture = {};
     this.before = this.shares;
     this.steps.push(this.shares);
     if (this.steps.length > MOST_STEPS) this.steps.shift();
   }
 
   end() {
-    this.gesture = false;
+    this.gesture = null;
     this.changed(true);
   }
 

@@ -6,6 +6,8 @@ import { project } from "./projection.js";
 // Times that the metrics are made linear again, at most; the shortest step, as a fraction of a whole one.
 const ROUNDS = 30;
 const SHORTEST = 1e-3;
+// A step is shortened at once to this fraction at most.
+const SHARPEST = 0.05;
 // Shares that move by less have arrived; a cost that falls by a smaller fraction, while a goal is out of reach, has too.
 const STILL = 1e-9;
 const SLIGHT = 1e-3;
@@ -55,14 +57,14 @@ class Demand {
  * Return the mixture nearest to `start` that meets the demands, of which the first gives way; what each of them misses; and the last solution of
  * the projection.
  *
- * The metrics are made linear at the last mixture, again and again. A step that costs more than it brings is halved: a miss has a price in nats,
+ * The metrics are made linear at the last mixture, again and again, at first at `from`. A step that costs more than it brings is shortened: a miss has a price in nats,
  * above the multiplier of its demand.
  */
-function approach(demands, start, { floor, cap, rows }, enough) {
+function approach(demands, start, { floor, cap, rows }, enough, from) {
   const prices = demands.map(() => 0);
   const missed = (shares) => demands.map((demand) => Math.max(demand.missed(shares), 0));
   const cost = (shares, misses) => divergence(shares, start) + dot(prices, misses);
-  let [shares, misses, found] = [start, missed(start), null];
+  let [shares, misses, found] = [from, missed(from), null];
   for (let round = 0; round < ROUNDS; round++) {
     const linear = demands.map((demand, i) => ({ ...demand.row(shares), goal: i === 0 }));
     found = project(start, floor, cap, [...linear, ...rows]);
@@ -71,9 +73,13 @@ function approach(demands, start, { floor, cap, rows }, enough) {
       prices[i] = Math.max(prices[i], (2 * Math.abs(found.multipliers[i])) / (largest - least || 1));
     });
     const was = cost(shares, misses);
+    const hoped = was - cost(found.shares, linear.map((one) => Math.max(expected(one, found.shares), 0)));
+    if (found.gaveWay && hoped < SLIGHT * was) break;
     let [next, after, length] = [found.shares, missed(found.shares), 1];
     while (length > SHORTEST && !(cost(next, after) < was)) {
-      length /= 2;
+      // The step at which a parabola through both ends, with the slope that was hoped for, is lowest.
+      const lowest = (0.5 * hoped * length) / (cost(next, after) - was + hoped * length);
+      length *= Math.min(Math.max(lowest, SHARPEST), 0.5);
       next = shares.map((share, k) => share + length * (found.shares[k] - share));
       after = missed(next);
     }
@@ -93,9 +99,9 @@ function approach(demands, start, { floor, cap, rows }, enough) {
  *
  * The mixture has the least KL divergence from `start`: exactly for metrics that are linear or log-linear in the shares, else among the mixtures near
  * it. If no mixture reaches the goal, the result is the furthest one, `reached` is false, and `standing` lists what stands in the way. `within` is the
- * part of the asked change that may be missing.
+ * part of the asked change that may be missing. `from` is a mixture to begin with: that of a goal near this one, in the same drag.
  */
-export function steer(model, limits, start, { locked, held }, j, goal, within = EXACTLY) {
+export function steer(model, limits, start, { locked, held }, j, goal, within = EXACTLY, from = start) {
   const before = model.value(j, start);
   const way = Math.sign(goal - before);
   if (way === 0) return { shares: start, reached: true, standing: [] };
@@ -105,7 +111,7 @@ export function steer(model, limits, start, { locked, held }, j, goal, within = 
   const toward = (value) => {
     const demands = [new Demand(model, j, way, value), ...keep];
     const enough = within * Math.abs(demands[0].missed(start));
-    const { shares, misses, found } = approach(demands, start, box, enough);
+    const { shares, misses, found } = approach(demands, start, box, enough, from);
     return { demands, shares, found, kept: misses.slice(1).every((miss) => miss <= enough), reached: misses[0] <= enough };
   };
   const first = toward(goal);

@@ -2,7 +2,7 @@
 //
 // Metric 0 is the loss of the whole target; the groups follow if there are several.
 
-import { addRows, dot, total, unpack } from "./numbers.js";
+import { addRows, dot, rowDot, total, unpack } from "./numbers.js";
 
 // Below this probability of a row, the logarithm is computed from those of the experts.
 const SMALL = 1e-280;
@@ -19,8 +19,9 @@ class Groups {
   constructor(data) {
     this.share = unpack(data.share);
     this.worst = data.worst;
-    // Tables do not change: the losses of a mixture are computed once.
+    // Tables do not change: the losses of a mixture and the gradient of each group are computed once.
     this.known = new WeakMap();
+    this.sloped = new WeakMap();
   }
 
   value(i, shares) {
@@ -36,9 +37,18 @@ class Groups {
 
   /** Return the slope of metric i as each domain gets more and the others keep their proportions. */
   slopes(i, shares) {
-    const slopes = this.gradient(this.counted(i, shares), shares);
+    const slopes = new Float64Array(shares.length);
+    this.counted(i, shares).forEach((count, g) => {
+      if (count > 0) this.gradient(g, shares).forEach((one, k) => (slopes[k] += count * one));
+    });
     const along = dot(slopes, shares);
     return Array.from(slopes, (one) => one - along);
+  }
+
+  /** Return the gradient of the loss of group g. */
+  gradient(g, shares) {
+    if (!this.sloped.has(shares)) this.sloped.set(shares, []);
+    return (this.sloped.get(shares)[g] ??= this.sloping(g, shares));
   }
 
   /** Return the options that make metric i the objective; nothing for the mean of all groups. */
@@ -97,7 +107,7 @@ export class Rows extends Groups {
       const shares = Float64Array.from(given);
       const { count, likely, width } = this;
       const found = new Float64Array(count);
-      for (let i = 0; i < count; i++) found[i] = dot(likely, shares, i * width);
+      for (let i = 0; i < count; i++) found[i] = rowDot(likely, shares, i * width);
       [this.given, this.found] = [given, found];
     }
     return this.found;
@@ -122,17 +132,14 @@ export class Rows extends Groups {
     });
   }
 
-  gradient(counted, given) {
+  sloping(g, given) {
     const { offsets, weight, likely, width } = this;
     const mixed = this.mixed(given);
     // Of a row that no expert of the mixture explains the slope has no bound; a large one leads away as well.
     const factors = new Float64Array(mixed.length);
+    for (let i = offsets[g]; i < offsets[g + 1]; i++) factors[i] = -weight[i] / Math.max(mixed[i], SMALL);
     const out = new Float64Array(width);
-    for (let g = 0; g + 1 < offsets.length; g++) {
-      if (!(counted[g] > 0)) continue;
-      for (let i = offsets[g]; i < offsets[g + 1]; i++) factors[i] = (-counted[g] * weight[i]) / Math.max(mixed[i], SMALL);
-      addRows(out, likely, factors, offsets[g], offsets[g + 1]);
-    }
+    addRows(out, likely, factors, offsets[g], offsets[g + 1]);
     return out;
   }
 }
@@ -144,20 +151,13 @@ export class Squares extends Groups {
     this.gram = data.gram.map(unpack);
   }
 
-  image(g, shares) {
+  /** Return the Gram matrix of group g times the shares, which is the gradient. */
+  sloping(g, shares) {
     const width = shares.length;
     return Float64Array.from(shares, (_, k) => dot(this.gram[g], shares, k * width));
   }
 
   computed(shares) {
-    return this.gram.map((_, g) => 0.5 * dot(shares, this.image(g, shares)));
-  }
-
-  gradient(counted, shares) {
-    const out = new Float64Array(shares.length);
-    this.gram.forEach((_, g) => {
-      if (counted[g] > 0) this.image(g, shares).forEach((one, k) => (out[k] += counted[g] * one));
-    });
-    return out;
+    return this.gram.map((_, g) => 0.5 * dot(shares, this.gradient(g, shares)));
   }
 }
