@@ -74,9 +74,10 @@ function approach(demands, start, { floor, cap, rows }, enough, from) {
     });
     const was = cost(shares, misses);
     const hoped = was - cost(found.shares, linear.map((one) => Math.max(expected(one, found.shares), 0)));
-    if (found.gaveWay && hoped < SLIGHT * was) break;
+    // While a drag goes on at the furthest mixture, shorter steps are not worth their price.
+    const shortest = from !== start && found.gaveWay && hoped < SLIGHT * was ? 1 : SHORTEST;
     let [next, after, length] = [found.shares, missed(found.shares), 1];
-    while (length > SHORTEST && !(cost(next, after) < was)) {
+    while (length > shortest && !(cost(next, after) < was)) {
       // The step at which a parabola through both ends, with the slope that was hoped for, is lowest.
       const lowest = (0.5 * hoped * length) / (cost(next, after) - was + hoped * length);
       length *= Math.min(Math.max(lowest, SHARPEST), 0.5);
