@@ -52,7 +52,7 @@ def page(
         The date that the page states; by default today.
     explorer : bool, default True
         Whether a page with a law or a table has the section on which mixtures are tried, in JavaScript, as `explore` makes it. It adds about
-        95 kB and the numbers of the law, or up to 1.9 MB of rows of the table.
+        100 kB and the numbers of the law, or up to 1.9 MB of rows of the table.
     command : sequence of str, optional
         The words of the command that answers goals exactly, as `explore` takes them. The explorer adds the options of a goal.
 

@@ -282,6 +282,40 @@ def test_goals_keep_limits_locks_and_held_metrics(model, kind):
             assert answer["standing"]
 
 
+@pytest.mark.parametrize("kind", ["log_linear", "epochs", "gp"])
+def test_while_a_drag_goes_on_the_mixture_is_near_that_of_its_end(model, kind):
+    law = fit(swarm([f"d{k}" for k in range(8)], metrics=4, runs=40, seed=4), kind, folds=0)
+    asked = questions(law, 25, held=True)
+    call = """([data, domains, asked]) => {
+        const model = new explorer.Model(data);
+        return asked.map(({ limits, near, locked, held, j, goal }) => {
+            const ask = (part, ...how) => {
+                const value = model.value(j, near);
+                return explorer.steer(model, new explorer.Limits(limits, domains), near,
+                    { locked: new Set(locked), held: new Set(held) }, j, value + part * (goal - value), ...how);
+            };
+            return [ask(1), ask(1, 1e-3, ask(0.9, 1e-3).shares)];
+        });
+    }"""
+    sent = [{name: one[name] for name in one if name != "region"} for one in asked]
+    reached = 0
+    for one, (end, before) in zip(
+        asked, model.evaluate(call, [law_model(law)[0], list(law.domains), sent]), strict=True
+    ):
+        if not end["reached"]:
+            continue
+        reached += 1
+        assert before["reached"]
+        found, start = np.array(before["shares"]), np.array(one["near"])
+        assert one["region"].violation(found) < 1e-9
+        values, first = law.predict(found)[0], law.predict(start)[0]
+        asks = abs(one["goal"] - first[one["j"]])
+        # Distances are relative on the scale on which the law is linear.
+        assert values[one["j"]] == pytest.approx(one["goal"], abs=3e-3 * asks)
+        assert change(found, start) == pytest.approx(change(end["shares"], start), rel=0.02)
+    assert reached > 10
+
+
 def test_the_best_value_is_that_of_a_linear_program_and_its_multipliers_stand_in_the_way(model):
     from scipy.optimize import linprog
 
@@ -618,6 +652,17 @@ def test_a_command_comes_when_a_drag_ends_and_is_marked_when_the_mixture_changes
         assert stale(tab) == [True, True]
     drag(tab, "m1_loss", int(goal(tab, "m1_loss").input_value()) - 5)
     assert stale(tab) == [False, False]
+
+
+def test_a_lock_after_an_undone_drag_holds_in_the_next_one(tab):
+    before = shares(tab)
+    drag(tab, "m0_loss", int(goal(tab, "m0_loss").input_value()) - 10)
+    tab.get_by_role("button", name="Undo").click()
+    tab.get_by_label("Lock code").check()
+    say(tab, "m0_loss", "input", -10)
+    assert shares(tab)["code"] == pytest.approx(before["code"], abs=1e-12)
+    say(tab, "m0_loss", "change")
+    assert shares(tab)["code"] == pytest.approx(before["code"], abs=1e-12)
 
 
 def test_a_change_without_a_movement_is_no_step_and_keeps_the_command(tab):

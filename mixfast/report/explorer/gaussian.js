@@ -17,23 +17,6 @@ function maternSlope(squared) {
   return (-5 / 6) * (1 + s) * Math.exp(-s);
 }
 
-/** Return the sum of the products of the first numbers of two Float64Arrays. */
-function beginning(a, b, count) {
-  const whole = count - (count % 4);
-  let one = 0;
-  let two = 0;
-  let three = 0;
-  let four = 0;
-  for (let i = 0; i < whole; i += 4) {
-    one += a[i] * b[i];
-    two += a[i + 1] * b[i + 1];
-    three += a[i + 2] * b[i + 2];
-    four += a[i + 3] * b[i + 3];
-  }
-  for (let i = whole; i < count; i++) one += a[i] * b[i];
-  return one + two + (three + four);
-}
-
 /** One metric: constant + scale t, or floor + exp(constant + scale t) if logged, for a Gaussian target t given its runs. */
 class Process {
   constructor(data, runs, inputs) {
@@ -147,7 +130,7 @@ class Process {
     this.lower.forEach((own, i) => {
       for (let j = 0; j <= i; j++) {
         const other = this.lower[j];
-        const sum = own[j] - beginning(own, other, j);
+        const sum = own[j] - rowDot(own, other, 0, j);
         own[j] = i === j ? Math.sqrt(sum) : sum / other[j];
       }
     });
@@ -159,7 +142,7 @@ class Process {
     const out = Float64Array.from(b);
     for (let i = 0; i < out.length; i++) {
       const own = this.lower[i];
-      out[i] = (out[i] - beginning(own, out, i)) / own[i];
+      out[i] = (out[i] - rowDot(own, out, 0, i)) / own[i];
     }
     return out;
   }
