@@ -62,6 +62,7 @@ cdef extern from "rows/newton.h" nogil:
     ctypedef struct mf_rules:
         double rough, keep, far, soon, near, rounded, many, level, rounding, rise, coarse_rise, trials, accepted
         double shorter, stalled, rescues, idle, early, falls, advances, steps, least, held
+        double quick, most_steps
     ctypedef struct mf_line:
         double value, gap, seconds
     ctypedef struct mf_found:
@@ -75,9 +76,9 @@ cdef extern from "rows/newton.h" nogil:
         const double *high
         double total
         int threads
-    int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, Py_ssize_t most, double *w,
+    int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, Py_ssize_t most, int settle, double *w,
                   double *gradient, double *hessian, mf_found *found)
-    int mf_settle(const mf_problem *problem, const mf_rules *rules, double *w)
+    int mf_settle(const mf_problem *problem, const mf_rules *rules, double tol, double *w, int *done)
 
 cdef extern from "shared/pool.h" nogil:
     int MF_LOST
@@ -382,21 +383,26 @@ cdef class Rows:
         return 0
 
     def settle(self, const double[::1] w not None, const double[::1] low not None, const double[::1] high not None,
-               Rules rules not None, int threads=1):
-        """Return shares (C,) after a few steps of expectation maximisation from w; for packed rows in float64."""
+               Rules rules not None, int threads=1, double tol=-np.inf):
+        """Return shares (C,) after a few steps of expectation maximisation from w, for packed rows in float64.
+
+        With a `tol` of at least 0, there are more while they are quick and the gap is larger.
+        """
         self.check_problem(w, low, high, threads)
         cdef mf_problem problem = mf_problem(&self.c, &low[0], &high[0], 0.0, threads)
-        cdef int failed
+        cdef int failed, done
         out = np.array(w)
         cdef double[::1] o = out
         with nogil:
-            failed = mf_settle(&problem, &rules.c, &o[0])
+            failed = mf_settle(&problem, &rules.c, tol, &o[0], &done)
         check_finished(failed, self.loglik)
         return out
 
     def newton(self, const double[::1] w not None, const double[::1] low not None, const double[::1] high not None,
-               Rules rules not None, double total, double tol, Py_ssize_t most, int threads=1):
+               Rules rules not None, double total, double tol, Py_ssize_t most, int threads=1, bint settle=False):
         """Minimise from shares w (C,) over caps and floors to a gap of `tol`; for packed rows in float64.
+
+        `settle`: begin with steps of expectation maximisation, as `settle` with this `tol`.
 
         Returns the shares, value, gradient (C,), gap, Hessian (C, C) or None, number of steps, and the trace: a tuple
         (value, gap, seconds) for each step. `total` is the sum of the row weights, `most` the largest number of steps.
@@ -412,7 +418,7 @@ cdef class Rows:
         cdef double[::1] o = out, g = gradient
         cdef double[:, ::1] H = hessian
         with nogil:
-            failed = mf_newton(&problem, &rules.c, tol, most, &o[0], &g[0], &H[0, 0], &found)
+            failed = mf_newton(&problem, &rules.c, tol, most, settle, &o[0], &g[0], &H[0, 0], &found)
         try:
             check_finished(failed, self.loglik)
             trace = [(found.trace[i].value, found.trace[i].gap, found.trace[i].seconds) for i in range(found.lines)]
@@ -462,7 +468,8 @@ cdef class Rows:
                 rows.scale = least if least == largest else total / n
                 problem.total = total
                 memcpy(&o[j, 0], &w[0], C * sizeof(double))
-                failed = mf_newton(&problem, &rules.c, tol * max(1.0, total), most, &o[j, 0], &g[j, 0], &H[0], &found)
+                failed = mf_newton(&problem, &rules.c, tol * max(1.0, total), most, 0, &o[j, 0], &g[j, 0], &H[0],
+                                   &found)
                 free(found.trace)
                 if failed or mf_interrupted(1.0):
                     break

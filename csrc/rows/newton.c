@@ -85,6 +85,16 @@ static void sweep(run *r, point *there, double gap, int known) {
     memcpy(there->gradient, r->sums + 1, (size_t)n * sizeof(double));
 }
 
+/* Sweep at there->w for its certificate alone. */
+static void certify(run *r, point *there) {
+    r->failed = mf_total(r->problem->rows, there->w, 1, 0, 0, r->sums, r->problem->threads);
+    if (ended(r)) return;
+    there->gap = gap_at(r, r->sums + 1, there->w);
+    there->value = r->sums[0];
+    there->has_hessian = 0;
+    memcpy(there->gradient, r->sums + 1, (size_t)r->n * sizeof(double));
+}
+
 /* Add a line to the trace. */
 static void note(run *r, const point *at) {
     mf_found *found = r->found;
@@ -104,8 +114,11 @@ static void note(run *r, const point *at) {
     found->trace[found->lines++] = (mf_line){at->value, at->gap, seconds};
 }
 
-int mf_settle(const mf_problem *p, const mf_rules *rules, double *w) {
+int mf_settle(const mf_problem *p, const mf_rules *rules, double tol, double *w, int *done) {
     const ptrdiff_t n = p->rows->ncol;
+    double before = INFINITY;
+    int quick = 1;
+    *done = 0;
     double *memory = malloc((size_t)(3 * n + mf_slot(n, 0)) * sizeof *memory);
     double *pull = memory, *most = pull + n, *least = most + n, *sums = least + n;
     int failed = memory ? 0 : -1;
@@ -114,16 +127,21 @@ int mf_settle(const mf_problem *p, const mf_rules *rules, double *w) {
         least[k] = w[k] > 0 ? rules->least : 0;
         most[k] = w[k] > 0 ? p->high[k] : p->low[k];
     }
-    for (int step = 0; step < (int)rules->steps && !failed; step++) {
-        double total = 0, lowest = INFINITY;
+    for (int step = 0; step < (int)(quick ? rules->most_steps : rules->steps) && !failed; step++) {
+        double total = 0, lowest = INFINITY, steepest = -INFINITY;
         failed = mf_total(p->rows, w, 0, 0, 0, sums, p->threads);
         if (failed || mf_stopped()) break;
         for (ptrdiff_t k = 0; k < n; k++) {
             pull[k] = -w[k] * sums[1 + k];
             total += pull[k];
             if (!(pull[k] >= lowest)) lowest = pull[k];
+            if (-sums[1 + k] > steepest) steepest = -sums[1 + k];
         }
         if (!(0 < total && total < INFINITY && lowest >= 0)) break;
+        *done = steepest - total <= tol;
+        if (*done) break;
+        quick = tol >= 0 && steepest - total <= rules->quick * before;
+        before = steepest - total;
         for (ptrdiff_t k = 0; k < n; k++) pull[k] = pull[k] / total > least[k] ? pull[k] / total : least[k];
         if (mf_project(pull, p->low, most, n, 1.0, pull) != MF_OK) break;
         for (ptrdiff_t k = 0; k < n; k++) w[k] = pull[k] + rules->held * (w[k] - pull[k]);
@@ -136,7 +154,8 @@ int mf_settle(const mf_problem *p, const mf_rules *rules, double *w) {
 static int settled(run *r, const point *at, point *lower) {
     r->slow = 0;
     memcpy(lower->w, at->w, (size_t)r->n * sizeof(double));
-    r->failed = mf_settle(r->problem, r->rules, lower->w);
+    int done;
+    r->failed = mf_settle(r->problem, r->rules, -INFINITY, lower->w, &done);
     if (ended(r)) return 0;
     sweep(r, lower, at->gap, 0);
     if (ended(r) || !(lower->value < at->value)) return 0;
@@ -244,10 +263,16 @@ static int rescue(run *r, point *at) {
 }
 
 /* The loop of `Newton.minimise`; *at ends as the answer. */
-static void loop(run *r, ptrdiff_t most, point *at, point *there) {
+static void loop(run *r, ptrdiff_t most, int settle, point *at, point *there) {
     const mf_rules *rules = r->rules;
     double before = INFINITY;
-    sweep(r, at, INFINITY, 0);
+    int done = 0;
+    if (settle) r->failed = mf_settle(r->problem, rules, r->tol, at->w, &done);
+    if (ended(r)) return;
+    if (done)
+        certify(r, at);
+    else
+        sweep(r, at, INFINITY, 0);
     if (ended(r)) return;
     note(r, at);
     double best_value = at->value, best_gap = at->gap;
@@ -293,8 +318,8 @@ static void loop(run *r, ptrdiff_t most, point *at, point *there) {
     }
 }
 
-int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, ptrdiff_t most, double *w, double *gradient,
-              double *hessian, mf_found *found) {
+int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, ptrdiff_t most, int settle, double *w,
+              double *gradient, double *hessian, mf_found *found) {
     const ptrdiff_t n = problem->rows->ncol, slot = mf_slot(n, 1);
     *found = (mf_found){0};
     double *memory = malloc((size_t)(8 * n + 2 * n * n + slot) * sizeof *memory + (size_t)(2 * n));
@@ -316,7 +341,7 @@ int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, ptrd
     r.active = (signed char *)(r.sums + slot);
     r.own = r.active + n;
     memcpy(ends[0].w, w, (size_t)n * sizeof(double));
-    loop(&r, most, &ends[0], &ends[1]);
+    loop(&r, most, settle, &ends[0], &ends[1]);
     if (!ended(&r)) {
         memcpy(w, ends[0].w, (size_t)n * sizeof(double));
         memcpy(gradient, ends[0].gradient, (size_t)n * sizeof(double));

@@ -24,6 +24,7 @@ typedef struct {
     double rescues, idle, early;     /* new starts with all rows; steps without progress; steps before it is checked */
     double falls, advances;          /* smallest progress of a value, and of a gap */
     double steps, least, held;       /* expectation maximisation: steps, smallest share, part of the old point */
+    double quick, most_steps; /* part of the gap that a quick step leaves, and the most steps while they are quick */
 } mf_rules;
 
 /* A line of the trace. */
@@ -48,11 +49,13 @@ typedef struct {
 } mf_problem;
 
 /* The minimum from w (ncol), which receives it, with its gradient (ncol) and Hessian (ncol, ncol), to a gap of `tol`
- * with at most `most` steps. Returns 0, or what mf_sums does; also when a signal ended it. */
-int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, ptrdiff_t most, double *w, double *gradient,
-              double *hessian, mf_found *found);
+ * with at most `most` steps; with `settle` after steps of expectation maximisation while they are quick. Returns 0, or
+ * what mf_sums does; also when a signal ended it. */
+int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, ptrdiff_t most, int settle, double *w,
+              double *gradient, double *hessian, mf_found *found);
 
-/* A few steps of expectation maximisation from w (ncol), which receives their end. Returns 0, or what mf_sums does. */
-int mf_settle(const mf_problem *problem, const mf_rules *rules, double *w);
+/* A few steps of expectation maximisation from w (ncol), which receives their end. With a `tol` of at least 0, more
+ * while they are quick and the gap is larger; *done says whether it is not. Returns 0, or what mf_sums does. */
+int mf_settle(const mf_problem *problem, const mf_rules *rules, double tol, double *w, int *done);
 
 #endif

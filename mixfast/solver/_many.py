@@ -290,6 +290,7 @@ def _checked(weights: ArrayLike, table: ExpertTable) -> NDArray[np.float64]:
         raise ValueError(
             f"weights have the shape {factors.shape}, expected (B, {n}): a number for each problem and row"
         )
+    # In pieces that stay in the cache: temporaries as large as the weights would take more than twice as long.
     for first in range(0, len(factors), step := max(_ELEMENTS // (8 * n), 1)):
         _check_problems(factors[first : first + step], table, first)
     return factors

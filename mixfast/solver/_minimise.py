@@ -66,7 +66,7 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
 
     Under group limits, the rounding of a share or of the sum of the shares may change the objective by more than the tolerance.
     """
-    if math.fsum(minimum.w) == 1.0 or (problem.limits.groups is None and problem.table.kind == "ce"):
+    if (problem.limits.groups is None and problem.table.kind == "ce") or math.fsum(minimum.w) == 1.0:
         return minimum
     w = problem.reach.restrict(Mixture(problem.table.domains, problem.reach.spread(minimum.w)).weights)
     if np.array_equal(w, minimum.w):

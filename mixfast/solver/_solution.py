@@ -102,7 +102,7 @@ class Solution(Frozen):
                 one.magnitude(minimum.w) for one in (problem.groups if problem.minimax else [problem.objective])
             )
         gap = minimum.gap + ROUNDED * level
-        if not gap <= problem.tol * max(1.0, problem.total_weight()):
+        if not (gap <= problem.tol or gap <= problem.tol * problem.total_weight()):
             status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
             if warn:
                 warnings.warn(

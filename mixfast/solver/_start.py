@@ -48,10 +48,9 @@ def _given(reach: Reach, start: Vector, spread: float) -> Vector:
 
 def _middle(reach: Reach) -> Vector:
     limits = reach.limits
-    room = limits.high - limits.low
-    w: Vector = limits.low + room * ((1.0 - np.add.reduce(limits.low)) / max(np.add.reduce(room), 1e-300))
     if limits.groups is None:
-        return w
+        return limits.middle
+    w = limits.middle
     # Excluded domains are fixed at their floor, so that the shares of the others have the right sum.
     region = reach.region
     closed = np.where(reach.spread(np.ones(w.size)) > 0.0, region.cap, region.floor)

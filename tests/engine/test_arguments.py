@@ -54,7 +54,7 @@ def events() -> dict[str, Any]:
 # Fields of `mf_rules`.
 RULE_NAMES = (
     "rough keep far soon near rounded many level rounding rise coarse_rise trials accepted shorter stalled rescues idle early falls advances "
-    "steps least held"
+    "steps least held quick most_steps"
 )
 TABLE = stream.domain_table(np.array([10, 20, 0], dtype=np.int64), 1)
 K, M, R = 4, 3, 6

@@ -53,6 +53,14 @@ class Limits:
         """Whether any share must stay above 0."""
         return self.interior if isinstance(self.interior, bool) else bool(self.interior.any())
 
+    @cached_property
+    def middle(self) -> Vector:
+        """The point at which all shares are the same part of the way from floor to cap (read-only). Group limits are left out."""
+        room = self.high - self.low
+        w: Vector = self.low + room * ((self.total - np.add.reduce(self.low)) / max(np.add.reduce(room), 1e-300))
+        w.setflags(write=False)
+        return w
+
     def restrict(self, columns: Columns | None) -> Limits:
         """Return the limits over some of the domains; the other domains have share 0."""
         if columns is None:

@@ -1,4 +1,4 @@
-"""The loops of `newton.py` and `expectation.py` as one compiled call each, for tables that fit into the cache.
+"""The loops of `newton.py` and `expectation.py` in one compiled call, for tables that fit into the cache.
 
 On 1000 rows of 8 experts a sweep takes a few microseconds, less than the Python between two sweeps. `csrc/rows/newton.c` has the same steps
 with the same constants, over caps and floors and in float64; it calls the same compiled sweeps, quadratic steps and projections.
@@ -45,6 +45,8 @@ RULES = Rules(
     steps=expectation.STEPS,
     least=expectation.LEAST,
     held=expectation.HELD,
+    quick=expectation.QUICK,
+    most_steps=expectation.MOST_STEPS,
 )
 
 
@@ -73,15 +75,18 @@ def settle(objective: Objective, limits: Limits, w: Vector) -> Vector:
 
 
 def minimise(
-    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace
+    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, settled: bool = True
 ) -> Minimum | None:
-    """Return what `Newton.minimise` would from w (C,); None if the compiled loop does not suit."""
+    """Return what `Newton.minimise` would from w (C,); None if the compiled loop does not suit.
+
+    Unless w is `settled`, the search begins with expectation maximisation as in `expectation.settle_to`.
+    """
     small = taken(objective, limits, w.size)
     if small is None:
         return None
     before = perf_counter() - trace.began
     w, value, gradient, gap, hessian, steps, lines = small.rows.newton(
-        w, limits.low, limits.high, RULES, small.total, tol, max_iter, small.threads
+        w, limits.low, limits.high, RULES, small.total, tol, max_iter, small.threads, not settled
     )
     trace.steps += [Step(objective.rows, w.size, level, left, before + seconds) for level, left, seconds in lines]
     return Minimum(w, value, gradient, gap, trace.steps, hessian, steps)

@@ -114,6 +114,10 @@ def _from_sample(
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
     dense: Vector | None = None
+    if sample is objective and w.size <= ALL_DOMAINS:
+        found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, settled=False)
+        if found is not None:
+            return found
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
         w, dense = _sparse_start(sample, limits, w), w
     else:
