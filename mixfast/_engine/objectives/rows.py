@@ -60,7 +60,8 @@ class TableRows:
 
     def __init__(self, table: ExpertTable, *, threads: int, device: Any = None, wear: Wear | None = None) -> None:
         self.table, self.threads, self.device, self.wear = table, threads, device, wear
-        small = device is None and wear is None and not table.is_watched and table.values.size <= _SMALL
+        plain = device is None and wear is None and isinstance(table, ExpertTable)  # not a table of several parts
+        small = plain and not table.is_watched and table.values.size <= _SMALL
         self._kept: OrderedDict[tuple[Any, ...], Any] = _kept_of(table) if small else OrderedDict()
 
     @classmethod
