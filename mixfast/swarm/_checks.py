@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import domain_names, listing, misspelt, shown
+from mixfast._text.names import listing, misspelt, shown
 from mixfast._text.visible import quote
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
@@ -38,21 +38,18 @@ class SwarmError(MixfastError, ValueError):
     """The runs of a swarm, or the files that should hold them, are malformed; the message names the file, runs and columns."""
 
 
-def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
-    """Return names as a tuple of plain strings; raise unless they are unique non-empty strings."""
-    if what == "domain":
-        return domain_names(names, SwarmError)
+def checked_metrics(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of metrics as a tuple of plain strings; raise unless they are unique non-empty strings, and not too many."""
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
-        raise SwarmError(f"{what} names must be a sequence of names, got {shown(names)}")
+        raise SwarmError(f"metric names must be a sequence of names, got {shown(names)}")
     found = tuple(names)
     wrong = [ascii(name) for name in found if not isinstance(name, str) or not name.strip()]
     if wrong:
-        raise SwarmError(f"{what} names must be non-empty strings, got {listing(wrong)}")
+        raise SwarmError(f"metric names must be non-empty strings, got {listing(wrong)}")
     if not found:
-        raise SwarmError(f"there are no {what}s; at least one is needed")
-    refuse_repeated(found, f"{what} names")
-    if what == "metric":
-        refuse_many(found)
+        raise SwarmError("there are no metrics; at least one is needed")
+    refuse_repeated(found, "metric names")
+    refuse_many(found)
     return tuple(map(str, found))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing, places, shown
 from mixfast.errors import AlignmentError
-from mixfast.swarm._checks import SwarmError, unique_names
+from mixfast.swarm._checks import SwarmError, checked_metrics
 from mixfast.swarm._names import match_names
 
 
@@ -28,7 +28,7 @@ def select(held: Measured, metrics: str | Iterable[str]) -> Measured:
     given = [metrics] if isinstance(metrics, str) else list(metrics)
     at = places(held.metrics)
     meant = [[name] if name in at else match_names(held.metrics, [name], "metric") for name in given]
-    names = unique_names([name for several in meant for name in several], "metric")
+    names = checked_metrics(name for several in meant for name in several)
     columns = [at[name] for name in names]
     return Measured(
         names,
@@ -40,7 +40,7 @@ def select(held: Measured, metrics: str | Iterable[str]) -> Measured:
 
 def combine(held: Measured, metrics: Mapping[str, Mapping[str, float]]) -> Measured:
     """Return weighted sums of the metrics; see `Swarm.combine`."""
-    names = unique_names(metrics, "metric")
+    names = checked_metrics(metrics)
     values, directions, units = np.zeros((len(held.values), len(names))), [], []
     at = places(held.metrics)
     for column, (name, parts) in enumerate(metrics.items()):

@@ -133,8 +133,8 @@ class Swarm(Frozen):
         tokens: Tokens = None,
         budget: Budget = None,
     ) -> None:
-        names = _checks.unique_names(domains, "domain")
-        measured = _checks.unique_names(metric_names, "metric")
+        names = domain_names(domains, SwarmError)
+        measured = _checks.checked_metrics(metric_names)
         ids = None if runs is None else _checks.run_ids(runs)
         shares, missed = _checks.shares(ratios, names, ids)
         ids = ids or tuple(map(str, range(len(shares))))
@@ -616,7 +616,7 @@ class Swarm(Frozen):
         tokens : array_like (R, L), optional
             Tokens available of these domains; they are not checked. Without them, the result has neither `tokens` nor `budget`.
         """
-        names = _checks.unique_names(domains, "domain")
+        names = domain_names(domains, SwarmError)
         available = None if tokens is None or self.budget is None else np.asarray(tokens, dtype=np.float64)
         return self._with(
             domains=names,
