@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import places
 from mixfast._text.progress import advance
 from mixfast.laws._left_out import SETTLED_RUNS, Index, Progress, predict_left_out, settled
 from mixfast.laws._part import Part
@@ -29,6 +30,10 @@ class Candidate:
     guess: Matrix = field(init=False)
     spread: Matrix = field(init=False)
     settled: bool = field(default=False, init=False)
+    # Since the last fit: the column of each metric in the law, the inputs of the fit, and the predictions there once they are asked for.
+    _place: dict[int, int] = field(init=False)
+    _inputs: Matrix = field(init=False)
+    _own: Matrix | None = field(default=None, init=False)
 
     def fit(
         self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None = None, facts: Facts | None = None
@@ -67,18 +72,25 @@ class Candidate:
         if facts is not None and isinstance(law, Informed):
             law = law.informed(facts.of(self.columns))
         self.fitted = law.fit(x, own)
+        self._place, self._inputs, self._own = places(self.columns), x, None
         advance()
         self.settled = bool(splits) and settled(self.fitted, x)
         self.guess, self.spread = predict_left_out(self.fitted, x, own, splits, progress=progress)
 
     def left_out(self, j: int) -> tuple[Vector, Vector]:
         """Return out-of-fold predictions (R,) of metric j and their standard deviations."""
-        column = self.columns.index(j)
+        column = self._place[j]
         return self.guess[:, column], self.spread[:, column]
 
-    def own(self, x: Matrix, j: int) -> Vector:
+    def own(self, j: int) -> Vector:
         """Return predictions (R,) of metric j for the runs that the law was fitted to."""
-        return self.fitted.predict(x)[:, self.columns.index(j)]
+        if self._own is None:
+            self._own = self.fitted.predict(self._inputs)
+        return self._own[:, self._place[j]]
+
+    def take(self, other: Candidate) -> None:
+        """Use the fitted law of another candidate for the same metrics; keep the out-of-fold predictions."""
+        self.fitted, self._own = other.fitted, None
 
     def error(self, j: int, y: Matrix, counted: NDArray[np.bool_]) -> float:
         """Return the out-of-fold root mean square error of metric j over the runs (R,) that count."""
@@ -87,7 +99,7 @@ class Candidate:
     def part(self, columns: Iterable[int]) -> Part:
         """Return the fitted law, restricted to the metrics that chose it."""
         columns = tuple(columns)
-        return Part(self.fitted, tuple(self.columns.index(j) for j in columns), columns)
+        return Part(self.fitted, tuple(self._place[j] for j in columns), columns)
 
     def notes(self, part: Part, metrics: Sequence[str], domains: Sequence[str]) -> list[str]:
         """Return notes on the metrics that chose the law. They use names; features come after the domains."""

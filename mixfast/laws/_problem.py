@@ -115,7 +115,7 @@ class Problem:
         """Return the guesses (R,) of metric j by laws that were not fitted to the run, or, without folds, by the fitted laws."""
         if self.scored:
             return [rival.left_out(j)[0] for rival in rivals]
-        return [rival.own(self.inputs(rival), j) for rival in rivals]
+        return [rival.own(j) for rival in rivals]
 
     def noise(self, counted: Flags) -> Noise:
         """Return the noise of the metrics, from the runs (R, J) that look diverged in none."""

@@ -49,7 +49,7 @@ def without_diverged(problem: Problem, plan: Plan) -> Flags:
             limited = replace(problem, y=_limited(problem, candidate, ~found), splits=[], counted=~found)
             again = _fitted_again(limited, candidate, candidate.columns, keep=True)
             if again is not None:
-                candidate.fitted = again.fitted
+                candidate.take(again)
     return ~found
 
 
@@ -135,8 +135,7 @@ def _limited(problem: Problem, candidate: Candidate, counted: Flags) -> Matrix:
         far = ~counted[:, j]
         if not far.any():
             continue
-        inputs = problem.inputs(candidate)
-        guess = candidate.left_out(j)[0] if problem.scored else candidate.own(inputs, j)
+        guess = candidate.left_out(j)[0] if problem.scored else candidate.own(j)
         missed = problem.y[:, j] - guess
         known = counted[:, j] & np.isfinite(missed)
         bound = LIMIT * NORMAL * float(np.median(np.abs(missed[known])))

@@ -499,3 +499,20 @@ def test_files_of_earlier_versions_spell_infinity_as_python_does(tmp_path):
     path.write_text(json.dumps(document))
     assert "Infinity" in path.read_text()
     assert np.isinf(Fit.load(path).rate).all()
+
+
+def test_predictions_of_many_metrics_are_computed_once(monkeypatch):
+    from mixfast.laws.linear import Linear
+
+    shapes, predict = [], Linear.predict
+
+    def counted(self, x):
+        shapes.append(len(self.intercept))
+        return predict(self, x)
+
+    monkeypatch.setattr(Linear, "predict", counted)
+    rng = np.random.default_rng(0)
+    ratios, names = rng.dirichlet(np.ones(3), 12), [f"m{j}" for j in range(50)]
+    runs = Swarm(ratios, 2.0 + ratios @ rng.random((3, 50)), domains=["a", "b", "c"], metric_names=names)
+    fit(runs, "linear", folds=0)
+    assert sum(shapes) <= 3 * 50
