@@ -32,7 +32,8 @@ PACKAGE_FILES := $(shell find mixfast kernels \( -name '*.py' -o -name '*.pyi' -
 C_TEST := tests/engine/native/check.c
 
 # The tests of one file run in one process, in their order: some read what earlier ones wrote, and fixtures of a module are made once.
-SPREAD := --numprocesses $(WORKERS) --dist loadfile
+# tests/conftest.py puts the long files first.
+SPREAD := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ifeq ($(KERNELS),0)
 KERNEL_STAMP :=

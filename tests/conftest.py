@@ -4,7 +4,8 @@ import html
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,24 @@ def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name gzip data without its content, which holds the time: processes that share the tests need the same names."""
     return "gzip" if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in docstrings of the package only: the files of the tests hold none, and helpers import heavy packages."""
+    found = yield
+    # Those of docstrings are of a class that derives from this one.
+    return [collector for collector in found if type(collector) is pytest.Module]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, begin with the files of slow tests and then those of many: none should be alone with minutes of work at the end."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    many = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, -many[item.path]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

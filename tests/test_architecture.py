@@ -73,12 +73,14 @@ def imports(node, *, inside_functions=True):
             yield from imports(child, inside_functions=inside_functions)
 
 
-FOUND = violations()
+@pytest.fixture(scope="module")
+def found():
+    return violations()
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_walls_stand(rule):
-    assert not FOUND[rule], RULES[rule]
+def test_the_walls_stand(rule, found):
+    assert not found[rule], RULES[rule]
 
 
 @pytest.mark.parametrize(

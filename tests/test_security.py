@@ -159,6 +159,8 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_no_command_connects_starts_a_process_or_unpickles(tmp_path):
     for run in ("r1", "r2"):
         (tmp_path / "runs" / run).mkdir(parents=True)

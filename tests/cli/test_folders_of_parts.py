@@ -59,6 +59,8 @@ def test_report_names_the_hash_of_the_manifest(run, both):
     assert digest[:16] in (both / "b.html").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_print_what_one_prints(run, both):
     """With intervals and held-out losses, to the last digit."""
     pytest.importorskip("torch")

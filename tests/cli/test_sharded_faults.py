@@ -226,6 +226,8 @@ def test_an_interrupted_conversion_leaves_nothing(folder):
     assert sorted(os.listdir()) == ["big", "large.npy"]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_fault_that_one_rank_finds_is_said_once_with_its_rank(folder):
     pytest.importorskip("torch")
     write_part(2, loglik=with_value(np.nan))

@@ -107,6 +107,7 @@ def test_without_any_folder_the_loops_are_compiled_and_one_warning_says_so(tmp_p
     assert list(tmp_path.iterdir()) == [tmp_path / f"mixfast-numba-{os.geteuid()}"]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_full_disk_and_damaged_files_change_nothing(tmp_path):
     cache = tmp_path / "cache"

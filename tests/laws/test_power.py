@@ -233,6 +233,8 @@ def bits(*before, cache=None, **threads):
     return done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_same_runs_give_the_same_bits_in_every_process(tmp_path):
     first = bits(blas=1, openmp=1, numba=1, ours=1)
     assert first.count(b"\n") == 12

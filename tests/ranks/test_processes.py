@@ -16,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 # A process that ends must be noticed within this time (item 4 of the design); the tests are on busy machines.
 WITHIN = 30.0
 
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -1121,6 +1121,7 @@ score.score(sys.argv[3:], sys.argv[1], out=sys.argv[2], window=24, stride=10)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_after_a_kill_the_rest_is_done(pair, truth, text_folder, tmp_path, monkeypatch, small_shards):
     out = tmp_path / "table"
@@ -1143,6 +1144,7 @@ def test_after_a_kill_the_rest_is_done(pair, truth, text_folder, tmp_path, monke
     assert np.allclose(joined(out).loglik, truth["sequence"].loglik, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_two_ranks_share_the_work(pair, text_folder, tmp_path):
     with socket.socket() as free:
