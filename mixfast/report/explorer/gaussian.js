@@ -5,16 +5,12 @@ import { addRows, dot, row, rowDot, total, unpack } from "./numbers.js";
 // Added to shares under the square root, as in Python.
 const ROOT = 1e-4;
 
-/** Return the Matern-5/2 correlation at this squared distance. */
-function matern(squared) {
+/** Put the Matern-5/2 correlation at this squared distance into place r of an array, and its derivative by that into another. */
+function matern(squared, near, steep, r) {
   const s = Math.sqrt(5 * squared);
-  return (1 + s + (s * s) / 3) * Math.exp(-s);
-}
-
-/** Return its derivative by the squared distance. */
-function maternSlope(squared) {
-  const s = Math.sqrt(5 * squared);
-  return (-5 / 6) * (1 + s) * Math.exp(-s);
+  const decay = Math.exp(-s);
+  near[r] = (1 + s + (s * s) / 3) * decay;
+  steep[r] = (-5 / 6) * (1 + s) * decay;
 }
 
 /** One metric: constant + scale t, or floor + exp(constant + scale t) if logged, for a Gaussian target t given its runs. */
@@ -53,13 +49,14 @@ class Process {
     return { scaled, trend };
   }
 
-  /** Return a mixture's features, and its squared distance from each run. Slopes and error bars need those of the values before them. */
+  /** Return a mixture's features, and its correlation with each run with the derivative. Slopes and error bars need those of the values before them. */
   placed(shares) {
     if (this.given !== shares) {
       const here = this.located(shares);
       const own = rowDot(here.scaled, here.scaled, 0);
-      const squared = this.norms.map((_, r) => this.squared(here.scaled, r, own));
-      [this.given, this.place] = [shares, { here, squared }];
+      const [near, steep] = [new Float64Array(this.norms.length), new Float64Array(this.norms.length)];
+      for (let r = 0; r < near.length; r++) matern(this.squared(here.scaled, r, own), near, steep, r);
+      [this.given, this.place] = [shares, { here, near, steep }];
     }
     return this.place;
   }
@@ -69,18 +66,16 @@ class Process {
     return Math.max(own + this.norms[r] - 2 * rowDot(this.scaled, one, r * this.width), 0);
   }
 
-  /** Return the covariance with run r at this squared distance. */
-  covariance({ trend }, r, squared) {
+  /** Return the covariance with run r at this correlation. */
+  covariance({ trend }, r, near) {
     const linear = this.slope ? this.slope * dot(trend, this.points[r].trend) : 0;
-    return this.amplitude * matern(squared) + linear;
+    return this.amplitude * near + linear;
   }
 
   value(shares) {
     if (this.scale === 0) return this.constant;
-    const { here, squared } = this.placed(shares);
-    let target = 0;
-    for (let r = 0; r < squared.length; r++) target += this.weights[r] * matern(squared[r]);
-    target = this.constant + this.scale * (this.amplitude * target + dot(this.trend, here.trend));
+    const { here, near } = this.placed(shares);
+    const target = this.constant + this.scale * (this.amplitude * rowDot(this.weights, near, 0) + rowDot(this.trend, here.trend, 0));
     return this.logged ? this.floor + Math.exp(target) : target;
   }
 
@@ -88,8 +83,8 @@ class Process {
     const { width, roots, inverse, spread } = this;
     const out = new Float64Array(width);
     if (this.scale === 0) return out;
-    const { here, squared } = this.placed(shares);
-    const pulls = squared.map((one, r) => -2 * this.weights[r] * this.amplitude * maternSlope(one));
+    const { here, steep } = this.placed(shares);
+    const pulls = steep.map((one, r) => -2 * this.weights[r] * this.amplitude * one);
     addRows(out, this.scaled, pulls, 0, pulls.length);
     const all = total(pulls);
     for (let k = 0; k < width; k++) out[k] -= all * here.scaled[k];
@@ -108,8 +103,8 @@ class Process {
   sd(shares) {
     if (this.scale === 0) return 0;
     this.prepare();
-    const { here, squared } = this.placed(shares);
-    const told = this.solved(squared.map((one, r) => this.covariance(here, r, one)));
+    const { here, near } = this.placed(shares);
+    const told = this.solved(near.map((one, r) => this.covariance(here, r, one)));
     // The constant is estimated too, which adds its uncertainty.
     const open = (1 - dot(this.ones, told)) / Math.sqrt(dot(this.ones, this.ones));
     const own = this.amplitude + (this.slope ? this.slope * dot(here.trend, here.trend) : 0);
@@ -122,8 +117,11 @@ class Process {
   prepare() {
     if (this.lower) return;
     this.lower = this.points.map((point, i) => {
-      const out = new Float64Array(i + 1);
-      for (let j = 0; j <= i; j++) out[j] = this.covariance(point, j, this.squared(point.scaled, j));
+      const [out, steep] = [new Float64Array(i + 1), new Float64Array(i + 1)];
+      for (let j = 0; j <= i; j++) {
+        matern(this.squared(point.scaled, j), out, steep, j);
+        out[j] = this.covariance(point, j, out[j]);
+      }
       out[i] += this.noise;
       return out;
     });
