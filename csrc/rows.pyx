@@ -46,14 +46,20 @@ cdef extern from "rows/rows.h" nogil:
     Py_ssize_t mf_slot(Py_ssize_t ncol, int hessian)
     int mf_useful_threads(const mf_rows *rows, int hessian, int threads)
     void add_chunks "mf_add_chunks"(double *total, const double *partial, Py_ssize_t chunks, Py_ssize_t slot)
-    int mf_total(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, double *total,
-                 int threads)
+    ctypedef struct mf_also:
+        float *influence
+        const int32_t *curved
+        Py_ssize_t ncurved
+    int mf_total_also(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, mf_also also,
+                      double *total, int threads)
     int mf_losses(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products, Py_ssize_t first,
                   Py_ssize_t last, double *partial, int threads)
     int mf_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int shared, const int32_t *bins,
                      const float *mult, Py_ssize_t nbins, Py_ssize_t first, Py_ssize_t last, double *partial,
                      int threads)
     void mf_resample(const uint32_t *bits, Py_ssize_t m, Py_ssize_t size, float *counts, Py_ssize_t stride)
+    Py_ssize_t mf_by_influence(const float *influence, Py_ssize_t n, double apart, Py_ssize_t most, int64_t *index,
+                               double *times)
     int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
                 void *panels, double *offset, int threads)
     int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_extremes *partial, int threads)
@@ -181,6 +187,15 @@ cdef int check_numbers(const int32_t[::1] numbers, Py_ssize_t count) except -1:
         high = max(high, numbers[i])
     if low < 0 or high >= count:
         raise ValueError(f"{low if low < 0 else high} is out of range: expected 0 to {count - 1}")
+    return 0
+
+
+cdef int check_ascending(const int32_t[::1] numbers) except -1:
+    """Raise ValueError unless each number is larger than the one before."""
+    cdef Py_ssize_t i
+    for i in range(1, numbers.shape[0]):
+        if numbers[i] <= numbers[i - 1]:
+            raise ValueError(f"{numbers[i]} follows {numbers[i - 1]}: expected ascending columns")
     return 0
 
 
@@ -345,12 +360,14 @@ cdef class Rows:
         return mf_useful_threads(&self.c, 0, threads)
 
     def sums(self, const double[::1] mixture not None, bint value=True, int hessian=0, int threads=1,
-             bint coarse=False):
+             bint coarse=False, float[::1] influence=None, const int32_t[::1] curved=None):
         """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
 
         `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
         the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
-        gradient, and no scaling.
+        gradient, and no scaling. `influence` (n,) float32 receives max_k p_ik / (p_i . w) of each row, in a coarse sweep.
+        `curved` (int32, ascending): the Hessian is computed over these columns only, its other entries are 0. Neither is
+        for packed rows.
         """
         check_aligned(<size_t>&mixture[0])
         self.check_made(True)
@@ -361,10 +378,26 @@ cdef class Rows:
             raise ValueError(f"hessian is {hessian}, expected 0 or a power of two")
         if mixture.shape[0] != C:
             raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
+        cdef mf_also also = mf_also(NULL, NULL, 0)
+        if influence is not None or curved is not None:
+            self.check_made(False)
+        if influence is not None:
+            check_shape(self.n_rows, 1, influence.shape[0], 1)
+            check_aligned(<size_t>&influence[0], 4)
+            if not coarse:
+                raise ValueError("influence is for coarse sums")
+            also.influence = &influence[0]
+        if curved is not None:
+            check_shape(max(1, curved.shape[0]), 1, curved.shape[0], 1)
+            check_numbers(curved, C)
+            check_ascending(curved)
+            if hessian != 1:
+                raise ValueError(f"hessian is {hessian}: over some columns, expected that of all rows (1)")
+            also.curved, also.ncurved = &curved[0], curved.shape[0]
         total = np.empty(mf_slot(C, hessian))
         cdef double[::1] t = total
         with nogil:
-            failed = mf_total(&self.c, &mixture[0], value, hessian, coarse, &t[0], threads)
+            failed = mf_total_also(&self.c, &mixture[0], value, hessian, coarse, also, &t[0], threads)
         check_finished(failed, self.loglik)
         if not hessian:
             return t[0], total[1:], None
@@ -594,3 +627,25 @@ def resample(const uint32_t[:, ::1] bits not None, float[:, ::1] counts not None
         with nogil:
             mf_resample(&bits[0, 0], m, size, &counts[0, first], stride)
         ended()
+
+
+def by_influence(const float[::1] influence not None, Py_ssize_t count):
+    """Indices (int64, ascending) of about `count` rows, sampled by their influence, and factors of their weights (float64).
+
+    Row i holds the interval of its influence on a line, and the rows at `count` evenly spaced points of the line are taken.
+    Their sum must be above 0 and finite.
+    """
+    cdef Py_ssize_t n = influence.shape[0], taken
+    check_shape(max(1, n), 1, n, 1)
+    check_aligned(<size_t>&influence[0], 4)
+    cdef double total = np.sum(influence)  # pairwise: float32 is enough for the distance of the points
+    if count < 1 or not 0.0 < total < float("inf"):
+        raise ValueError(f"count is {count} and the influence sums to {total}, expected at least 1 and a positive number")
+    index = np.empty(count + 1, dtype=np.int64)
+    times = np.empty(count + 1)
+    cdef int64_t[::1] i = index
+    cdef double[::1] t = times
+    with nogil:
+        taken = mf_by_influence(&influence[0], n, total / count, count + 1, &i[0], &t[0])
+    ended()
+    return index[:taken].copy(), times[:taken].copy()

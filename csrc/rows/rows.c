@@ -22,6 +22,7 @@ typedef struct {
     const int32_t *bin;
     const float *mult;
     ptrdiff_t bins;
+    mf_also also;
     int shared;           /* gradients: all objectives at the same mixture */
     const int64_t *index; /* pack: rows to copy */
     void *panels;
@@ -197,10 +198,11 @@ static int run_kernel(mf_kernel kernel, const mf_task *task, ptrdiff_t n, ptrdif
     return mf_pool_run(run_chunk, &s, reads, first, last, kernel.memory(task), threads);
 }
 
-int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
-            ptrdiff_t last, double *partial, int threads) {
+int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, mf_also also,
+            ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
     const mf_kernels *kernels = kernels_for(rows->wide);
     mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian, .coarse = coarse};
+    task.also = also;
     const ptrdiff_t slot = mf_slot(rows->ncol, hessian);
     return run_kernel(rows->panels ? kernels->packed_sums : kernels->table_sums, &task, rows->n, first, last, slot,
                       partial, threads);
@@ -232,6 +234,25 @@ void mf_resample(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *count
             for (ptrdiff_t i = first; i < last; i++) own[(uint64_t)bits[j * size + i] * (uint64_t)size >> 32] += 1;
         }
     }
+}
+
+ptrdiff_t mf_by_influence(const float *influence, ptrdiff_t n, double apart, ptrdiff_t most, int64_t *index,
+                          double *times) {
+    double end = 0, next = 0.5 * apart; /* of the interval of a row; the first point that lies behind it */
+    ptrdiff_t taken = 0;
+    for (ptrdiff_t first = 0; first < n; first += 1 << 16) {
+        const ptrdiff_t last = first + (1 << 16) < n ? first + (1 << 16) : n;
+        if (mf_interrupted((double)(4 * (last - first)))) return taken;
+        for (ptrdiff_t i = first; i < last; i++) {
+            const double length = (double)influence[i];
+            end += length;
+            if (end <= next || taken == most) continue;
+            index[taken] = i;
+            times[taken++] = length < apart ? apart / length : 1.0;
+            next = (floor(end / apart - 0.5) + 1.5) * apart;
+        }
+    }
+    return taken;
 }
 
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,

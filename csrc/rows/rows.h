@@ -42,6 +42,13 @@ typedef struct {
     int has_nan;
 } mf_extremes;
 
+/* What a sweep of a table that is not packed can give besides its sums; zeros for nothing. */
+typedef struct {
+    float *influence;      /* (n,) receives max_k p_ik / (p_i . w) of each row; only with `coarse` */
+    const int32_t *curved; /* ascending columns that the Hessian of all rows is computed over; NULL for all */
+    ptrdiff_t ncurved;
+} mf_also;
+
 /* Number of chunks that n rows are cut into, and how many rows each has; it depends on the sizes alone. */
 ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows);
 
@@ -49,17 +56,20 @@ ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *ch
  * (1 + ncol [+ ncol^2 + ncol] doubles). `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate
  * from one group of 16 rows in so many, together with the diagonal of all rows. `coarse`: float arithmetic
  * throughout, and no diagonal, for steps far from the optimum. Returns 0, or -1 when memory runs out, MF_LOST when a
- * mapped table has been cut short; so do all functions that read a table. */
-int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
-            ptrdiff_t last, double *partial, int threads);
+ * mapped table has been cut short; so do all functions that read a table. A Hessian over m `curved` columns is the
+ * first m^2 doubles of its place, and no diagonal is needed. */
+int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, mf_also also,
+            ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
 
 /* Doubles of one slot of mf_sums. */
 static inline ptrdiff_t mf_slot(ptrdiff_t ncol, int hessian) { return 1 + ncol + (hessian ? ncol * ncol + ncol : 0); }
 
 /* The sums over all rows: one slot, with a whole, symmetric Hessian; an estimated one is scaled to the diagonal of all
- * rows, and the entries behind it are scratch. Returns what mf_sums does. */
+ * rows, and the entries behind it are scratch. One over some columns is 0 elsewhere. Returns what mf_sums does. */
 int mf_total(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, double *total,
              int threads);
+int mf_total_also(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, mf_also also,
+                  double *total, int threads);
 
 /* Add the partial sums of each chunk (slot,), in their order, to the total. */
 void mf_add_chunks(double *total, const double *partial, ptrdiff_t chunks, ptrdiff_t slot);
@@ -83,6 +93,12 @@ int mf_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int s
 /* counts[j * stride + u] = how often replicate j holds unit u, of `size` draws with replacement from `size` units for
  * each of m replicates. `bits` (m, size) are random; a unit's probability is off by less than 2^-32. */
 void mf_resample(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *counts, ptrdiff_t stride);
+
+/* A systematic sample of n rows by influence: row i holds the interval of its influence on a line, and the rows at the
+ * points (j + 1/2) apart are taken, at most `most`. Writes their indices, and by how much to multiply their weights:
+ * apart / influence, or 1 for rows that are longer than that. Returns how many were taken. */
+ptrdiff_t mf_by_influence(const float *influence, ptrdiff_t n, double apart, ptrdiff_t most, int64_t *index,
+                          double *times);
 
 /* Copy rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,

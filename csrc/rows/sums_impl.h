@@ -268,6 +268,20 @@ static size_t FN(packed_sums_memory)(const mf_task *task) {
 
 /* ---- directly from the table -------------------------------------------------------------------------- */
 
+/* The largest elements of VL rows of `padded` elements. */
+static inline V FN(largest)(const REAL *p, ptrdiff_t padded) {
+    V tops[VL_CONST];
+    for (int r = 0; r < VL_CONST; r++) {
+        V best = FN(loadu)(p + r * padded);
+        for (ptrdiff_t k = VL; k < padded; k += VL) best = FN(maximum)(FN(loadu)(p + r * padded + k), best);
+        tops[r] = best;
+    }
+    return FN(row_maxima)(tops);
+}
+
+/* Columns that the Hessian is computed over. */
+static ptrdiff_t FN(curved)(const mf_task *task) { return task->also.curved ? task->also.ncurved : task->rows->ncol; }
+
 /* Rows stay row-major here: the only transposition is the one that sums VL rows at once. The probabilities of a group
  * of VL rows stay in L1 between s = p.w and gradient += p c / s. */
 static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
@@ -283,8 +297,12 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
     REAL *top = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
     REAL *own = mf_reserve(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
     REAL *scratch = mf_reserve(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
-    FN(buffer) buffer = {NULL, FN(buffer_rows)(ncol), FN(buffer_rows)(ncol) + VL, 0};
-    if (task->hessian) buffer.u = mf_reserve(&at, padded * buffer.ld * (ptrdiff_t)sizeof(REAL));
+    const ptrdiff_t curved = FN(curved)(task);
+    FN(buffer) buffer = {NULL, FN(buffer_rows)(curved), FN(buffer_rows)(curved) + VL, 0};
+    if (task->hessian) buffer.u = mf_reserve(&at, curved * buffer.ld * (ptrdiff_t)sizeof(REAL));
+    ptrdiff_t *place = mf_reserve(&at, padded * (ptrdiff_t)sizeof *place); /* of a column in the Hessian; -1 for none */
+    for (ptrdiff_t k = 0; k < padded; k++) place[k] = task->also.curved || k >= ncol ? -1 : k;
+    for (ptrdiff_t j = 0; task->also.curved && j < curved; j++) place[task->also.curved[j]] = j;
     double *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
     double *dacc = mf_reserve(&at, padded * (ptrdiff_t)sizeof(double));
     const int estimated = !coarse && task->hessian > 1; /* the Hessian comes from sampled rows, its diagonal from all */
@@ -346,6 +364,13 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
             sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows of weight 0: log 1 */
             low |= sum < TINY;
             FN(storeu)(s + g * VL, sum);
+            if (coarse && task->also.influence) {
+                V best = FN(splat)((REAL)1); /* that of a row whose maximum was subtracted */
+                if (!shift) best = FN(largest)(p, padded);
+                best /= sum;
+                for (ptrdiff_t r = 0; r < VL && row + g * VL + r < row1; r++)
+                    task->also.influence[row + g * VL + r] = (float)best[r];
+            }
             if (coarse) {
                 REAL ratio[VL_CONST] __attribute__((aligned(64)));
                 *(V *)ratio = c / sum;
@@ -387,9 +412,10 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
                     FN(transpose)(a);
                     MF_UNROLL(16)
                     for (int j = 0; j < VL_CONST; j++)
-                        FN(storeu)(buffer.u + (k + j) * buffer.ld + buffer.filled, a[j] * q);
+                        if (place[k + j] >= 0)
+                            FN(storeu)(buffer.u + place[k + j] * buffer.ld + buffer.filled, a[j] * q);
                 }
-                if ((buffer.filled += VL) == buffer.capacity) FN(flush)(&buffer, ncol, hessian);
+                if ((buffer.filled += VL) == buffer.capacity) FN(flush)(&buffer, curved, hessian);
             }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
@@ -398,8 +424,8 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
     for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -gacc[k] * t->scale;
     if (task->hessian) {
-        FN(flush)(&buffer, ncol, hessian);
-        for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
+        FN(flush)(&buffer, curved, hessian);
+        for (ptrdiff_t i = 0; i < curved * curved; i++) hessian[i] *= t->scale * (double)task->hessian;
         for (ptrdiff_t k = 0; k < ncol; k++) diagonal[k] = dacc[k] * t->scale;
     }
 }
@@ -422,7 +448,8 @@ static void FN(table_sums_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t 
 }
 
 static size_t FN(table_sums_memory)(const mf_task *task) {
-    const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
+    const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL, curved = FN(curved)(task);
     return (size_t)(2 * padded) * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) +
-           (task->hessian ? (size_t)(padded * (FN(buffer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 10 * 64;
+           (size_t)padded * sizeof(ptrdiff_t) +
+           (task->hessian ? (size_t)(curved * (FN(buffer_rows)(curved) + VL)) * sizeof(REAL) : 0) + 11 * 64;
 }

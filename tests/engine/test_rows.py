@@ -92,6 +92,66 @@ def test_coarse_sums_are_close(k, packed, wide):
     assert close(hessian, wanted[2], 1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 12), (33, 31), (513, 70)], ids=str)
+@pytest.mark.parametrize("shift", [True, False])
+def test_influence(shape, dtype, shift):
+    """max_k p_ik / (p_i . w) of each row."""
+    loglik, rng = rows_of(*shape, dtype)
+    w = rng.dirichlet(np.ones(shape[1]))
+    p = np.exp(loglik.astype(np.float64))
+    for wide in (True, False):
+        for threads in (1, 3):
+            poison()
+            found = np.full(shape[0], np.nan, dtype=np.float32)
+            rows = Rows(loglik, None, 1.0 / shape[0], shift, wide, None, not shift)
+            value, gradient, _ = rows.sums(w, True, 0, threads, True, found)
+            plain = rows.sums(w, True, 0, threads, True)
+            assert value == plain[0]
+            assert np.array_equal(gradient, plain[1])
+            np.testing.assert_allclose(found, p.max(axis=1) / (p @ w), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("count", [1, 4, 7, 19])
+def test_a_hessian_over_some_columns(count, wide):
+    """That of all columns, and 0 elsewhere."""
+    n, k = 9000, 19  # several chunks
+    loglik, rng = rows_of(n, k, "f4")
+    w = rng.dirichlet(np.ones(k))
+    rows = Rows(loglik, None, 1.0 / n, True, wide)
+    curved = np.sort(rng.choice(k, count, replace=False)).astype(np.int32)
+    whole = rows.sums(w, True, 1, 1)
+    poison()
+    value, gradient, hessian = rows.sums(w, True, 1, 1, False, None, curved)
+    assert np.array_equal(rows.sums(w, True, 1, 3, False, None, curved)[2], hessian)
+    assert value == whole[0]
+    assert np.array_equal(gradient, whole[1])
+    wanted = np.zeros((k, k))
+    wanted[np.ix_(curved, curved)] = whole[2][np.ix_(curved, curved)]
+    np.testing.assert_allclose(hessian, wanted, rtol=1e-5, atol=0.0)
+
+
+def test_influence_and_columns_of_a_hessian_are_checked():
+    loglik, _ = rows_of(20, 4, "f4")
+    rows, w = Rows(loglik, None, 0.05, False, False), np.full(4, 0.25)
+    room, some = np.zeros(20, dtype=np.float32), np.array([1, 3], dtype=np.int32)
+    for wrong, message in [
+        ((0, 1, True, room[1:], None), "shape"),
+        ((0, 1, False, room, None), "coarse"),
+        ((1, 1, False, None, some[:0]), "shape"),
+        ((2, 1, False, None, some), "hessian is 2"),
+        ((1, 1, False, None, some + 1), "out of range"),
+        ((1, 1, False, None, some[::-1].copy()), "ascending"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            rows.sums(w, True, *wrong)
+    packed = rows.pack(None, None, 0.05, False, 1)
+    for given in ((0, 1, True, room, None), (1, 1, False, None, some)):
+        with pytest.raises(ValueError, match="packed"):
+            packed.sums(w, True, *given)
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_hessian_from_some_of_the_rows(packed, weighted):

@@ -39,7 +39,14 @@ class Rows:
         threads: int = 1,
     ) -> Rows: ...
     def sums(
-        self, mixture: Vector, value: bool = True, hessian: int = 0, threads: int = 1, coarse: bool = False
+        self,
+        mixture: Vector,
+        value: bool = True,
+        hessian: int = 0,
+        threads: int = 1,
+        coarse: bool = False,
+        influence: NDArray[np.float32] | None = None,
+        curved: NDArray[np.int32] | None = None,
     ) -> tuple[float, Vector, Vector | None]: ...
     def settle(self, w: Vector, low: Vector, high: Vector, rules: Rules, threads: int = 1) -> Vector: ...
     def newton(
@@ -59,3 +66,4 @@ class Rows:
 
 def scan(rows: Rows, threads: int = 1) -> tuple[float, float, float, bool]: ...
 def resample(bits: NDArray[np.uint32], counts: NDArray[np.float32], first: int = 0) -> None: ...
+def by_influence(influence: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], Vector]: ...

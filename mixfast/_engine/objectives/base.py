@@ -104,6 +104,20 @@ class Objective:
         """A `Guide` to the minimum if the objective has so many rows that sweeps should be few, else None; always the same object."""
         return None
 
+    def influential(self, w: Vector, count: int) -> tuple[Sums, Objective] | None:
+        """Return coarse sums at w (K,), and the objective on about `count` rows that influence the optimum near w most, which stand for all.
+
+        None if there are so few rows that a sweep costs little more than one of such a sample, or if the rows cannot be sampled.
+        """
+        return None
+
+    def sums_over(self, w: Vector, curved: Columns | None) -> Sums:
+        """Return `sums` at w (K,), with the Hessian over the domains `curved` (None: no Hessian; its other entries may be 0).
+
+        For an objective that can be sampled by influence: reads the rows themselves, and makes no copy for later sweeps.
+        """
+        raise NotImplementedError
+
     def skimmed(self, count: int) -> Objective | None:
         """Return the objective on about `count` rows that every sum reads again; None if that makes no sense for these rows."""
         return None

@@ -47,13 +47,19 @@ class Guide(Objective):
         self._slope = np.zeros(sample.columns)
         self._curve = np.zeros((sample.columns, sample.columns))
 
-    def correct(self, w: Vector, found: Sums) -> None:
-        """Match value, slope and, if given, the Hessian of all rows at w (K,); without a Hessian, the last correction of it stays."""
+    def correct(self, w: Vector, found: Sums, curved: Columns | None = None) -> None:
+        """Match value, slope and, if given, the Hessian of all rows at w (K,); without a Hessian, the last correction of it stays.
+
+        `curved` are the domains that the Hessian is computed over; None: all.
+        """
         value, gradient, hessian = found
         mine, slope, curvature = self.base.sums(w, hessian=0 if hessian is None else 1)
         self.at, self._value, self._slope = w.copy(), value - mine, gradient - slope
         if hessian is not None and curvature is not None:
             self._curve = hessian - curvature
+            if curved is not None:
+                others = np.setdiff1d(np.arange(w.size), curved)
+                self._curve[others] = self._curve[:, others] = 0.0
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=1 if hessian else 0)

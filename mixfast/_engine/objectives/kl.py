@@ -65,6 +65,19 @@ class Regularised(Objective):
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl)
 
+    def influential(self, w: Vector, count: int) -> tuple[Sums, Objective] | None:
+        found = self.base.influential(w, count)
+        if found is None:
+            return None
+        (value, gradient, _), sample = found
+        term, slope = self.kl.at(w)
+        return (value + term, gradient + slope, None), Regularised(sample, self.kl)
+
+    def sums_over(self, w: Vector, curved: Columns | None) -> Sums:
+        value, gradient, curvature = self.base.sums_over(w, curved)
+        term, slope = self.kl.at(w)
+        return value + term, gradient + slope, curvature
+
     def skimmed(self, count: int) -> Regularised | None:
         base = self.base.skimmed(count)
         return None if base is None else Regularised(base, self.kl)
@@ -113,7 +126,14 @@ class RegularisedGuide(Regularised):
         """Where the guide matches all rows."""
         return self.base.at
 
-    def correct(self, w: Vector, found: Sums) -> None:
+    def correct(self, w: Vector, found: Sums, curved: Columns | None = None) -> None:
         """Like `Guide.correct`, with the KL term in the sums."""
         term, slope = self.kl.at(w)
-        self.base.correct(w, (found[0] - term, found[1] - slope, found[2]))
+        self.base.correct(w, (found[0] - term, found[1] - slope, found[2]), curved)
+
+
+def guide_from(sample: Objective, total: float) -> Guide | RegularisedGuide:
+    """Make a guide of a sample of the rows; a KL term is not part of what is corrected. `total` is the sum of the weights of all rows."""
+    if isinstance(sample, Regularised):
+        return RegularisedGuide(Guide(sample.base, total), sample.kl)
+    return Guide(sample, total)

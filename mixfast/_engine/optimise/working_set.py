@@ -21,6 +21,7 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
 from mixfast._engine.optimise import in_cache
+from mixfast._engine.optimise.by_influence import from_influential
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.guided import few_sweeps
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
@@ -126,6 +127,15 @@ def _from_sample(
         # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
         rough = max((_SAMPLE_TOL if w.size <= ALL_DOMAINS else _MANY_TOL) / count * sample.total, tol)
         w = _solve(sample, limits, w, dense, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
+
+        def inside(part: Objective, w: Vector, rough: float) -> Vector:
+            return _solve(part, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
+
+        found = from_influential(objective, limits, w, inside, tol=tol, max_iter=max_iter, trace=trace)
+        if found is not None and (found.gap <= tol or found.steps >= max_iter):
+            return found
+        if found is not None:
+            w, max_iter = found.w, max_iter - found.steps
     return _solve(objective, limits, w, dense, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
 

@@ -103,7 +103,7 @@ static void check_sums(const mf_rows *rows, const char *what, double tolerance) 
     const ptrdiff_t chunks = mf_plan_chunks(N, K, 1, &chunk_rows);
     double *partial = malloc((size_t)chunks * (SLOT > M * K ? SLOT : M * K) * sizeof *partial);
     for (int threads = 1; threads <= 3; threads++) {
-        expect("mf_sums", mf_sums(rows, known_mixture, 1, 1, 0, 0, chunks, partial, threads), 0);
+        expect("mf_sums", mf_sums(rows, known_mixture, 1, 1, 0, (mf_also){0}, 0, chunks, partial, threads), 0);
         add(threads == 1 ? total : again, partial, chunks, SLOT);
         if (threads > 1) expect("sums of several threads differ", memcmp(total, again, sizeof total), 0);
     }
