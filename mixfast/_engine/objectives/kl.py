@@ -126,10 +126,10 @@ class RegularisedGuide(Regularised):
         """Where the guide matches all rows."""
         return self.base.at
 
-    def correct(self, w: Vector, found: Sums, curved: Columns | None = None) -> None:
+    def correct(self, w: Vector, found: Sums, curved: Columns | None = None, *, bend: bool = False) -> Matrix | None:
         """Like `Guide.correct`, with the KL term in the sums."""
         term, slope = self.kl.at(w)
-        self.base.correct(w, (found[0] - term, found[1] - slope, found[2]), curved)
+        return self.base.correct(w, (found[0] - term, found[1] - slope, found[2]), curved, bend=bend)
 
 
 def guide_from(sample: Objective, total: float) -> Guide | RegularisedGuide:

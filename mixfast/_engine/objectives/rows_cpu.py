@@ -38,9 +38,9 @@ _SMALL_BYTES = 2 << 20
 _CACHE_BYTES = 4 << 20
 # Differences (nats) whose exp is in range, and leaves room for squares.
 _SAFE_EXTENT, _SAFE_FLOAT = 340.0, 40.0
-# Tables with at least so many values and rows for each row of the sample are sampled by influence: a sweep of fewer costs little more than
-# the sample.
-_SAMPLED_VALUES, _SAMPLED_ROWS = 1 << 21, 4
+# Tables of so many columns, and of this many times the rows of the sample, are sampled by influence. With fewer columns, Newton's method over
+# all rows takes fewer and cheaper sweeps; with more, the sample's Hessian is too large.
+_SAMPLED_COLUMNS, _WORTH_ROWS = (48, 512), 4
 # Log-likelihoods up to this size (nats) lose little enough as float32 for a sweep far from the optimum.
 _COARSE_RANGE = 1000.0
 
@@ -87,25 +87,9 @@ class CrossEntropy(RowObjective):
         # Of many columns, few are used after the first sweeps: `_view` copies those.
         bytes_ = self.rows * self.columns * (8 if wide else 4)
         fits = bytes_ <= (_PACKED_BYTES if self.columns <= FEW_COLUMNS else _SMALL_BYTES)
-        self._fits, self._copy = fits, None
-        if fits and not self._samples():
-            self._copy = self._pack()
+        self._packed = self._sure(self._source.pack(None, weight, scale, wide, threads)) if fits else None
         self._parts: tuple[tuple[Columns, Rows], ...] = ()
         self._products = 1 if self.shift else products_before_log(table.extremes, wide)
-
-    @property
-    def _packed(self) -> Rows | None:
-        """The exponentials of all rows, computed when they are first needed; None if they are too large."""
-        if self._fits and self._copy is None:
-            self._copy = self._pack()
-        return self._copy
-
-    def _pack(self) -> Rows:
-        return self._sure(self._source.pack(self._sampled, self.weight, self.scale, self.wide, self.threads))
-
-    def _samples(self) -> bool:
-        """Whether the table is so large that `influential` samples it."""
-        return self._sampled is None and self.rows * self.columns >= _SAMPLED_VALUES
 
     def sample(self, count: int) -> CrossEntropy:
         """Return the objective on `count` rows: one from each stretch of n / count rows, at a fixed pseudo-random place."""
@@ -113,15 +97,14 @@ class CrossEntropy(RowObjective):
         return self._subset(index, stretch)
 
     def influential(self, w: Vector, count: int) -> tuple[Sums, CrossEntropy] | None:
-        if not self._samples() or self.rows < _SAMPLED_ROWS * count or w.size != self.columns:
+        few, many = _SAMPLED_COLUMNS
+        if self._packed is not None or not few <= self.columns <= many or self.rows < _WORTH_ROWS * count:
             return None
         influence = np.empty(self.rows, dtype=np.float32)
         found = self._sure(self._coarse.sums(w, True, 0, self.threads, True, influence))
         if not math.isfinite(found[0]):  # some row lacks all of its experts
             return None
-        if self.weight is not None:
-            influence *= self.weight
-        return found, self._subset(*by_influence(influence, count))
+        return found, self._subset(*by_influence(influence, self.weight, count))
 
     def sums_over(self, w: Vector, curved: Columns | None) -> Sums:
         hessian = 0 if curved is None else 1
@@ -130,7 +113,7 @@ class CrossEntropy(RowObjective):
     def _subset(self, index: NDArray[np.int64], times: Vector | float) -> CrossEntropy:
         """Return the objective on the rows `index`, in memory, with their weights multiplied."""
         out = object.__new__(CrossEntropy)
-        out.__dict__.update(self.__dict__, rows=index.size, _sampled=index, _parts=(), _fits=True)
+        out.__dict__.update(self.__dict__, rows=index.size, _sampled=index, _parts=())
         if self.columns > FEW_COLUMNS and self._coarse is not self._source:
             out._source, out.shift, out.wide = self._coarse, self._coarse_shift, False
         if isinstance(times, float):
@@ -139,7 +122,7 @@ class CrossEntropy(RowObjective):
         else:
             out.weight = times * (self.scale if self.weight is None else self.weight[index])
             out.scale = float(out.weight.mean())
-        out._copy = out._pack()
+        out._packed = self._sure(out._source.pack(index, out.weight, out.scale, out.wide, self.threads))
         return out
 
     def spread(self, count: int) -> CrossEntropy:
@@ -147,7 +130,7 @@ class CrossEntropy(RowObjective):
         index, stretch = sample_runs(self.rows, count, values.strides[0])
         out = object.__new__(CrossEntropy)
         out.__dict__.update(
-            self.__dict__, rows=index.size, wide=True, bounded=False, _fits=False, _copy=None, _parts=(), _sampled=None
+            self.__dict__, rows=index.size, wide=True, bounded=False, _packed=None, _parts=(), _sampled=None
         )
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
@@ -164,7 +147,7 @@ class CrossEntropy(RowObjective):
         if self.wide or self._sampled is not None:
             return self
         out = object.__new__(CrossEntropy)
-        out.__dict__.update(self.__dict__, wide=True, _fits=False, _copy=None, _parts=())
+        out.__dict__.update(self.__dict__, wide=True, _packed=None, _parts=())
         out._source = Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
         out._coarse = self._source
         return out
@@ -173,7 +156,7 @@ class CrossEntropy(RowObjective):
         """Whether a view of `count` columns is a packed copy: it is if the copy is small relative to the table."""
         table = self._source.loglik
         size = self.rows * count * (8 if self.wide else 4)
-        return self._fits or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 3)
+        return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 3)
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
@@ -226,7 +209,7 @@ class CrossEntropy(RowObjective):
         return out
 
     def in_cache(self) -> InCache | None:
-        fits = self._fits and self.wide and self.rows * self.columns * 8 <= _CACHE_BYTES
+        fits = self._packed is not None and self.wide and self.rows * self.columns * 8 <= _CACHE_BYTES
         return InCache(self._packed, self.total, self.threads) if fits else None
 
     def forms(self) -> Forms | None:

@@ -33,6 +33,8 @@ _SAMPLE_ELEMENTS, _WORTH_SAMPLING = 600_000, 4
 # Maximum steps on a sample, and its gap times rows divided by weight, of few and of many domains: its optimum differs from that of all rows
 # by more.
 _SAMPLE_STEPS, _SAMPLE_TOL, _MANY_TOL = 30, 1e-1, 1.0
+# Maximum steps on a sample by influence: it is corrected after them, so that those that float32 rounding errors slow down are not worth much.
+_GUIDED_STEPS = 12
 # Domains added to the working set in one round: of a table; of a table whose columns are then copied, which costs about the same for more
 # of them; and of a copy, where a sweep that finds others is cheap and most of a round is its Hessian.
 _NEW_DOMAINS, _NEW_COPIED, _NEW_INSIDE = 64, 128, 32
@@ -128,8 +130,8 @@ def _from_sample(
         rough = max((_SAMPLE_TOL if w.size <= ALL_DOMAINS else _MANY_TOL) / count * sample.total, tol)
         w = _solve(sample, limits, w, dense, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
 
-        def inside(part: Objective, w: Vector, rough: float) -> Vector:
-            return _solve(part, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
+        def inside(part: Objective, w: Vector, here: Sums, rough: float) -> Vector:
+            return _solve(part, limits, w, here=here, tol=rough, max_iter=_GUIDED_STEPS, trace=trace, whole=whole).w
 
         found = from_influential(objective, limits, w, inside, tol=tol, max_iter=max_iter, trace=trace)
         if found is not None and (found.gap <= tol or found.steps >= max_iter):
@@ -155,11 +157,12 @@ def _solve(
     trace: Trace,
     whole: bool,
     among: Columns | None = None,
+    here: Sums | None = None,
 ) -> Minimum:
     """Minimise over the domains `among` (None: all): over a growing set of them, until a sweep over all of them certifies the gap.
 
-    `limits` and w are those of the domains `among`. If the columns of the set fit into a copy, the set is minimised over in the same way: its
-    sweeps then read the copy, and Newton's method moves few domains at a time.
+    `limits` and w are those of the domains `among`; `here` are the sums at w, if they are known. If the columns of the set fit into a copy,
+    the set is minimised over in the same way: its sweeps then read the copy, and Newton's method moves few domains at a time.
 
     If few domains have a share, some row may have a probability of nearly 0 under all of them. The search then begins again at `dense` (K,).
     """
@@ -167,14 +170,17 @@ def _solve(
         found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace)
         if found is not None:
             return found
-        return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
+        return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, here, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
     chosen: Columns | None = None
     known: tuple[Columns, Matrix] | None = None  # the last Hessian, and its domains
+    if here is not None and here[2] is not None:
+        known = np.arange(w.size, dtype=np.int32), here[2]
     while True:
-        coarse = previous == math.inf and tol < _COARSE * objective.total and max_iter > 0
-        value, gradient, _ = objective.sums(w, among, coarse=coarse)
+        coarse = here is None and previous == math.inf and tol < _COARSE * objective.total and max_iter > 0
+        value, gradient, _ = objective.sums(w, among, coarse=coarse) if here is None else here
+        here = None
         gap = limits.gap(gradient, w)
         if coarse and not _COARSE * objective.total <= gap < math.inf:
             coarse, (value, gradient, _) = False, objective.sums(w, among)
