@@ -56,6 +56,7 @@ def certified(table, solution, region=None, kl=0.0):
     whole = [step for step in solution.trace if step.rows == table.n_rows]
     assert whole[-1].gap == pytest.approx(solution.gap, rel=1e-3)
     assert len(whole) <= 7
+    assert any(8192 < step.rows <= 16_384 for step in solution.trace)  # a sample by influence
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])

@@ -9,7 +9,7 @@ Files, in reading order
     `rows_cpu.py`, `rows_cuda.py`: cross-entropy in CPU memory, on a GPU, or streamed to one.
     `squared_error.py`: regression experts, by one Gram matrix.
     `kl.py`: the KL term to a prior; `wear.py`, `worn.py`: repeated tokens that are worth less. Both wrap another objective.
-    `guide.py`: a sample of very many rows, corrected to match all of them at one point.
+    `guide.py`: a sample of very many rows, corrected to match all of them at one point. `influence.py`: how rows of such a sample are chosen.
     `block_sums.py`, `blocks_of_rows.py`, `sharded_rows.py`: tables of several parts, summed block by block by all ranks.
     `forms.py`: objectives as functions of linear forms, for the interior point method with many domains and few rows.
     `exponentials.py`: objectives of log-linear laws and of laws in epochs. `epoch_terms.py`, `epoch_exponents.py`, `epoch_forms.py`: the exponents of the latter.

@@ -3,8 +3,8 @@
 1. Sweep all rows coarsely, at the optimum of a small sample: the sums, and the influence of each row on the optimum.
 2. Sample rows by influence. The sums correct the sample, so that it matches all rows there (`Guide`).
 3. Minimise the corrected sample, and sweep all rows: the gap certifies the point, or the sums correct the sample again. The second of these
-   sweeps has a Hessian over the domains that have a share or may get one, and later ones if the last correction did not help enough. (Before,
-   too many domains would be among them.)
+   sweeps has a Hessian over the domains that have a share or may get one (before, these would be too many), and so have later ones if the last
+   correction did not help enough.
 
 The sample only proposes points. If a sweep makes little progress, the caller continues over all rows from the best point.
 
@@ -55,6 +55,7 @@ def from_influential(
     Returns the best point, whose gap is above `tol` if a sweep made little progress; None if the rows are too few to be sampled by influence,
     or if w leaves some row without any of its experts.
     """
+    # 1. and 2.
     found = objective.influential(w, max(_LEAST_ROWS, objective.rows // _ONE_IN))
     if found is None:
         return None
@@ -68,6 +69,7 @@ def from_influential(
     hessian: Matrix | None = None
     curved: Columns | None = None
     curving = precise = False
+    # 3.
     for step in range(1, max_iter + 1):
         bend = guide.correct(w, sums, curved, bend=w.size <= ALL_DOMAINS)
         w = inside(guide, w, (sums[0], sums[1], bend), max(_AHEAD * gap, _ROOM * tol))

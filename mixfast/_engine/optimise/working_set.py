@@ -1,6 +1,7 @@
 """Minimise over a region: from a sample of the rows to all of them, on a working set of domains.
 
-1. Solve on a sample of the rows that stays in cache; of many domains, begin with the few that have the best slopes.
+1. Solve on a sample of the rows that stays in cache; of many domains, begin with the few that have the best slopes. Of a large table, continue
+   on a sample of the rows that matter (`by_influence.py`), which usually leaves nothing to do.
 2. Sweep all rows and domains: the gap certifies the answer, or shows which domains should get a share. Far from the optimum a coarse sweep
    is enough to choose them.
 3. Solve over the domains that have or should get a share, and sweep again. If their columns fit into a copy, many are chosen, and steps 2
