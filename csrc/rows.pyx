@@ -365,9 +365,9 @@ cdef class Rows:
 
         `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
         the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
-        gradient, and no scaling. `influence` (n,) float32 receives max_k p_ik / (p_i . w) of each row, in a coarse sweep.
-        `curved` (int32, ascending): the Hessian is computed over these columns only, its other entries are 0. Neither is
-        for packed rows.
+        gradient, and no scaling. `influence` (n,) float32 receives max_k p_ik / (p_i . w) of each row, in a coarse
+        sweep. `curved` (int32, ascending): the Hessian of all rows is computed over these columns only, its other entries
+        are 0. Neither is for packed rows.
         """
         check_aligned(<size_t>&mixture[0])
         self.check_made(True)
@@ -630,17 +630,17 @@ def resample(const uint32_t[:, ::1] bits not None, float[:, ::1] counts not None
 
 
 def by_influence(const float[::1] influence not None, Py_ssize_t count):
-    """Indices (int64, ascending) of about `count` rows, sampled by their influence, and factors of their weights (float64).
+    """Indices (int64, ascending) of about `count` rows, sampled by their influence, and factors of their weights.
 
-    Row i holds the interval of its influence on a line, and the rows at `count` evenly spaced points of the line are taken.
-    Their sum must be above 0 and finite.
+    Row i holds the interval of its influence on a line, and the rows at `count` evenly spaced points of the line are
+    taken. The sum of the influence must be above 0 and finite.
     """
     cdef Py_ssize_t n = influence.shape[0], taken
     check_shape(max(1, n), 1, n, 1)
     check_aligned(<size_t>&influence[0], 4)
     cdef double total = np.sum(influence)  # pairwise: float32 is enough for the distance of the points
     if count < 1 or not 0.0 < total < float("inf"):
-        raise ValueError(f"count is {count} and the influence sums to {total}, expected at least 1 and a positive number")
+        raise ValueError(f"count is {count} and the influence sums to {total}, expected at least 1 and more than 0")
     index = np.empty(count + 1, dtype=np.int64)
     times = np.empty(count + 1)
     cdef int64_t[::1] i = index
