@@ -366,8 +366,8 @@ cdef class Rows:
         `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
         the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
         gradient, and no scaling. `influence` (n,) float32 receives max_k p_ik / (p_i . w) of each row, in a coarse
-        sweep. `curved` (int32, ascending): the Hessian of all rows is computed over these columns only, its other entries
-        are 0. Neither is for packed rows.
+        sweep. `curved` (int32, ascending): the Hessian of all rows is computed over these columns only; its other
+        entries are 0. Neither is for packed rows.
         """
         check_aligned(<size_t>&mixture[0])
         self.check_made(True)
