@@ -12,7 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent / "native"
 ROOT = FOLDER.parent.parent.parent
-# The flags of setup.py without optimisation, with which a build took more than ten times as long. The optimised core has all other tests.
+# The flags of setup.py, except for the optimisation: with -O1 rows.c, the largest file, takes 15 s, without it 4 s. All other tests use an optimised core.
 FLAGS = ["-std=gnu11", "-O0", "-ffp-contract=fast", "-fno-math-errno", "-pthread"]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="the C files are not beside the tests")
