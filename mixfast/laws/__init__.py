@@ -25,7 +25,7 @@ Read the files in this order: `_protocol.py` (what a law is, and the optional ab
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` and `_robust.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
 over metrics) and `_convex_form.py` (which of them can be minimised with a certificate), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
-`_power_law.py` is what the power laws share, and `_power_search.py` solves their least-squares problems.
+`_room.py` refuses fits that do not fit in memory. `_power_law.py` is what the power laws share, and `_power_search.py` solves their least-squares problems.
 The compiled core (`_engine.backend.laws`) holds the loops of the log-linear law and of Gaussian processes. The other laws keep their
 loops in separate files (`_*_loops.py`). These import Numba, so they are imported only inside functions.
 

@@ -9,26 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.memory import available_memory
 from mixfast._text.names import shown
-from mixfast._text.numbers import size
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
-
-# Below this size, the free memory is not looked up.
-_SMALL = 1 << 30
-# Matrices of the size of one covariance that a fit and its error bars need besides those that it keeps.
-_WORK = 4
+from mixfast.laws._room import require_room
 
 
 def covariances(metrics: int, width: int) -> NDArray[np.float64]:
     """Return an array for the covariance (J, C, C) of each metric's coefficients; raise `ValueError` at once if it does not fit in memory."""
-    needed = (metrics + _WORK) * width * width * 8
-    if needed > _SMALL and (room := available_memory()) is not None and needed > room:
-        raise ValueError(
-            f"the covariances of {width} coefficients for each of {metrics} metrics take {size(needed)}, and {size(room)} of memory are free: "
-            "put domains together, or fit fewer metrics at a time"
-        )
+    require_room("covariances", "coefficients", width, metrics)
     return np.empty((metrics, width, width))
 
 

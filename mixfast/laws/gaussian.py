@@ -22,11 +22,14 @@ from mixfast.laws._gaussian_process import Process
 from mixfast.laws._gaussian_tasks import LEAST_RUNS, Shared, complete, fit_together
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
+from mixfast.laws._room import require_room
 
 __all__ = ["GaussianProcess"]
 
 Mean = Literal["log_linear", "linear", "constant"]
 
+# Hyper-parameters besides a length for each input.
+_OTHERS = 4
 # With this many candidates or more, metrics are divided among threads.
 _MANY = 20_000
 
@@ -155,6 +158,7 @@ class GaussianProcess:
         law = copy.copy(self)
         law._x, law._y, law._inputs, law._shared = x, y, Inputs.of(x), None
         z, t = law._inputs.features(x), law._inputs.trend(x)
+        require_room("curvatures", "hyper-parameters", z.shape[1] + _OTHERS, y.shape[1])
 
         def one(metric: int) -> Process:
             rows = np.isfinite(y[:, metric])

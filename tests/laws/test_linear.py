@@ -149,12 +149,14 @@ def test_impossible_ridges_are_refused(alpha):
         Linear(alpha=alpha)
 
 
-@pytest.mark.parametrize("law", ["linear", "log_linear"])
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp"])
 def test_more_domains_than_the_memory_takes_are_refused_at_once(law, monkeypatch):
-    monkeypatch.setattr("mixfast.laws._coefficients.available_memory", lambda: 10**10)
+    pytest.importorskip("scipy")
+    monkeypatch.setattr("mixfast.laws._room.available_memory", lambda: 10**10)
     ratios = np.full((3, 100_000), 1e-5)
     with pytest.raises(
-        ValueError, match=r"100\d\d\d coefficients for each of 1 metrics take \d+ GB, and 10 GB of memory are free"
+        ValueError,
+        match=r"100\d\d\d (coefficients|hyper-parameters) for each of 1 metrics take \d+ GB, and 10 GB of memory are free",
     ):
         fit(
             Swarm(ratios, [[1.0], [2.0], [3.0]], domains=[f"d{k}" for k in range(100_000)], metric_names=["m"]),
