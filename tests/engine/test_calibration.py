@@ -40,6 +40,22 @@ def test_features_that_repeat_change_nothing():
     np.testing.assert_allclose(twice, calibrated(weight, features, wanted), rtol=1e-3)
 
 
+def test_few_rows_meet_many_smooth_losses_nearly():
+    # The losses of 640 mixtures depend on each other so closely that most eigenvalues are rounding errors.
+    rng = np.random.default_rng(0)
+    depth = np.abs(rng.normal(size=(30_000, 4)) @ rng.normal(size=(4, 16)) + 0.5 * rng.standard_t(5, (30_000, 16)))
+    depth = (depth - depth.min(axis=1, keepdims=True)).astype(np.float32)
+    mixtures = np.vstack([np.eye(16), *(rng.dirichlet(np.full(16, a), 312) for a in (0.05, 0.3))])
+    others = np.vstack([rng.dirichlet(np.full(16, a), 200) for a in (0.1, 1.0)])
+    features = np.hstack([np.ones((len(depth), 1), dtype=np.float32), row_losses(depth, mixtures)])
+    wanted = features.mean(axis=0, dtype=np.float64)
+    found = calibrated(np.full(2780, 1.0 / 2780), features[:2780], wanted)
+    assert found.min() > 0.0
+    assert np.abs(found @ features[:2780] - wanted).max() < 2e-3
+    apart = row_losses(depth, others).mean(axis=0, dtype=np.float64) - found @ row_losses(depth[:2780], others)
+    assert np.abs(apart).max() < 5e-3
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_losses_of_rows_where_exp_underflows(dtype):
     depth = np.array([[0.0, 3000.0, np.inf], [1.0, 0.0, 2.0]], dtype=dtype)

@@ -226,6 +226,17 @@ def test_a_table_of_real_experts(model):
     assert np.abs(losses - group_losses(table, mixtures)).max() < 1e-3
 
 
+@pytest.mark.skipif(not TOKENS.is_dir(), reason="needs shared/data/tables, which is not part of the repository")
+def test_real_groups_have_few_rows_each_and_an_error_that_is_stated():
+    parts = [ExpertTable.load(path) for path in sorted(TOKENS.glob("val_*.npz"))]
+    values = np.vstack([one.loglik for one in parts])
+    group = np.repeat(np.arange(len(parts)), [one.n_rows for one in parts])
+    table = ExpertTable.from_loglik(values, domains=parts[0].domains, group=group)
+    found = made.table_model(table, mixfast.Region(table.domains), [])
+    assert found.rows < 0.1 * table.n_rows
+    assert found.error < 0.01
+
+
 # The page.
 
 

@@ -24,9 +24,11 @@ from mixfast._engine.objectives import log_sum_exp
 CODES = 255
 # Calibrated weights are at least this fraction of the weights before, and so positive.
 _LEAST = 0.02
-# Eigenvalues below this fraction of the largest are those of losses that follow from others.
-_RANK = 1e-9
-_STEPS, _MET = 40, 1e-8
+# Eigenvalues below one of these fractions of the largest are left out. The first leaves out losses that follow from others. If positive weights of
+# few rows cannot meet the totals, the next ones are tried: they leave out directions in which all losses vary little.
+_RANKS = (1e-9, 1e-7, 1e-6, 1e-5)
+# Steps of each fraction; totals that are met, and those that are nearly met, relative to the largest.
+_STEPS, _MET, _NEAR = 40, 1e-8, 1e-4
 # Rows, and elements, that are processed at once.
 _ROWS, _ELEMENTS = 4096, 1 << 21
 # Probabilities of a row below this are computed by log-sum-exp: less than the smallest normal number of the type.
@@ -71,7 +73,8 @@ def calibrated(weight: Vector, features: NDArray[np.float32], totals: Vector) ->
     """Return weights near `weight` (n,), all positive, whose sums over the features (n, M) of the rows are `totals` (M,).
 
     Minimises ``sum_i (w_i - weight_i)^2 / weight_i``, with each ``w_i / weight_i`` truncated from below. If positive weights cannot meet all
-    totals, the best iterate is returned. Steps use the same factor, so that all but the first are cheap.
+    totals, more of the small eigenvalues are left out, and the best iterate is returned. Steps use the same factor, so that all but the first
+    are cheap.
     """
     count, width = features.shape
     blocks = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
@@ -91,22 +94,25 @@ def calibrated(weight: Vector, features: NDArray[np.float32], totals: Vector) ->
             gram += scaled.T @ scaled
         size = np.sqrt(np.maximum(np.diagonal(gram), 1e-300))
         values, vectors = np.linalg.eigh(gram / np.outer(size, size))
-        kept = values > _RANK * values[-1]
-        inverse, basis = 1.0 / values[kept], vectors[:, kept] / size[:, None]
-        enough = _MET * max(1.0, float(np.abs(totals).max()))
-        change: Vector = np.zeros(count)
-        found = best = weight
-        least = np.inf
-        for _ in range(_STEPS):
-            missing = totals - summed(found)
-            off = float(np.abs(missing).max())
-            better = off < 0.9 * least
-            if off < least:
-                best, least = found, off
-            # Truncation or rounding ends the progress.
-            if off <= enough or not better:
+        scale = max(1.0, float(np.abs(totals).max()))
+        best, least = weight, np.inf
+        for rank in _RANKS:
+            kept = values > rank * values[-1]
+            inverse, basis = 1.0 / values[kept], vectors[:, kept] / size[:, None]
+            change: Vector = np.zeros(count)
+            found, last = weight, np.inf
+            for _ in range(_STEPS):
+                missing = totals - summed(found)
+                off = float(np.abs(missing).max())
+                if off < least:
+                    best, least = found, off
+                # Truncation or rounding ends the progress.
+                if off <= _MET * scale or off >= 0.9 * last:
+                    break
+                last = min(off, last)
+                step = (basis @ (inverse * (missing @ basis))).astype(np.float32)
+                change = change + np.concatenate([features[rows] @ step for rows in blocks])
+                found = weight * np.maximum(1.0 + change, _LEAST)
+            if least <= _NEAR * scale:
                 break
-            step = (basis @ (inverse * (missing @ basis))).astype(np.float32)
-            change = change + np.concatenate([features[rows] @ step for rows in blocks])
-            found = weight * np.maximum(1.0 + change, _LEAST)
     return best
