@@ -161,7 +161,8 @@ def _fit(args: argparse.Namespace) -> int:
     for text in found.notes:
         note(text)
     if args.out is not None:
-        found.save(args.out, force=args.force)
+        with progress(f"writing {args.out}"):
+            found.save(args.out, force=args.force)
         say("", f"wrote {args.out}")
         if config is None:
             say(outputs.next_proposal(args.out, found))

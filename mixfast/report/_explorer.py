@@ -34,6 +34,8 @@ _TABLE_WORDS = (
     "Change a share, and the others adapt. The losses are those of the experts' mixture, which solve minimises, in {unit}. They have no intervals, because "
     "rows of the same text depend on each other; mixfast solve prints how far the rows determine the shares."
 )
+# A page of more domains would be too large to read, and to send.
+_MOST_DOMAINS = 2000
 _NO_SCRIPT = "This part of the page needs JavaScript, which is switched off here."
 
 
@@ -78,8 +80,8 @@ def explore(
     Raises
     ------
     ValueError
-        None of the laws can be evaluated by the page, such as boosted trees; a law in epochs, whose run is unknown; `swarm` with a table,
-        or `objective` with a law.
+        More than 2000 domains; none of the laws can be evaluated by the page, such as boosted trees; a law in epochs, whose run is unknown;
+        `swarm` with a table, or `objective` with a law.
     TableError
         `objective` names a group that the table does not have.
     AlignmentError
@@ -182,6 +184,10 @@ def table_explorer(
 
 
 def _region(domains: tuple[str, ...], region: Region | None) -> Region:
+    if len(domains) > _MOST_DOMAINS:
+        raise ValueError(
+            f"the page has a slider for each domain, of at most {_MOST_DOMAINS}, got {len(domains)}: put domains together"
+        )
     return Region(domains) if region is None else region.align(domains)
 
 

@@ -284,6 +284,14 @@ def test_runs_and_objectives_belong_to_one_kind_of_model(tmp_path):
         report.explore(mixfast.fit(swarm, "linear", folds=0), objective="worst")
 
 
+@pytest.mark.filterwarnings("ignore:.* rows and .* domains")
+def test_too_many_domains_for_sliders_are_refused_and_a_report_says_why():
+    table = ExpertTable.from_loglik(loglik(3, 2001))
+    with pytest.raises(ValueError, match=r"a slider for each domain, of at most 2000, got 2001: put domains together"):
+        report.explore(table)
+    assert "of at most 2000, got 2001" in report.page(table).missing["Try a mixture"]
+
+
 # The command.
 
 
