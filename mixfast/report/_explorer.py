@@ -95,7 +95,9 @@ def explore(
     The page has all rows of a table if they take at most 1.3 MB, and of a table of predictions the Gram matrices: its losses are then those
     of `losses`. Else it has as many rows as fit, chosen at random with preference for rows on which the experts differ. Their values are
     rounded, and their weights are fitted so that the losses are those of all rows at up to 640 mixtures, or three for each domain and about
-    280 others if the table has more than 120 domains. The page says how large the error is at 512 other mixtures. Memory: about 400 MB beside the table. Time: two sweeps of the rows, and some seconds.
+    280 others if the table has more than 120 domains. The page says how large the error is at 512 other mixtures. If it is above 1e-3, more
+    rows of half a byte for each value and up to 1500 mixtures are tried as well. Memory: about 400 MB beside the table. Time: two to four
+    sweeps of the rows, and some seconds.
 
     References
     ----------

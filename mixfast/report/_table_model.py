@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -26,6 +26,9 @@ Objective: TypeAlias = Mapping[str, float] | str | None
 _ROOM, _GROUP = 1_360_000, 400
 # Mixtures whose losses the weights of a sample are fitted to: at most and for each domain, and random ones among them, at least.
 _FITTED, _FOR_EACH, _LEAST = 640, 40, 64
+# If the error in nats is larger, more rows with fewer bits for each value are tried, and weights are fitted to more mixtures: at most and for
+# each domain.
+_ENOUGH, _BITS, _MORE = 1e-3, (8, 4), (1500, 50)
 # Random mixtures at which the error of a sample is measured, and at which the spread of the losses is, if nothing else is.
 _MEASURED, _SPREAD = 512, 64
 # Single domains that a sample reproduces, of tables with more.
@@ -89,8 +92,12 @@ def table_model(
     else:
         fitted = _fitted(table.n_domains, region, list(mixtures), rng)
         others = _random(table.n_domains, region, _MEASURED, _CONCENTRATIONS, rng)
-        part, rows, losses, found = _rounded(table, fitted, others, room, seed)
-        error, measured = _difference(found, losses), len(others)
+
+        def more(count: int) -> Matrix:
+            return _random(table.n_domains, region, count, _SPARSE, rng)
+
+        part, rows, losses, error = _rounded(table, fitted, more, others, room, seed)
+        measured = len(others)
     metrics = _metrics(table, losses, weights.share, weights.worst)
     part |= {"share": packed(weights.share), "worst": weights.worst, "metrics": list(range(len(metrics)))}
     data = {"domains": list(table.domains), "metrics": metrics, "laws": [part], "intervals": False}
@@ -158,16 +165,31 @@ def _squares(table: ExpertTable) -> Data:
 # Tables of log-likelihoods.
 
 
-def _rounded(table: Table, fitted: Matrix, others: Matrix, room: int, seed: int) -> tuple[Data, int, Matrix, Matrix]:
-    """Return rounded or sampled rows as data, their number, and the losses (G, M) at `others`: of all rows, and of these."""
+def _rounded(
+    table: Table, fitted: Matrix, more: Callable[[int], Matrix], others: Matrix, room: int, seed: int
+) -> tuple[Data, int, Matrix, float]:
+    """Return rounded or sampled rows as data, their number, the losses (G, M) of all rows at `others`, and the error there."""
     if isinstance(table, ExpertTable) and (whole := _whole(table, "f4", room)) is not None:
         rounded = ExpertTable.from_loglik(table.loglik.astype(np.float32), weight=table.row_weight, group=table.group)
-        return whole, table.n_rows, group_losses(table, others), group_losses(rounded, others)
-    counts = _shared(_group_rows(table), room // (table.n_domains + 4))
-    chosen = choose_rows(table, counts, seed=seed)
-    known = group_losses(table, np.vstack([fitted, others]))
-    sample = Sample.of(chosen, _total_weights(table), fitted, known[:, : len(fitted)])
-    return sample.data(), sum(len(one.weight) for one in chosen), known[:, len(fitted) :], sample.losses(others)
+        losses = group_losses(table, others)
+        return whole, table.n_rows, losses, _difference(group_losses(rounded, others), losses)
+    losses, known = np.split(group_losses(table, np.vstack([others, fitted])), [len(others)], axis=1)
+    best, least = None, np.inf
+    for bits in _BITS:
+        if best is not None:
+            # No weights make infinite losses right.
+            use = np.isfinite(known).any(axis=0)
+            drawn = more(max(min(_MORE[0], _MORE[1] * table.n_domains) - int(use.sum()), _LEAST))
+            fitted, known = np.vstack([fitted[use], drawn]), np.hstack([known[:, use], group_losses(table, drawn)])
+        counts = _shared(_group_rows(table), 8 * room // (bits * table.n_domains + 32))
+        sample = Sample.of(choose_rows(table, counts, seed=seed), _total_weights(table), fitted, known, bits)
+        error = _difference(sample.losses(others), losses)
+        if best is None or error < least:
+            best, least = sample, error
+        if error <= _ENOUGH:
+            break
+    assert best is not None
+    return best.data(), sum(map(len, best.weight)), losses, least
 
 
 def _difference(found: Matrix, expected: Matrix) -> float:
@@ -227,20 +249,21 @@ class Sample:
     depths: Vector
     weight: list[NDArray[np.float32]]
     constant: Vector
+    bits: int
 
     @classmethod
-    def of(cls, chosen: list[ChosenRows], totals: Vector, mixtures: Matrix, losses: Matrix) -> Sample:
+    def of(cls, chosen: list[ChosenRows], totals: Vector, mixtures: Matrix, losses: Matrix, bits: int = 8) -> Sample:
         """Code the rows, and weight them so that they have the weight (G,) and the losses (G, M) of all rows at mixtures (M, K)."""
         values = [np.asarray(one.loglik, dtype=np.float64) for one in chosen]
         top = [one.max(axis=1) for one in values]
-        codes, depths = coded(np.vstack([high[:, None] - one for high, one in zip(top, values, strict=True)]))
+        codes, depths = coded(np.vstack([high[:, None] - one for high, one in zip(top, values, strict=True)]), bits)
         parts = np.split(codes, np.cumsum([len(one) for one in values])[:-1])
         weight, constant = [], []
         for part, high, rows, total, known in zip(parts, top, chosen, totals.tolist(), losses, strict=True):
             found = _weights(depths.astype(np.float32)[part], high, rows.weight, total, mixtures, known)
             weight.append(found)
             constant.append(-float(found.astype(np.float64) @ high))
-        return cls(parts, depths, weight, np.array(constant))
+        return cls(parts, depths, weight, np.array(constant), bits)
 
     def losses(self, mixtures: Matrix) -> Matrix:
         """Compute the losses (G, M) of the page."""
@@ -253,10 +276,15 @@ class Sample:
         )
 
     def data(self) -> Data:
-        """Return the rows as data."""
+        """Return the rows as data. Of codes of half a byte, the second is in the upper bits."""
+        codes = np.vstack(self.codes)
+        if self.bits == 4:
+            pairs = np.append(codes, np.zeros(codes.size % 2, dtype=np.uint8)).reshape(-1, 2)
+            codes = pairs[:, 0] + 16 * pairs[:, 1]
         return {
             "kind": "rows",
-            "values": packed(np.vstack(self.codes), "u1"),
+            "bits": self.bits,
+            "values": packed(codes, "u1"),
             "depths": packed(self.depths),
             "weight": packed(np.concatenate(self.weight), "f4"),
             "offsets": np.cumsum([0, *(len(one) for one in self.weight)]).tolist(),

@@ -178,10 +178,35 @@ def test_a_large_table_is_sampled_within_the_error_that_the_page_states(model):
     assert json.dumps(again.data) == json.dumps(found.data)
 
 
+def test_rows_of_half_a_byte_for_each_value_are_more_and_nearer(model, monkeypatch):
+    rng = np.random.default_rng(3)
+    values = rng.normal(-5.0, 1.0, size=(60_001, 15)).astype(np.float32)
+    values[7, 0] = -np.inf
+    table = ExpertTable.from_loglik(values)
+    where = mixfast.Region(table.domains)
+    monkeypatch.setattr(made, "_ROOM", 144_010)
+    monkeypatch.setattr(made, "_ENOUGH", 0.0)
+    found = made.table_model(table, where, [])
+    monkeypatch.setattr(made, "_BITS", (8,))
+    bytewise = made.table_model(table, where, [])
+    assert (found.data["laws"][0]["bits"], bytewise.data["laws"][0]["bits"]) == (4, 8)
+    assert found.rows % 2 == 1
+    assert found.rows > 1.5 * bytewise.rows
+    assert found.error < 0.8 * bytewise.error
+    mixtures = np.vstack([rng.dirichlet(np.full(15, 0.3), 100), np.eye(15)[:1]])
+    losses, _ = evaluated(model, found.data, mixtures)
+    np.testing.assert_allclose(losses[0], sample_losses(found, mixtures), rtol=0.0, atol=1e-9)
+    assert np.isinf(losses[0, -1])
+
+
 def sample_losses(found, mixtures):
     """Compute the losses of the sample from the data of the page, by the library's sweep of its rows."""
     part = found.data["laws"][0]
-    codes = made_array(part["values"], np.uint8).reshape(found.rows, -1)
+    codes = made_array(part["values"], np.uint8)
+    if part["bits"] == 4:
+        codes = np.column_stack([codes & 15, codes >> 4]).ravel()
+    width = len(found.data["domains"])
+    codes = codes[: found.rows * width].reshape(found.rows, width)
     depth = made_array(part["depths"], "<f8")[codes]
     table = ExpertTable.from_loglik(-depth, weight=made_array(part["weight"], "<f4").astype(float))
     return made_array(part["constant"], "<f8") + group_losses(table, mixtures)[0]

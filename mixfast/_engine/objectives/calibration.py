@@ -1,4 +1,4 @@
-"""Few rows in place of many: depths in one byte each, and weights with which some rows have the losses of all rows.
+"""Few rows in place of many: depths in one byte or half a byte each, and weights with which some rows have the losses of all rows.
 
 A sum over some of the rows, each with the inverse of the probability that it was chosen, is right on average, but off by its sampling error.
 Calibration changes these weights as little as possible so that the sum is exact for quantities that are known for all rows: here the losses of
@@ -20,8 +20,6 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._engine.objectives import log_sum_exp
 
-# Codes of depths: 0 to 254 are finite, 255 is a probability of 0.
-CODES = 255
 # Calibrated weights are at least this fraction of the weights before, and so positive.
 _LEAST = 0.02
 # Eigenvalues below one of these fractions of the largest are left out. The first leaves out losses that follow from others. If positive weights of
@@ -35,16 +33,18 @@ _ROWS, _ELEMENTS = 4096, 1 << 21
 _SMALL = {np.dtype(np.float32): 1e-36, np.dtype(np.float64): 1e-290}
 
 
-def coded(depth: Matrix) -> tuple[NDArray[np.uint8], Vector]:
-    """Return depths (n, K) >= 0 in nats below the best expert of the row, as codes and the depth of each code, (256,).
+def coded(depth: Matrix, bits: int = 8) -> tuple[NDArray[np.uint8], Vector]:
+    """Return depths (n, K) >= 0 in nats below the best expert of the row, as codes and the depth of each code, (2 ** bits,).
 
+    The last code is a probability of 0.
     Steps are nearly even below 1 nat, and proportional to the depth far above: rows that few experts explain matter as well.
     """
     finite = np.isfinite(depth)
     deepest = float(depth[finite].max(initial=0.0))
-    step = np.log1p(max(deepest, 1e-6)) / (CODES - 1)
-    codes = np.where(finite, np.rint(np.log1p(np.where(finite, depth, 0.0)) / step), CODES).astype(np.uint8)
-    return codes, np.append(np.expm1(step * np.arange(CODES)), np.inf)
+    last = 2**bits - 1
+    step = np.log1p(max(deepest, 1e-6)) / (last - 1)
+    codes = np.where(finite, np.rint(np.log1p(np.where(finite, depth, 0.0)) / step), last).astype(np.uint8)
+    return codes, np.append(np.expm1(step * np.arange(last)), np.inf)
 
 
 def row_losses(depth: NDArray[Any], mixtures: Matrix, out: NDArray[Any] | None = None) -> NDArray[Any]:

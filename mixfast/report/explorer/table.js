@@ -68,6 +68,16 @@ class Groups {
   }
 }
 
+/** Return the two codes in each byte. */
+function halves(bytes) {
+  const out = new Uint8Array(2 * bytes.length);
+  bytes.forEach((one, at) => {
+    out[2 * at] = one & 15;
+    out[2 * at + 1] = one >> 4;
+  });
+  return out;
+}
+
 /** Return sum_k w_k p_ik of the row that begins at place `from`. */
 function mixture(codes, likely, shares, from) {
   const width = shares.length;
@@ -107,7 +117,7 @@ function weighted(codes, likely, factors, width, from, to) {
 
 /**
  * -sum_i c_i log sum_k w_k p_ik. A code of each number leads to its depth below the best expert of the row and its probability relative to
- * that: a large table has 256 of them, and so takes a byte for each number. The rest of the loss is constant.
+ * that: a large table has 256 of them, and so takes a byte for each number, or 16. The rest of the loss is constant.
  */
 export class Rows extends Groups {
   constructor(data) {
@@ -116,8 +126,8 @@ export class Rows extends Groups {
     this.count = this.offsets.at(-1);
     this.constant = unpack(data.constant);
     this.weight = typeof data.weight === "number" ? new Float64Array(this.count).fill(data.weight) : unpack(data.weight);
-    const values = unpack(data.values);
-    this.width = values.length / this.count;
+    const values = data.bits === 4 ? halves(unpack(data.values)) : unpack(data.values);
+    this.width = Math.floor(values.length / this.count);
     if (data.depths) {
       [this.codes, this.depths] = [values, unpack(data.depths)];
     } else {
