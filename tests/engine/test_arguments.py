@@ -140,10 +140,18 @@ def calls() -> dict[str, Call]:
             {"index": np.array([69, 3, 5]), "weight": np.ones(3), "scale": 1.0, "wide": True, "threads": 2},
         ),
         "sums": Call(made().sums, {"mixture": np.full(5, 0.2), "value": True, "hessian": 2, "threads": 2}),
+        "sums with influence": Call(
+            made().sums, {"mixture": np.full(5, 0.2), "coarse": True, "influence": np.zeros(70, dtype=np.float32)}
+        ),
+        "sums over some columns": Call(
+            made().sums, {"mixture": np.full(5, 0.2), "hessian": 1, "curved": np.array([0, 3], dtype=np.int32)}
+        ),
         "sums of packed rows": Call(packed.sums, {"mixture": np.full(5, 0.2), "hessian": 1}),
         "Rules": Call(rows.Rules, dict.fromkeys(RULE_NAMES.split(), 1.0)),
-        "settle": Call(exactly.settle, {**limits, "threads": 2}),
-        "newton": Call(exactly.newton, {**limits, "total": 70.0, "tol": 1e-9, "most": 50, "threads": 2}),
+        "settle": Call(exactly.settle, {**limits, "threads": 2, "tol": 1e-9}),
+        "newton": Call(
+            exactly.newton, {**limits, "total": 70.0, "tol": 1e-9, "most": 50, "threads": 2, "settle": True}
+        ),
         "newton_many": Call(exactly.newton_many, {"weight": np.ones((2, 70)), **limits, "tol": 1e-9, "most": 50}),
         "losses": Call(made().losses, {"mixtures": mixtures, "products": 2, "threads": 2}),
         "losses of packed rows": Call(packed.losses, {"mixtures": mixtures}),
@@ -156,6 +164,7 @@ def calls() -> dict[str, Call]:
             rows.resample,
             {"bits": np.zeros((2, 5), dtype=np.uint32), "counts": np.zeros((2, 9), dtype=np.float32), "first": 4},
         ),
+        "by_influence": Call(rows.by_influence, {"influence": np.ones(70, dtype=np.float32), "count": 9}),
         "domain_table": Call(stream.domain_table, {"sizes": integers, "seed": 3}),
         "blend_shares": Call(stream.blend_shares, {"v": integers}),
         "blend_slopes": Call(stream.blend_slopes, {"a": integers, "b": integers, "step": 2, "length": 9}),
@@ -291,6 +300,8 @@ FREE = {
     ("gradients at one mixture", "mult"),
     ("resample", "counts"),
     ("resample", "bits"),
+    ("sums over some columns", "curved"),
+    ("by_influence", "influence"),
     ("domain_table", "sizes"),
     ("blend_shares", "v"),
     ("gradients", "mult"),
