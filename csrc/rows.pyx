@@ -639,8 +639,10 @@ def by_influence(const float[::1] influence not None, Py_ssize_t count):
     check_shape(max(1, n), 1, n, 1)
     check_aligned(<size_t>&influence[0], 4)
     cdef double total = np.sum(influence)  # pairwise: float32 is enough for the distance of the points
-    if count < 1 or not 0.0 < total < float("inf"):
-        raise ValueError(f"count is {count} and the influence sums to {total}, expected at least 1 and more than 0")
+    if not 1 <= count <= n or not 0.0 < total < float("inf"):
+        raise ValueError(
+            f"count is {count} and the influence sums to {total}, expected 1 to {n} rows and a finite sum above 0"
+        )
     index = np.empty(count + 1, dtype=np.int64)
     times = np.empty(count + 1)
     cdef int64_t[::1] i = index
