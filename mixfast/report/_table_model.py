@@ -174,22 +174,20 @@ def _rounded(
         losses = group_losses(table, others)
         return whole, table.n_rows, losses, _difference(group_losses(rounded, others), losses)
     losses, known = np.split(group_losses(table, np.vstack([others, fitted])), [len(others)], axis=1)
-    best, least = None, np.inf
+    samples: list[tuple[float, Sample]] = []
     for bits in _BITS:
-        if best is not None:
+        if samples:
             # No weights make infinite losses right.
             use = np.isfinite(known).any(axis=0)
             drawn = more(max(min(_MORE[0], _MORE[1] * table.n_domains) - int(use.sum()), _LEAST))
             fitted, known = np.vstack([fitted[use], drawn]), np.hstack([known[:, use], group_losses(table, drawn)])
         counts = _shared(_group_rows(table), 8 * room // (bits * table.n_domains + 32))
         sample = Sample.of(choose_rows(table, counts, seed=seed), _total_weights(table), fitted, known, bits)
-        error = _difference(sample.losses(others), losses)
-        if best is None or error < least:
-            best, least = sample, error
-        if error <= _ENOUGH:
+        samples.append((_difference(sample.losses(others), losses), sample))
+        if samples[-1][0] <= _ENOUGH:
             break
-    assert best is not None
-    return best.data(), sum(map(len, best.weight)), losses, least
+    error, best = min(samples, key=lambda one: one[0])
+    return best.data(), sum(map(len, best.weight)), losses, error
 
 
 def _difference(found: Matrix, expected: Matrix) -> float:
