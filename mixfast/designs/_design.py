@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either, setting
-from mixfast._text.memory import available_memory
+from mixfast._text.memory import too_little_for
 from mixfast._text.names import domain_names, listing, one_of, shown
 from mixfast._text.numbers import size
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
@@ -24,8 +24,6 @@ from mixfast.swarm import Swarm
 _MOST_ADVISED = 10_000
 # Copies of the mixtures that are in memory at once: candidates, chosen ones, those of all domains, and a file's text at 20 bytes a share.
 _COPIES = 6
-# Below this size in bytes, the free memory is not looked up.
-_SMALL = 1 << 30
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:
@@ -249,7 +247,7 @@ def _refuse_many(runs: int, region: Region, *, given: bool) -> None:
             f"them: give the number of {either('runs', '--runs')}, or let groups of domains keep their ratios ({either('frozen', '--frozen')})"
         )
     needed = _COPIES * 8 * runs * region.n_domains
-    if needed > _SMALL and (room := available_memory()) is not None and needed > room:
+    if (room := too_little_for(needed)) is not None:
         raise RegionError(
             f"choosing {runs} mixtures of {region.n_domains} domains takes about {size(needed)}, and {size(room)} of memory are free: give a smaller "
             f"number of {either('runs', '--runs')}"

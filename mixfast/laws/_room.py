@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from mixfast._text.memory import available_memory
+from mixfast._text.memory import too_little_for
 from mixfast._text.numbers import size
 
-# Below this size, the free memory is not looked up.
-_SMALL = 1 << 30
 # Matrices of this size that a fit and its error bars need besides those that it keeps.
 _WORK = 4
 
@@ -17,7 +15,7 @@ def require_room(what: str, numbers: str, width: int, metrics: int) -> None:
     `what` are the matrices, and `numbers` what their rows and columns stand for, both in the plural; `width` is C, `metrics` is J.
     """
     needed = (metrics + _WORK) * width * width * 8
-    if needed > _SMALL and (room := available_memory()) is not None and needed > room:
+    if (room := too_little_for(needed)) is not None:
         raise ValueError(
             f"the {what} of {width} {numbers} for each of {metrics} metrics take {size(needed)}, and {size(room)} of memory are free: "
             "put domains together, or fit fewer metrics at a time"

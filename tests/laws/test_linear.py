@@ -152,7 +152,7 @@ def test_impossible_ridges_are_refused(alpha):
 @pytest.mark.parametrize("law", ["linear", "log_linear", "gp"])
 def test_more_domains_than_the_memory_takes_are_refused_at_once(law, monkeypatch):
     pytest.importorskip("scipy")
-    monkeypatch.setattr("mixfast.laws._room.available_memory", lambda: 10**10)
+    monkeypatch.setattr("mixfast._text.memory.available_memory", lambda: 10**10)
     ratios = np.full((3, 100_000), 1e-5)
     with pytest.raises(
         ValueError,
