@@ -17,6 +17,8 @@ from mixfast.laws import fit
 from mixfast.report import _explorer_script as script
 from mixfast.report._explorer import _limits, _supply
 from mixfast.report._law_model import law_model
+from mixfast.report._table_model import table_model
+from mixfast.solver import group_losses
 
 browser = browsing.browser
 
@@ -224,13 +226,40 @@ def questions(law, count, *, held=False, seed=0, far=0.6):
 
 
 def steered(tab, law, asked):
+    return steered_by(tab, law_model(law)[0], law.domains, asked)
+
+
+def steered_by(tab, data, domains, asked):
     call = """([data, domains, asked]) => {
         const model = new explorer.Model(data);
         return asked.map(({ limits, near, locked, held, j, goal }) =>
             explorer.steer(model, new explorer.Limits(limits, domains), near, { locked: new Set(locked), held: new Set(held) }, j, goal));
     }"""
     sent = [{name: one[name] for name in one if name != "region"} for one in asked]
-    return tab.evaluate(call, [law_model(law)[0], list(law.domains), sent])
+    return tab.evaluate(call, [data, list(domains), sent])
+
+
+def test_a_drag_beyond_the_frontier_stops_before_a_held_loss_without_bound(model):
+    """Some rows of the held group are explained by one expert only, and the goal leads away from it."""
+    rng = np.random.default_rng(0)
+    loglik = rng.normal(-5.0, 1.0, (400, 4)) - 4.0
+    loglik[:, 0] += np.repeat([3.0, 2.0], 200)
+    loglik[:3] = [-np.inf, -np.inf, -1.0, -np.inf]
+    group = np.repeat([0, 1], 200)
+    table = mixfast.ExpertTable.from_loglik(loglik, domains=list("abcd"), group=group)
+    where = mixfast.Region(table.domains)
+    data = table_model(table, where, []).data
+    near, best = np.full(4, 0.25), mixfast.solve(table, where, objective="group_1")
+    asked = [
+        {"limits": _limits(where), "near": near.tolist(), "locked": [], "held": [1], "j": 2, "goal": best.value - 1.0}
+    ]
+    [found] = steered_by(model, data, table.domains, asked)
+    assert not found["reached"]
+    (held, held_before), (moved, before) = group_losses(table, np.array([found["shares"], near]))
+    assert held <= held_before
+    # The best mixture itself has an infinite loss of the held group.
+    assert best.mixture["c"] == 0.0
+    assert moved - best.value < 0.01 * (before - best.value)
 
 
 def change(mixture, near):

@@ -78,9 +78,10 @@ function approach(demands, start, { floor, cap, rows }, enough, from) {
     const shortest = from !== start && found.gaveWay && hoped < SLIGHT * was ? 1 : SHORTEST;
     let [next, after, length] = [found.shares, missed(found.shares), 1];
     while (length > shortest && !(cost(next, after) < was)) {
-      // The step at which a parabola through both ends, with the slope that was hoped for, is lowest.
-      const lowest = (0.5 * hoped * length) / (cost(next, after) - was + hoped * length);
-      length *= Math.min(Math.max(lowest, SHARPEST), 0.5);
+      // The step at which a parabola through both ends, with the slope that was hoped for, is lowest; half of it if there is none, as before an infinite loss.
+      const rise = cost(next, after) - was;
+      const lowest = (0.5 * hoped * length) / (rise + hoped * length);
+      length *= Number.isFinite(rise) && lowest < 0.5 ? Math.max(lowest, SHARPEST) : 0.5;
       next = shares.map((share, k) => share + length * (found.shares[k] - share));
       after = missed(next);
     }
