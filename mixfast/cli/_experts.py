@@ -54,6 +54,7 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
 
 
 def refuse_table_options(args: argparse.Namespace, path: str | None) -> None:
-    """Refuse the options for folders, because `path` is not a table."""
+    """Refuse the options for folders, because `path` is not a table, or no file is given."""
     if given := [f"--{name}" for name in TABLE_OPTIONS if is_given(args, f"--{name}")]:
-        raise InputError(f"{no_effect(given)}: {path} is not a folder of experts")
+        why = "no file is given" if path is None else f"{path} is not a folder of experts"
+        raise InputError(f"{no_effect(given)}: {why}")

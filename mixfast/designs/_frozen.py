@@ -85,7 +85,7 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     taken = Counter(member for members in groups.values() for member in members)
     if several := sorted(name for name, count in taken.items() if count > 1):
         raise RegionError(f"frozen groups must not overlap; these domains are in several: {listing(several)}")
-    others = {name: None for name in region.domains if name not in taken}
+    others = dict.fromkeys(name for name in region.domains if name not in taken)
     if clash := [name for name in groups if name in others]:
         raise RegionError(
             f"these frozen groups have the names of domains outside them: {listing(clash)}; rename the groups"

@@ -99,7 +99,11 @@ class Candidate:
     def part(self, columns: Iterable[int]) -> Part:
         """Return the fitted law, restricted to the metrics that chose it."""
         columns = tuple(columns)
-        return Part(self.fitted, tuple(self._place[j] for j in columns), columns)
+        return Part(self.fitted, tuple(self.places(columns)), columns)
+
+    def places(self, columns: Iterable[int]) -> list[int]:
+        """Return where the fitted law has each of these metrics."""
+        return [self._place[j] for j in columns]
 
     def notes(self, part: Part, metrics: Sequence[str], domains: Sequence[str]) -> list[str]:
         """Return notes on the metrics that chose the law. They use names; features come after the domains."""

@@ -119,7 +119,7 @@ def _fitted_again(
     """
     law, fitted = candidate.law, candidate.fitted
     if keep and isinstance(fitted, Kept):
-        law = fitted.kept([candidate.columns.index(j) for j in columns])
+        law = fitted.kept(candidate.places(columns))
     again = Candidate(law, list(columns))
     try:
         refused = problem.fit(again, None)

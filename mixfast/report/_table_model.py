@@ -31,8 +31,6 @@ _FITTED, _FOR_EACH, _LEAST = 640, 40, 64
 _ENOUGH, _BITS, _MORE = 1e-3, (8, 4), (1500, 50)
 # Random mixtures at which the error of a sample is measured, and at which the spread of the losses is, if nothing else is.
 _MEASURED, _SPREAD = 512, 64
-# Single domains that a sample reproduces, of tables with more.
-_CORNERS = 1000
 # Rows of a group for each loss that they are fitted to, at least.
 _ROWS_PER_LOSS = 4
 # Concentrations of random mixtures, from one or two domains to all. The losses of few domains differ most between samples of the rows, so weights
@@ -122,20 +120,13 @@ def _spread(values: Vector) -> float:
 
 def _fitted(width: int, region: Region, mixtures: list[Vector], rng: np.random.Generator) -> Matrix:
     """Return mixtures whose losses a sample reproduces: those of the page, single domains, steps towards these, pairs, and random ones."""
-    corners = np.eye(width) if width <= _CORNERS else _some_corners(width, rng)
+    corners = np.eye(width)
     start = mixtures[-1] if mixtures else region.prior
     steps = [(1.0 - t) * start + t * corners for t in (0.3, 0.7)]
-    count = min(_FITTED, _FOR_EACH * len(corners))
-    pairs = rng.permutation(np.column_stack(np.triu_indices(len(corners), 1)))[: count // 3]
+    count = min(_FITTED, _FOR_EACH * width)
+    pairs = rng.permutation(np.column_stack(np.triu_indices(width, 1)))[: count // 3]
     found = np.vstack([*mixtures, region.prior, *corners, *steps, *(corners[pairs].mean(axis=1))])
     return np.vstack([found, _random(width, region, max(count - len(found), _LEAST), _SPARSE, rng)])
-
-
-def _some_corners(width: int, rng: np.random.Generator) -> Matrix:
-    """Return the mixtures of `_CORNERS` single domains, chosen at random: those of all domains would be a matrix of domains x domains."""
-    corners = np.zeros((_CORNERS, width))
-    corners[np.arange(_CORNERS), np.sort(rng.choice(width, _CORNERS, replace=False))] = 1.0
-    return corners
 
 
 def _random(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixfast._text.names import places
+from mixfast._text.names import positions
 from mixfast.sampler._positions import Positions, Stream
 from mixfast.sampler._state import State, saved_domains
 
@@ -45,8 +45,7 @@ class Renumbered:
 
     def __init__(self, stream: Stream, domains: Sequence[str]) -> None:
         self.stream, self.domains, self.length = stream, tuple(domains), stream.length
-        place = places(self.domains)
-        self._number = np.array([place[name] for name in stream.domains], dtype=np.int64)
+        self._number = np.array(positions(stream.domains, self.domains), dtype=np.int64)
         self.sizes = stream.sizes[np.argsort(self._number)]
 
     def positions(self, start: int, stop: int, step: int = 1) -> Positions:

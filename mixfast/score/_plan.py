@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import listing, places, shown
+from mixfast._text.names import listing, positions, shown
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._experts import model_fingerprint
 from mixfast.score._loading import device_of, dtype_of, load_config, load_model, load_tokenizer
@@ -144,8 +144,7 @@ def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings:
         settings, per=per, device=device, dtype=dtype_of(settings.dtype, device), window=window, stride=stride
     )
     groups = tuple(dict.fromkeys(one.group for one in documents))
-    place = places(groups)
-    codes = np.array([place[one.group] for one in documents], dtype=np.int32)
+    codes = np.array(positions((one.group for one in documents), groups), dtype=np.int32)
     numbers = np.argsort(codes, kind="stable")
     ordered = [documents[i] for i in numbers.tolist()]
     return Plan(experts, ordered, numbers, groups, codes[numbers], shards(ordered), chosen)

@@ -53,11 +53,11 @@ def checked_metrics(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def refuse_many(metrics: Sequence[str]) -> None:
-    """Raise if there are more metrics than laws can be fitted to in minutes."""
+def refuse_many(metrics: Sequence[str], what: str = "metrics") -> None:
+    """Raise if there are more metrics than laws can be fitted to in minutes; `what` is the word for them."""
     if len(metrics) > _MOST_METRICS:
         raise SwarmError(
-            f"there are {len(metrics)} metrics, expected at most {_MOST_METRICS}, because a law is fitted to each: choose metrics with "
+            f"there are {len(metrics)} {what}, expected at most {_MOST_METRICS}, because a law is fitted to each: choose metrics with "
             f"{either('metric_names=', '--metric NAME (repeatable; * matches several)')}, or average groups of them first. They begin with {listing(metrics[:_SHOWN])}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from mixfast._text.names import did_you_mean, listing, places, shown
+from mixfast._text.names import did_you_mean, listing, positions, shown
 from mixfast.errors import AlignmentError
 
 SEPARATORS = "_/.:-| "
@@ -96,5 +96,4 @@ def align_names(known: Sequence[str], wanted: Sequence[str], what: str, other: s
     named = [name for name in found if name is not None]
     if len(wanted) != len(known) or len(set(named)) != len(known):
         raise AlignmentError.between(what, known, other, wanted)
-    position = places(known)
-    return [position[name] for name in named]
+    return positions(named, known)

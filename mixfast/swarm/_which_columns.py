@@ -158,7 +158,7 @@ def columns_of_metrics(
     ]
     kept = _without(names, by_name)
     # The names decide: reading the cells of so many columns takes longer than anybody waits for a refusal.
-    refuse_many(kept)
+    refuse_many(kept, "columns that may be metrics")
     table = read_table(raw, kept, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)

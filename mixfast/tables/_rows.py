@@ -164,7 +164,7 @@ def _groups(
             universe = checked_names(list(group_names.values()), "group_names")
         else:
             universe = checked_names(group_names, "group_names")
-            position = {code: code for code in range(len(universe))}
+            position = places(range(len(universe)))
     else:
         raise TableError("group must be integer codes or names (str), one for each row, all of one type")
     unknown = [value for value in dict.fromkeys(values) if value not in position]

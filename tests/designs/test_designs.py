@@ -506,7 +506,7 @@ def test_more_mixtures_than_anybody_trains_are_only_planned_if_asked_for(monkeyp
         design(Region(names), seed=0)
     groups = {"most": dict.fromkeys(names[:3_990], 1.0)}
     assert len(design(Region(names), seed=0, frozen=groups)) == 36
-    monkeypatch.setattr("mixfast.designs._design._SMALL", 0)
+    monkeypatch.setattr("mixfast._text.memory._SMALL", 0)
     monkeypatch.setattr("mixfast._text.memory.available_memory", lambda: 1000)
     with pytest.raises(RegionError, match=r"choosing 9 mixtures of 3 domains takes about .* and 1 KB of memory"):
         design(Region(NAMES[:3]), 9, seed=0)

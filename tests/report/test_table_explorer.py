@@ -386,12 +386,3 @@ def test_the_command_of_a_goal_finds_the_mixture_of_the_drag(browser, run, tmp_p
     assert not tab.locator("pre code").is_visible()
     assert tab.trouble == []
     tab.close()
-
-
-def test_of_many_domains_some_are_tried_alone(monkeypatch):
-    monkeypatch.setattr(made, "_CORNERS", 10)
-    region = mixfast.Region([f"d{k}" for k in range(200)])
-    found = made._fitted(200, region, [], np.random.default_rng(0))
-    np.testing.assert_allclose(found.sum(axis=1), 1.0)
-    assert (found.max(axis=1) == 1.0).sum() == 10
-    assert len(found) < 700

@@ -643,10 +643,13 @@ def test_more_metrics_than_laws_can_be_fitted_to_are_refused_at_once(tmp_path):
     names = [f"m{j}" for j in range(10_001)]
     ratios = {"run": ["a", "b"], "web": [0.2, 0.5], "code": [0.8, 0.5]}
     metrics = {"run": ["a", "b"], **{name: [2.0, 3.0] for name in names}}
-    with pytest.raises(SwarmError, match=r"there are 10001 metrics, expected at most 10000.*metric_names=.*m0, m1, m2"):
+    with pytest.raises(
+        SwarmError,
+        match=r"there are 10001 columns that may be metrics, expected at most 10000.*metric_names=.*m0, m1, m2",
+    ):
         Swarm.from_frames(ratios, metrics)
     # The names decide: cells that could not be read are not looked at.
-    with pytest.raises(SwarmError, match="there are 10001 metrics"):
+    with pytest.raises(SwarmError, match="there are 10001 columns that may be metrics"):
         Swarm.from_frames(ratios, metrics | {name: ["1,2.3", "4%5"] for name in names})
     with pytest.raises(SwarmError, match="there are 10001 metrics"):
         Swarm([[0.2, 0.8]], np.full((1, 10_001), 2.0), domains=["web", "code"], metric_names=names)

@@ -78,7 +78,7 @@ function halves(bytes) {
   return out;
 }
 
-/** Return sum_k w_k p_ik of the row that begins at place `from`. */
+/** Return sum_k w_k p_ik of the row that begins at place `from`. As `rowDot`, with codes: a matrix of the numbers takes eight times the memory. */
 function mixture(codes, likely, shares, from) {
   const width = shares.length;
   const whole = width - (width % 4);
@@ -97,7 +97,7 @@ function mixture(codes, likely, shares, from) {
   return one + two + (three + four);
 }
 
-/** Return sum_i f_i p_ik over rows `from` to `to`. */
+/** Return sum_i f_i p_ik over rows `from` to `to`. As `addRows`, with codes. */
 function weighted(codes, likely, factors, width, from, to) {
   const out = new Float64Array(width);
   let i = from;
