@@ -416,18 +416,16 @@ cdef class Rows:
         return 0
 
     def settle(self, const double[::1] w not None, const double[::1] low not None, const double[::1] high not None,
-               Rules rules not None, int threads=1, double tol=-np.inf):
-        """Return shares (C,) after a few steps of expectation maximisation from w, for packed rows in float64.
-
-        With a `tol` of at least 0, there are more while they are quick and the gap is larger.
-        """
+               Rules rules not None, int threads=1):
+        """Return shares (C,) after a few steps of expectation maximisation from w, for packed rows in float64."""
         self.check_problem(w, low, high, threads)
         cdef mf_problem problem = mf_problem(&self.c, &low[0], &high[0], 0.0, threads)
         cdef int failed, done
+        cdef double no_gap = -np.inf
         out = np.array(w)
         cdef double[::1] o = out
         with nogil:
-            failed = mf_settle(&problem, &rules.c, tol, &o[0], &done)
+            failed = mf_settle(&problem, &rules.c, no_gap, &o[0], &done)
         check_finished(failed, self.loglik)
         return out
 
@@ -435,7 +433,7 @@ cdef class Rows:
                Rules rules not None, double total, double tol, Py_ssize_t most, int threads=1, bint settle=False):
         """Minimise from shares w (C,) over caps and floors to a gap of `tol`; for packed rows in float64.
 
-        `settle`: begin with steps of expectation maximisation, as `settle` with this `tol`.
+        `settle`: begin with steps of expectation maximisation, more than those of `settle` while they are quick.
 
         Returns the shares, value, gradient (C,), gap, Hessian (C, C) or None, number of steps, and the trace: a tuple
         (value, gap, seconds) for each step. `total` is the sum of the row weights, `most` the largest number of steps.
@@ -633,16 +631,16 @@ def by_influence(const float[::1] influence not None, Py_ssize_t count):
     """Indices (int64, ascending) of about `count` rows, sampled by their influence, and factors of their weights.
 
     Row i holds the interval of its influence on a line, and the rows at `count` evenly spaced points of the line are
-    taken. The sum of the influence must be above 0 and finite.
+    taken. None if the sum of the influence is not above 0 and finite.
     """
     cdef Py_ssize_t n = influence.shape[0], taken
     check_shape(max(1, n), 1, n, 1)
     check_aligned(<size_t>&influence[0], 4)
-    cdef double total = np.sum(influence)  # pairwise: float32 is enough for the distance of the points
-    if not 1 <= count <= n or not 0.0 < total < float("inf"):
-        raise ValueError(
-            f"count is {count} and the influence sums to {total}, expected 1 to {n} rows and a finite sum above 0"
-        )
+    cdef double total = np.sum(influence, dtype=np.float64)
+    if not 1 <= count <= n:
+        raise ValueError(f"count is {count}, expected 1 to {n} rows")
+    if not 0.0 < total < float("inf"):
+        return None
     index = np.empty(count + 1, dtype=np.int64)
     times = np.empty(count + 1)
     cdef int64_t[::1] i = index

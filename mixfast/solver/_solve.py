@@ -107,7 +107,8 @@ def solve(
     Notes
     -----
     The table is not copied. The solver needs additional memory of 1/10 of its size, or 50 MB if that is more. Cost: four to seven sweeps of
-    the rows, because most of the search uses samples of them; two or three with at least 1e7 rows (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
+    the rows, because most of the search uses samples of them; two or three with at least 1e7 rows (`mixfast._engine.optimise`). Of the last four
+    small tables (up to 524 288 values), up to 16 MB each are kept for the next solve, until the table is freed. Deterministic. Safe in threads and after a fork.
 
     References
     ----------

@@ -148,7 +148,7 @@ def calls() -> dict[str, Call]:
         ),
         "sums of packed rows": Call(packed.sums, {"mixture": np.full(5, 0.2), "hessian": 1}),
         "Rules": Call(rows.Rules, dict.fromkeys(RULE_NAMES.split(), 1.0)),
-        "settle": Call(exactly.settle, {**limits, "threads": 2, "tol": 1e-9}),
+        "settle": Call(exactly.settle, {**limits, "threads": 2}),
         "newton": Call(
             exactly.newton, {**limits, "total": 70.0, "tol": 1e-9, "most": 50, "threads": 2, "settle": True}
         ),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Region, reference, solve
+from mixfast._engine.objectives import rows_cpu
 from mixfast._engine.objectives.influence import by_influence
 
 # More rows than four samples, and enough columns; exponentials of the table are too large to be kept.
@@ -75,6 +76,29 @@ def test_limits_and_weights(cap, kl):
     certified(table, solve(table, region, kl=kl), region, kl)
 
 
+@pytest.mark.parametrize("unit", [1e-50, 1e33, 1e36])
+def test_any_unit_of_the_weights(unit):
+    loglik, weight = heavy(), 0.5 + np.random.default_rng(3).random(ROWS)
+    one, other = (solve(ExpertTable.from_loglik(loglik, weight=scale * weight)) for scale in (1.0, unit))
+    assert other.status == "optimal"
+    assert other.gap <= 1e-8 * max(1.0, unit * weight.sum())
+    if unit > 1.0:  # the tolerance of 1e-8 nats is met anywhere if the weights are tiny
+        np.testing.assert_allclose(other.mixture.weights, one.mixture.weights, atol=2e-4)
+
+
+def test_rows_far_below_the_optimum_of_a_small_sample():
+    """Their influence has no bound in float32."""
+    loglik = heavy()
+    loglik[:8] = -90.0
+    loglik[:8, 5] = -4.0
+    table = ExpertTable.from_loglik(loglik, weight=1e6 * np.ones(ROWS))
+    solution = solve(table)
+    slope = reference.gradient(table.loglik, table.row_weight, solution.mixture.weights)
+    # The slopes are about 1e11, of which float64 knows 1e-5.
+    assert slope @ solution.mixture.weights - slope.min() <= 1.05 * solution.gap + 1e-3
+    assert solution.status == "optimal"
+
+
 def test_hundreds_of_nats():
     table = ExpertTable.from_loglik(heavy("f8", spread=150.0))
     certified(table, solve(table))
@@ -94,9 +118,40 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert one.gap == two.gap
 
 
+def test_the_rows_of_the_sample_matter(monkeypatch):
+    """Many domains are needed by some rows each; an even sample of as many rows needs three times the sweeps."""
+    rng = np.random.default_rng(0)
+    loglik = 2.0 * rng.normal(size=(ROWS, DOMAINS)) - 6.0
+    rare = rng.choice(ROWS, 20_000, replace=False)
+    loglik[rare, DOMAINS // 2 + rng.integers(DOMAINS // 2, size=rare.size)] += 7.0
+    loglik[:, DOMAINS // 2 :] -= 2.0
+    table = ExpertTable.from_loglik((loglik - loglik.max()).astype("f4"))
+
+    def sweeps():
+        solution = solve(table, threads=1)
+        assert solution.status == "optimal"
+        return sum(step.rows == ROWS for step in solution.trace)
+
+    assert sweeps() <= 7
+    monkeypatch.setattr(
+        rows_cpu, "by_influence", lambda found, _, count: by_influence(np.ones_like(found), None, count)
+    )
+    assert sweeps() > 10
+
+
 def test_few_steps_are_not_exceeded():
     table = ExpertTable.from_loglik(heavy())
     with pytest.warns(UserWarning, match="gap"):
         solution = solve(table, max_iter=1)
     assert solution.status == "user_limit"
     assert np.isfinite(solution.gap)
+
+
+@pytest.mark.parametrize("steps", [4, 7])
+@pytest.mark.filterwarnings("ignore:.*gap")
+def test_the_best_point_is_returned_and_steps_are_counted_after_a_sample_that_did_not_help(steps):
+    """Rounding keeps the gap above this tolerance, so Newton's method continues after the sample."""
+    table = ExpertTable.from_loglik(heavy())
+    solution = solve(table, tol=1e-14, max_iter=steps)
+    assert solution.status == "user_limit"
+    assert solution.gap <= min(step.gap for step in solution.trace if step.rows == ROWS) + 1e-13

@@ -76,6 +76,17 @@ def test_a_change_of_the_callers_array_is_seen(changed: str) -> None:
         assert after.value != before.value
 
 
+def test_an_objective_that_is_made_after_a_change_is_not_kept() -> None:
+    values = np.random.default_rng(0).normal(-5.0, 1.0, size=(50, 3))
+    given = values.copy()
+    table = ExpertTable.from_loglik(values)
+    solution = solve(table, Region(table.domains, cap={"domain_2": 0.0}), threads=1)
+    values[:, 0] -= 1.0
+    assert solution.unconstrained.value > 0.0  # makes an objective of all domains
+    values[:] = given
+    assert solve(table, threads=1).value == solve(ExpertTable.from_loglik(given), threads=1).value
+
+
 def test_solves_in_threads_share_the_objectives() -> None:
     tables = [table_of(seed) for seed in range(6)]
     wanted = [solve(table, threads=1).value for table in tables]

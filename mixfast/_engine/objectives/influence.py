@@ -17,13 +17,16 @@ from mixfast._engine.backend import rows
 from mixfast._engine.backend.arrays import Vector
 
 
-def by_influence(influence: NDArray[np.float32], weight: Vector | None, count: int) -> tuple[NDArray[np.int64], Vector]:
-    """Return ascending indices of at most `count` rows, and by how much to multiply the weight of each.
+def by_influence(
+    influence: NDArray[np.float32], weight: Vector | None, count: int
+) -> tuple[NDArray[np.int64], Vector] | None:
+    """Return ascending indices of about `count` rows, and by how much to multiply the weight of each; None if the influence has no bound.
 
-    `influence` (n,) is that of a row of weight 1, and is overwritten; `weight` (n,) or None for equal weights. The sample is systematic: row i
+    `influence` (n,) is that of a row of weight 1, and is overwritten; `weight` (n,), of about 1 on average, or None for equal weights. The sample is systematic: row i
     holds the interval of its influence on a line, and the rows at evenly spaced points of the line are taken. A row that is longer than the
     distance of the points is always among them.
     """
     if weight is not None:
-        influence *= weight
+        with np.errstate(over="ignore", under="ignore"):
+            influence *= weight
     return rows.by_influence(influence, count)

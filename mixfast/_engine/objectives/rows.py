@@ -62,7 +62,8 @@ class TableRows:
         self.table, self.threads, self.device, self.wear = table, threads, device, wear
         plain = device is None and wear is None and isinstance(table, ExpertTable)  # not a table of several parts
         small = plain and not table.is_watched and table.values.size <= _SMALL
-        self._kept: OrderedDict[tuple[Any, ...], Any] = _kept_of(table) if small else OrderedDict()
+        self._known = _known_of(table) if small else None
+        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict() if self._known is None else self._known.objectives
 
     @classmethod
     def of(cls, table: ExpertTable, *, threads: int, wear: Wear | None = None) -> TableRows:
@@ -200,6 +201,9 @@ class TableRows:
         if found is None:
             self._check(usable)
             found = make()
+            if self._known is not None and self._known.contents != _contents(self.table):
+                # The caller has changed the array since: this objective is not for other solves.
+                self._known, self._kept = None, OrderedDict()
         self._kept[key] = found
         while len(self._kept) > _KEPT:
             _drop_oldest(self._kept)
@@ -256,8 +260,8 @@ class _Kept(NamedTuple):
 _small_tables: OrderedDict[int, _Kept] = OrderedDict()
 
 
-def _kept_of(table: ExpertTable) -> OrderedDict[tuple[Any, ...], Any]:
-    """Return the objectives that are kept for a small table.
+def _known_of(table: ExpertTable) -> _Kept:
+    """Return what is kept of a small table.
 
     A table may share the memory of the caller's array. If its values have changed, its objectives are made anew.
     """
@@ -267,11 +271,11 @@ def _kept_of(table: ExpertTable) -> OrderedDict[tuple[Any, ...], Any]:
     _small_tables[id(table)] = known
     while len(_small_tables) > _SMALL_TABLES:
         _drop_oldest(_small_tables)
-    return known.objectives
+    return known
 
 
 def _contents(table: ExpertTable) -> list[bytes]:
-    """Return the numbers from which objectives are made. To compare them takes a few microseconds."""
+    """Return the numbers from which objectives are made. To copy and compare them takes 2 to 12 % of a solve."""
     arrays = [table.values, table.weights_near()] + ([table.target] if table.kind == "mse" else [])
     return [array.tobytes() for array in arrays if isinstance(array, np.ndarray)]
 

@@ -104,7 +104,8 @@ class CrossEntropy(RowObjective):
         found = self._sure(self._coarse.sums(w, True, 0, self.threads, True, influence))
         if not math.isfinite(found[0]):  # some row lacks all of its experts
             return None
-        return found, self._subset(*by_influence(influence, self.weight, count))
+        sampled = by_influence(influence, None if self.weight is None else self.weight / self.scale, count)
+        return None if sampled is None else (found, self._subset(*sampled))
 
     def sums_over(self, w: Vector, curved: Columns | None) -> Sums:
         hessian = 0 if curved is None else 1

@@ -1,4 +1,4 @@
-"""Minimise over the rows of a large table in memory in four or five sweeps, on a sample of the rows that matter (`influence.py`).
+"""Minimise over the rows of a large table in memory in few sweeps, on a sample of the rows that matter (`influence.py`).
 
 1. Sweep all rows coarsely, at the optimum of a small sample: the sums, and the influence of each row on the optimum.
 2. Sample rows by influence. The sums correct the sample, so that it matches all rows there (`Guide`).
@@ -105,7 +105,8 @@ def _movers(slope: Vector, w: Vector, limits: Limits, gap: float) -> Columns:
 
 def _rounding(objective: Objective, guide: Objective, hessian: Matrix | None, w: Vector) -> float:
     """Return how much of the gap may be rounding error; from the Hessian of all rows over the domains in use, or from the guide's."""
-    if hessian is not None or objective.rounding(1.0) == 0.0:
-        return rounding_of_gap(objective, hessian, w)
     has = np.flatnonzero(w).astype(np.int32)
+    # A domain may have got its share after the sweep that computed the Hessian.
+    if objective.rounding(1.0) == 0.0 or (hessian is not None and hessian.diagonal()[has].all()):
+        return rounding_of_gap(objective, hessian, w)
     return rounding_of_gap(objective, guide.sums(w[has], has, hessian=1)[2], w[has])

@@ -34,7 +34,7 @@ def settle_to(
 ) -> tuple[Vector, bool]:
     """Return w as `settle` does, and whether its gap is at most `tol`: with a `tol` of at least 0, there are more steps while they are quick.
 
-    The compiled loop (`in_cache.py`) begins with the steps to a tolerance.
+    With a tolerance, these are the steps with which the compiled loop begins (`csrc/rows/newton.c`); `tests/engine/test_newton.py` compares them.
     """
     if limits.groups is not None:
         return w, False

@@ -138,7 +138,12 @@ def _from_sample(
         if found is not None and (found.gap <= tol or found.steps >= max_iter):
             return found
         if found is not None:
-            w, max_iter = found.w, max_iter - found.steps
+            here, rest = (found.value, found.gradient, None), max_iter - found.steps
+            more = _solve(
+                objective, limits, found.w, dense, tol=tol, max_iter=rest, trace=trace, whole=whole, here=here
+            )
+            more.steps += found.steps
+            return more if more.gap < found.gap else found
     return _solve(objective, limits, w, dense, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
 
@@ -176,8 +181,6 @@ def _solve(
     previous = target = math.inf
     chosen: Columns | None = None
     known: tuple[Columns, Matrix] | None = None  # the last Hessian, and its domains
-    if here is not None and here[2] is not None:
-        known = np.arange(w.size, dtype=np.int32), here[2]
     while True:
         coarse = here is None and previous == math.inf and tol < _COARSE * objective.total and max_iter > 0
         value, gradient, _ = objective.sums(w, among, coarse=coarse) if here is None else here
