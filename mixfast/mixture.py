@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,15 @@ class Mixture(Mapping[str, float]):
             raise MixtureError(
                 "the shares are given twice, by the mapping of domains and as weights; leave out the weights"
             )
-        names = domain_names(domains, MixtureError)
+        self._set(domain_names(domains, MixtureError), weights)
+
+    def _set(self, names: tuple[str, ...], weights: ArrayLike) -> None:
         object.__setattr__(self, "domains", names)
         object.__setattr__(self, "weights", _shares(names, weights))
-        object.__setattr__(self, "_position", places(names))
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return places(self.domains)
 
     @classmethod
     def from_dict(cls, shares: Mapping[str, float]) -> Mixture:
@@ -121,7 +127,7 @@ class Mixture(Mapping[str, float]):
     # The mapping itself.
 
     def __getitem__(self, domain: str) -> float:
-        position: dict[str, int] = self._position  # type: ignore[attr-defined]
+        position = self._position
         if domain not in position:
             raise UnknownDomainError(
                 f"the mixture has no domain {shown(domain)}{did_you_mean(domain, position)}; its domains are: {listing(position)}"
@@ -455,6 +461,13 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
     return shares
 
 
+def over(names: tuple[str, ...], weights: ArrayLike) -> Mixture:
+    """Return a mixture of names that a table or a region has checked already: to check a thousand names takes as long as to solve for their shares."""
+    mixture = object.__new__(Mixture)
+    mixture._set(names, weights)
+    return mixture
+
+
 def sum_to_one(totals: ArrayLike) -> NDArray[np.bool_]:
     """Return for each sum of shares whether it is within `SUM_TOLERANCE` of 1."""
     return np.abs(np.asarray(totals) - 1.0) <= _SUM_ALLOWED
@@ -470,19 +483,23 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         raise MixtureError(
             f"weights must have one share for each of the {len(domains)} domains, got shape {shares.shape}"
         )
-    # The reductions are called directly: wrappers and masks take as long as a solve of a small table. NaN passes through them.
-    if not (np.minimum.reduce(shares) >= -NEGATIVE_ROUNDING and np.maximum.reduce(shares) < math.inf):
+    # In Python floats, because for a few shares each numpy call takes as long as all of these. NaN may pass through min and max, not the sum.
+    listed = shares.tolist()
+    least = min(listed)
+    total = exact_sum(listed) if least >= -NEGATIVE_ROUNDING and max(listed) < math.inf else math.nan
+    if math.isnan(total):
         wrong = ~(np.isfinite(shares) & (shares >= -NEGATIVE_ROUNDING))
         named = [f"{domains[index]}={shares[index]}" for index in np.flatnonzero(wrong)]
         raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
-    np.maximum(shares, 0.0, out=shares)
-    total = exact_sum(shares.tolist())
+    if least < 0.0:
+        np.maximum(shares, 0.0, out=shares)
+        total = exact_sum(shares.tolist())
     if not abs(total - 1.0) <= _SUM_ALLOWED:
         raise MixtureError(
             f"shares must sum to 1 within {SUM_TOLERANCE}, got {total:.9g}; divide them by their sum if that is meant"
         )
     if abs(total - 1.0) > _SUM_WARNED:
-        warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=3)
+        warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=4)
     if total != 1.0:
         shares /= total
         # The rounding error goes to the largest share, because its relative change is the smallest. Shares that were stored sum to 1

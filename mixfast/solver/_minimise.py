@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
 
     Under group limits, the rounding of a share or of the sum of the shares may change the objective by more than the tolerance.
     """
-    if (problem.limits.groups is None and problem.table.kind == "ce") or math.fsum(minimum.w) == 1.0:
+    if (problem.limits.groups is None and problem.table.kind == "ce") or math.fsum(minimum.w.tolist()) == 1.0:
         return minimum
     w = problem.reach.restrict(Mixture(problem.table.domains, problem.reach.spread(minimum.w)).weights)
     if np.array_equal(w, minimum.w):
@@ -92,6 +93,11 @@ def backend_name(problem: Problem) -> str:
         each = "" if team.alone else " each"
         return f"cuda ({ranks}streamed)" if rows.cuda else f"cpu ({isa()}, {ranks}{counted(threads, 'thread')}{each})"
     if rows.device is None:
-        return f"cpu ({isa()}, {counted(rows.threads, 'thread')})"
+        return _cpu(rows.threads)
     streamed = "" if devices.is_tensor(rows.table.values) else ", streamed"
     return f"cuda ({devices.name(rows.device)}{streamed})"
+
+
+@lru_cache
+def _cpu(threads: int) -> str:
+    return f"cpu ({isa()}, {counted(threads, 'thread')})"

@@ -20,6 +20,7 @@ from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.objectives.pieces import Pieces
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.sharded_rows import ShardedRows
+from mixfast._text.frozen import locked
 from mixfast._text.names import listing, matching, misspelt
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, BackendError, TableError
@@ -39,7 +40,7 @@ class GroupWeights(NamedTuple):
     def of(cls, objective: Mapping[str, float] | str | None, names: tuple[str, ...]) -> GroupWeights:
         """Read the argument `objective` of `solve`; raise unless it names groups of the table and gives one of them a positive weight."""
         if objective is None or objective == "worst":
-            return cls(objective == "worst", np.full(len(names), 1.0 / len(names)))
+            return _evenly(objective == "worst", len(names))
         if isinstance(objective, str):
             objective = dict.fromkeys(matching(names, objective) or [objective], 1.0)
         unknown = [name for name in objective if name not in names]
@@ -187,7 +188,13 @@ class Problem:
         return self.rows.total_weight(self.weights.share)
 
 
-# Both are cached because building them takes a large part of the time of a small solve.
+# These are cached because building them takes a large part of the time of a small solve.
+@lru_cache(maxsize=8)
+def _evenly(worst: bool, groups: int) -> GroupWeights:
+    """The same weight for each group."""
+    return GroupWeights(worst, locked(np.full(groups, 1.0 / groups)))
+
+
 @lru_cache(maxsize=8)
 def _simplex(domains: tuple[str, ...]) -> Region:
     """The region of all mixtures."""

@@ -21,7 +21,7 @@ from mixfast._text.names import listing, misspelt
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import LARGEST, percent
 from mixfast.errors import AlignmentError, BackendError, MixfastWarning, NotConvergedWarning
-from mixfast.mixture import Mixture
+from mixfast.mixture import Mixture, over
 from mixfast.ranks import led
 from mixfast.region import Region, ShadowPrice, domain_columns, shadow_prices
 from mixfast.solver._losses import checked
@@ -112,7 +112,7 @@ class Solution(Frozen):
                     stacklevel=4,
                 )
         return cls(
-            mixture=Mixture(problem.table.domains, w),
+            mixture=over(problem.table.domains, w),
             status=status,
             value=minimum.value,
             gap=gap,
@@ -358,7 +358,7 @@ def level_of(gradient: Vector, w: Vector) -> Any:
 
     The slope of a domain without a share may be infinite.
     """
-    if w.ndim == 1 and math.isfinite(level := float(np.abs(gradient) @ w)):
+    if w.ndim == 1 and math.isfinite(level := float(np.abs(gradient).dot(w))):
         return level
     return np.einsum("...k,...k->...", np.where(w > 0.0, np.abs(gradient), 0.0), w)
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
@@ -201,7 +202,7 @@ class TableRows:
         if found is None:
             self._check(usable)
             found = make()
-            if self._known is not None and self._known.contents != _contents(self.table):
+            if self._known is not None and not self._known.unchanged():
                 # The caller has changed the array since: this objective is not for other solves.
                 self._known, self._kept = None, OrderedDict()
         self._kept[key] = found
@@ -252,8 +253,23 @@ class _Kept(NamedTuple):
     """What is kept of a small table: its objectives, which do not refer to it, so that it may be freed."""
 
     table: weakref.ref[ExpertTable]
-    contents: list[bytes]
+    numbers: list[
+        NDArray[Any]
+    ]  # the arrays that objectives are made from, which may be the memory of the caller's arrays
+    copies: list[bytearray]
     objectives: OrderedDict[tuple[Any, ...], Any]
+
+    @classmethod
+    def of(cls, table: ExpertTable) -> _Kept:
+        given = [table.values, table.weights_near(), table.target if table.kind == "mse" else None]
+        numbers = [array for array in given if isinstance(array, np.ndarray)]
+        copies = [bytearray(array.data) for array in numbers]
+        return cls(weakref.ref(table, partial(_forget, id(table))), numbers, copies, OrderedDict())
+
+    def unchanged(self) -> bool:
+        """Whether the table still has the numbers that its objectives are made from."""
+        # A bytearray compares itself with the memory of an array, without a copy.
+        return self.copies == [array.data for array in self.numbers]
 
 
 # Of the last small tables, by their identities.
@@ -261,23 +277,14 @@ _small_tables: OrderedDict[int, _Kept] = OrderedDict()
 
 
 def _known_of(table: ExpertTable) -> _Kept:
-    """Return what is kept of a small table.
-
-    A table may share the memory of the caller's array. If its values have changed, its objectives are made anew.
-    """
-    known, contents = _small_tables.pop(id(table), None), _contents(table)
-    if known is None or known.table() is not table or known.contents != contents:
-        known = _Kept(weakref.ref(table, partial(_forget, id(table))), contents, OrderedDict())
+    """Return what is kept of a small table, with no objectives if its numbers have changed."""
+    known = _small_tables.pop(id(table), None)
+    if known is None or known.table() is not table or not known.unchanged():
+        known = _Kept.of(table)
     _small_tables[id(table)] = known
     while len(_small_tables) > _SMALL_TABLES:
         _drop_oldest(_small_tables)
     return known
-
-
-def _contents(table: ExpertTable) -> list[bytes]:
-    """Return the numbers from which objectives are made. To copy and compare them takes 2 to 12 % of a solve."""
-    arrays = [table.values, table.weights_near()] + ([table.target] if table.kind == "mse" else [])
-    return [array.tobytes() for array in arrays if isinstance(array, np.ndarray)]
 
 
 def _forget(identity: int, freed: weakref.ref[ExpertTable]) -> None:

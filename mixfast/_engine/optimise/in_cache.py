@@ -88,7 +88,8 @@ def minimise(
     w, value, gradient, gap, hessian, steps, lines = small.rows.newton(
         w, limits.low, limits.high, RULES, small.total, tol, max_iter, small.threads, not settled
     )
-    trace.steps += [Step(objective.rows, w.size, level, left, before + seconds) for level, left, seconds in lines]
+    rows, domains = objective.rows, w.size
+    trace.steps += [Step._make((rows, domains, level, left, before + seconds)) for level, left, seconds in lines]
     return Minimum(w, value, gradient, gap, trace.steps, hessian, steps)
 
 

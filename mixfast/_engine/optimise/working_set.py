@@ -54,8 +54,6 @@ _LOST = 1e6
 _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 
 
-# Overflow during the search is detected and handled, so numpy need not warn.
-@np.errstate(invalid="ignore", over="ignore")
 def minimise(
     objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200, given: Vector | None = None
 ) -> Minimum:
@@ -64,6 +62,19 @@ def minimise(
     `given` (K,) is a point that may be near the answer, so that one sweep of all rows may be enough; only used for very many rows.
     """
     trace = Trace()
+    if not _sampled(objective, w.size):
+        found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, settled=False)
+        if found is not None:
+            return found
+    return _by_sweeps(objective, limits, w, given=given, tol=tol, max_iter=max_iter, trace=trace)
+
+
+# Overflow during the search is detected and handled, so numpy need not warn.
+@np.errstate(invalid="ignore", over="ignore")
+def _by_sweeps(
+    objective: Objective, limits: Limits, w: Vector, *, given: Vector | None, tol: float, max_iter: int, trace: Trace
+) -> Minimum:
+    """Minimise what is not solved in the cache."""
     if objective.guide is not None:
         return _in_few_sweeps(objective, limits, w, given=given, tol=tol, max_iter=max_iter, trace=trace)
     if not is_wide(objective.rows, w.size, limits.steep):
@@ -116,12 +127,8 @@ def _from_sample(
     objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, whole: bool
 ) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
-    sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
+    sample = objective.sample(count) if _sampled(objective, w.size) else objective
     dense: Vector | None = None
-    if sample is objective and w.size <= ALL_DOMAINS:
-        found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, settled=False)
-        if found is not None:
-            return found
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
         w, dense = _sparse_start(sample, limits, w), w
     else:
@@ -145,6 +152,11 @@ def _from_sample(
             more.steps += found.steps
             return more if more.gap < found.gap else found
     return _solve(objective, limits, w, dense, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
+
+
+def _sampled(objective: Objective, domains: int) -> bool:
+    """Whether the search begins on a sample of the rows: those of a small table stay in cache as they are."""
+    return objective.rows >= _WORTH_SAMPLING * _sample_rows(objective.rows, domains)
 
 
 def _sample_rows(rows: int, domains: int) -> int:
