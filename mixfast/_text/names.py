@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from heapq import nlargest
 from itertools import islice, pairwise
@@ -166,6 +165,8 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     >>> did_you_mean("wbe", ["web", "code"]), did_you_mean("poetry", ["web", "code"])
     (' (did you mean web?)', '')
     """
+    from difflib import get_close_matches
+
     plain: dict[str, str] = {}
     for one in islice(known, _MOST_COMPARED):
         plain.setdefault(_bare(one), str(one))

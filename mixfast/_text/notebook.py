@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from html import escape
 
 from mixfast._text.names import distinct, named
 from mixfast._text.visible import visible
@@ -43,17 +42,24 @@ def html_table(
 
 def html_text(title: str, text: str) -> str:
     """Return a title and a text of several lines as HTML."""
-    return _block(title, f"<pre>{escape(visible(text, keep=chr(10)))}</pre>", [])
+    return _block(title, f"<pre>{_escaped(visible(text, keep=chr(10)))}</pre>", [])
+
+
+def _escaped(text: str) -> str:
+    # Imported here: `html` builds a dictionary of 2231 characters, which commands do not need.
+    from html import escape
+
+    return escape(text)
 
 
 def _block(title: str, body: str, lines: Iterable[str]) -> str:
-    below = "".join(f"<div><bdi>{escape(visible(line))}</bdi></div>" for line in lines)
-    return f"<div><div><b>{escape(visible(title))}</b></div>{body}{below}</div>"
+    below = "".join(f"<div><bdi>{_escaped(visible(line))}</bdi></div>" for line in lines)
+    return f"<div><div><b>{_escaped(visible(title))}</b></div>{body}{below}</div>"
 
 
 def _cell(tag: str, text: str, left: bool) -> str:
     return (
-        f'<{tag} style="text-align: {"left" if left else "right"}"><bdi>{escape(named(text, _LONGEST))}</bdi></{tag}>'
+        f'<{tag} style="text-align: {"left" if left else "right"}"><bdi>{_escaped(named(text, _LONGEST))}</bdi></{tag}>'
     )
 
 

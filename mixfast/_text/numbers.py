@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
 
 from mixfast._text.names import shown
 
@@ -20,6 +19,8 @@ POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 
 def count(text: str) -> int:
     """Parse a whole number of tokens, such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
+    from decimal import Decimal, InvalidOperation
+
     bare = text.strip().upper()
     power = POWERS.get(bare[-1:], 0)
     try:

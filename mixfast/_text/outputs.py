@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mixfast._text.atomic import is_stream
 from mixfast._text.audience import either
@@ -23,8 +23,7 @@ _TELLING = frozenset(
 _ALWAYS_REPLACED = ("empty", "text")
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A kind of output file.
 
     Attributes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mixfast.solver import Bootstrap, Solution, is_limited
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A solution with its intervals and ranges, and whether the mixture was written to a file."""
 
     solution: Solution

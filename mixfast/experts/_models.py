@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ _OLD_TYPE = "_estimator_type"
 _NAMES = "feature_name_"
 
 
-@dataclass(frozen=True)
-class Expert:
+class Expert(NamedTuple):
     """A fitted model with the name of its domain; as text, the words with which messages name it."""
 
     name: str

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.optimise.replicates import central_interval
 from mixfast._text.frames import data_frame
 from mixfast._text.names import listing
 from mixfast._text.notebook import html_table
@@ -110,8 +111,8 @@ class ShareIntervals:
 
     @property
     def _outside(self) -> str:
-        names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
-        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
+        names = self.proposal.mixture.domains
+        low, high = central_interval(self.shares, self.level)
         w = self.proposal.mixture.weights
         outside = np.flatnonzero((w < low - _OUTSIDE) | (w > high + _OUTSIDE))
         if not outside.size:
@@ -195,7 +196,7 @@ def bootstrap(
             f"of them: {refusals[0]}"
         ) from refusals[0]
     table = np.array(shares)
-    low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
+    low, high = central_interval(table, level)
     # A law fitted to half of the runs is smoother, which can shift a share in the same direction in all draws.
     low, high = np.minimum(low, whole.mixture.weights), np.maximum(high, whole.mixture.weights)
     names = whole.mixture.domains

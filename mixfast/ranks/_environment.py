@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -86,6 +85,8 @@ def rank_and_size() -> tuple[int, int]:
 
 def _join(rank: int, size: int) -> None:
     """Initialise torch.distributed; a signal interrupts the wait, and an error names the ranks that have not joined."""
+    import socket
+
     import torch.distributed as distributed
 
     found: dict[str, Any] = {}

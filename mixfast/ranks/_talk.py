@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from mixfast.errors import RankError
 from mixfast.ranks._hand import Done, Events, Hand
 from mixfast.ranks._protocol import LeaderLost, Ranks
-from mixfast.ranks._watch import Watch
 from mixfast.ranks._wire import packed_error
+
+if TYPE_CHECKING:
+    from mixfast.ranks._watch import Watch
 
 _T = TypeVar("_T")
 _SIGNALS = (SystemExit, KeyboardInterrupt)
@@ -62,6 +64,9 @@ class Talk:
         def meet() -> list[bytes]:
             called = self._ranks.all_gather(name.encode()[:_NAME].ljust(_NAME))
             if self._watch is None:
+                # Imported here, with the modules for connections: a process alone has none.
+                from mixfast.ranks._watch import Watch
+
                 self._watch = Watch(self._ranks, self._events)
             return called
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
+from mixfast._engine.optimise.replicates import central_interval
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
@@ -450,8 +451,7 @@ class Bootstrap(Frozen):
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Percentile interval (low, high) of each share."""
-        tail = 0.5 * (1.0 - self.level)
-        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
+        low, high = central_interval(self.shares, self.level)
         return {name: (float(a), float(b)) for name, a, b in zip(self.solution.mixture.domains, low, high, strict=True)}
 
     @property

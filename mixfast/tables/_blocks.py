@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,7 @@ _ALLOWED: dict[str, tuple[str, Callable[[NDArray[Any]], NDArray[np.bool_]]]] = {
 }
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Which rows and domains of the whole table a table has.
 
     Attributes
@@ -118,7 +116,7 @@ class Here:
     def _local(self, number: int) -> Part:
         part = self.whole.parts[number]
         stamp = self._stamps.get(part.path.name, part.stamp)
-        return part if stamp == part.stamp else replace(part, stamp=stamp)
+        return part if stamp == part.stamp else part._replace(stamp=stamp)
 
     def turn(self) -> bool:
         """Return whether the next sweep goes backwards: every second one, if the table is larger than the memory.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +49,7 @@ class Piece(NamedTuple):
     group: int | None = None
 
 
-@dataclass(frozen=True)
-class Converted:
+class Converted(NamedTuple):
     """What a conversion wrote.
 
     Attributes

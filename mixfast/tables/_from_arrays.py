@@ -7,8 +7,6 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from mixfast.experts import of_arrays
-from mixfast.tables._from_experts import of_true_class
 from mixfast.tables._rows import describe
 from mixfast.tables._values import checked_loglik, checked_predictions
 from mixfast.tables._views import TableViews
@@ -232,5 +230,8 @@ class TableOfArrays(TableViews):
         array([[0.9, 0.6],
                [0.8, 0.5]])
         """
+        from mixfast.experts import of_arrays
+        from mixfast.tables._from_experts import of_true_class
+
         found = of_true_class(of_arrays(proba, y, domains, classes, clip))
         return cls._made_by(found, weight=weight, group=group, group_names=group_names, sequence=sequence)

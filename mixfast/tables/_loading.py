@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def load_parts(folder: str | os.PathLike[str], ranks: Ranks | Team | None, make:
 def _loaded(folder: Path, team: Team, make: Callable[..., Any]) -> ShardedTable:
     token = os.urandom(16).hex()
     whole, manifest = read_whole(folder, _agreed(folder, team, token))
-    whole = replace(whole, token=token)
+    whole = whole._replace(token=token)
     counts = whole.rows.sum()[None]
     if whole.has("group"):
         whole, counts = _grouped(whole, manifest, team, make)

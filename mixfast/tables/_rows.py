@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +16,7 @@ from mixfast.tables._names import SHOWN, checked_names, counted, decoded, some
 from mixfast.tables._values import host_array
 
 
-@dataclass(frozen=True)
-class RowFacts:
+class RowFacts(NamedTuple):
     """The result of `describe`: each array (n,) in the order of the table, or None if it was not given."""
 
     order: NDArray[np.intp] | None  # how to sort the values by group; None if they are sorted already

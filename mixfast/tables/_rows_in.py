@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,8 +203,7 @@ def _conditional(loglik: NDArray[Any], condition: NDArray[Any]) -> NDArray[Any]:
         return loglik - condition
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """A table that a conversion reads.
 
     Attributes

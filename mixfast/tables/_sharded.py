@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -353,11 +352,11 @@ class ShardedTable:
         if unknown or not names:
             raise TableError(f"the table has no domain {some(unknown)}; its domains are {list(self.domains)}")
         return ShardedTable(
-            self._whole, replace(self._view, chosen=tuple(positions(names, self._whole.domains))), self._make, self.team
+            self._whole, self._view._replace(chosen=tuple(positions(names, self._whole.domains))), self._make, self.team
         )
 
     def _with(self, **changes: Any) -> ShardedTable:
-        return ShardedTable(self._whole, replace(self._view, **changes), self._make, self.team)
+        return ShardedTable(self._whole, self._view._replace(**changes), self._make, self.team)
 
     @property
     def _blocks(self) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ LISTED = 1 << 20
 _TOGETHER = 64
 
 
-@dataclass(frozen=True, eq=False)
-class Side:
+class Side(NamedTuple):
     """The rows of one of the two tables of a split.
 
     Attributes
@@ -42,7 +41,7 @@ class Side:
     @property
     def other(self) -> Side:
         """The rows of the other table."""
-        return replace(self, second=not self.second)
+        return self._replace(second=not self.second)
 
     def taken(self, start: int, first: int, count: int, ids: NDArray[np.integer] | None) -> NDArray[np.bool_]:
         """Return which rows of a range belong to this table, (count,).
@@ -71,8 +70,7 @@ class Side:
         return (mixed(keys) < np.uint64(int(self.share * 2.0**64))) ^ self.second
 
 
-@dataclass(frozen=True, eq=False)
-class RowsOfBlock:
+class RowsOfBlock(NamedTuple):
     """What a split needs to know about the rows of a block: where it begins, ids, groups and whether weights are above 0 (None: all)."""
 
     start: int

@@ -12,10 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend import device as _device
 from mixfast._text.visible import quote
 from mixfast.errors import TableError
-from mixfast.experts import of_models
 from mixfast.ranks import Ranks, Team
 from mixfast.tables._from_arrays import TableOfArrays
-from mixfast.tables._from_experts import of_regressors, of_true_class, relative
 from mixfast.tables._made import popped
 from mixfast.tables._names import default_names
 
@@ -144,6 +142,9 @@ class ExpertTable(TableOfArrays):
         ----------
         Thudi et al., "MixMin" (arXiv 2502.10510), section 5; Guo et al. (arXiv 1706.04599), section 4.2, for the temperature.
         """
+        from mixfast.experts import of_models
+        from mixfast.tables._from_experts import of_true_class, relative
+
         found = of_true_class(of_models(models, X, y, domains, calibration, held_out, clip))
         weight = relative(sample_weight, group)
         return cls._made_by(found, weight=weight, group=group, group_names=group_names, sequence=sequence)
@@ -181,6 +182,8 @@ class ExpertTable(TableOfArrays):
         ----------
         Thudi et al., "MixMin" (arXiv 2502.10510), theorem for the mean squared error.
         """
+        from mixfast.tables._from_experts import of_regressors, relative
+
         checked = of_regressors(models, X, y, domains)
         weight = relative(sample_weight, group)
         return cls._made_by((checked, None), weight=weight, group=group, group_names=group_names, sequence=sequence)

@@ -6,9 +6,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ from mixfast.tables.formats._manifest import FILE as MANIFEST
 from mixfast.tables.formats._manifest import Manifest
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """A table of parts, as rank 0 knows it and every rank gets it.
 
     Attributes
@@ -234,4 +232,4 @@ def with_groups(whole: Whole, entries: Sequence[Sequence[Any]], manifest: Manife
                 f"{part.path} has the groups {some(unknown)}, which {MANIFEST} does not name; its groups are {listing(names)}"
             )
     codes = tuple({entry: place[name] for entry, name in found.items()} for found in labels)
-    return replace(whole, group_names=names, codes=codes)
+    return whole._replace(group_names=names, codes=codes)

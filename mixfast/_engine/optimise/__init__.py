@@ -10,7 +10,7 @@ Files, in reading order
     `wide.py`: many domains and few rows, by `interior.py` (the interior point method), `woodbury.py` (its linear systems) and `halves.py` (for repeated tokens that wear out).
     `minimax.py`: the largest of several functions, and limits on some of them.
     `dual.py`: the exact proposal under a KL term, with as many unknowns as metrics.
-    `flat.py`: how far shares can move near an optimum.
+    `flat.py`: how far shares can move near an optimum. `replicates.py`: intervals of the shares of many replicates.
     `search.py`, with `candidates.py` and `descent.py`: laws that are not convex, without a proof. `regmix.py`: the simulation of RegMix.
     `simulation.py`: the simulation of Olmix, in rounds.
 

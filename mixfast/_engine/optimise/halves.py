@@ -5,7 +5,8 @@ The first part counts fully and the second less, so at an optimum no share has a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from mixfast._engine.objectives.wear import Faded
 _ROOM = 1e-8
 
 
-@dataclass(frozen=True, eq=False)
-class Halves:
+class Halves(NamedTuple):
     """The domains (H,) with split shares, and the capacity (H,) of their first parts. The unknowns are all C shares, then H second parts."""
 
     domains: NDArray[np.intp]

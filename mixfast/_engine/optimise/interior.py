@@ -18,7 +18,8 @@ Interior-Point Methods" (SIAM, 1997); Friedlander, Orban, "A primal-dual regular
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,7 @@ _SMALL, _LOGARITHMS = 1e-2, (-300.0, 3.0)
 _TINY = 1e-100
 
 
-@dataclass(frozen=True, eq=False)
-class Inner:
+class Inner(NamedTuple):
     """The end of the method: shares (C,), multipliers of the pieces (P,), and limits (C,) that seem active: -1 lower, 1 upper."""
 
     w: Vector

@@ -135,12 +135,12 @@ def _near(
         found = minimise_inside(
             scaled, among, term, start, gap=inside, tol=_AHEAD * tol / unit, weight=proof, beyond=beyond
         )
-        return replace(found, w=_settled(parts, found.w))
+        return found._replace(w=_settled(parts, found.w))
 
     with threads:
         best = run(parts, start, weight)
         best = best if kl.weight > 0.0 else _on_bounds(parts, best, run, inside, _AHEAD * tol / unit)
-    return replace(best, w=shares(best.w))
+    return best._replace(w=shares(best.w))
 
 
 def _on_bounds(

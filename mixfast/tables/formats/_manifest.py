@@ -6,9 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ _TYPES = ("float16", "float32", "float64")
 _FIELDS = ("format", "kind", "domains", "dtype", "groups", "parts")
 
 
-@dataclass(frozen=True, slots=True)
-class PartEntry:
+class PartEntry(NamedTuple):
     """The name of a part in its folder, its number of rows, and the size and hash of its file."""
 
     file: str
@@ -42,8 +40,7 @@ class PartEntry:
             return cls(path.name, rows, handle.tell(), digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What table.json says of a table of log-likelihoods: `domains` and `groups` in the order of the table, and how the values were made."""
 
     domains: tuple[str, ...]
@@ -64,7 +61,7 @@ class Manifest:
             head |= {key: array.tolist() for key, array in self.made.arrays().items()}
         start = json.dumps(head, ensure_ascii=False).removesuffix("}")
         # A line for each part: people and text tools can read it.
-        parts = ",\n".join(json.dumps(asdict(part), ensure_ascii=False) for part in self.parts)
+        parts = ",\n".join(json.dumps(part._asdict(), ensure_ascii=False) for part in self.parts)
         with replacing(folder / FILE) as handle:
             handle.write(f'{start}, "parts": [\n{parts}\n]}}\n'.encode())
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ from mixfast.tables.formats._npz import member_info
 _RESERVED = {"loglik", "weight", "length", "bytes", "group", "sequence"}
 
 
-@dataclass(frozen=True)
-class RowsOut:
+class RowsOut(NamedTuple):
     """Rows of a table of log-likelihoods that are written to one file; they are read piece by piece.
 
     Attributes
