@@ -66,8 +66,8 @@ cdef extern from "rows/rows.h" nogil:
 
 cdef extern from "rows/newton.h" nogil:
     ctypedef struct mf_rules:
-        double rough, keep, far, soon, near, rounded, many, level, rounding, rise, coarse_rise, trials, accepted
-        double shorter, stalled, rescues, idle, early, falls, advances, steps, least, held
+        double rough, keep, overshot, far, soon, near, rounded, many, level, rounding, rise, coarse_rise
+        double trials, accepted, shorter, stalled, rescues, idle, early, falls, advances, steps, least, held
         double quick, most_steps
     ctypedef struct mf_line:
         double value, gap, seconds

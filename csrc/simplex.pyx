@@ -19,6 +19,7 @@ cdef extern from "simplex/qp.h" nogil:
 cdef extern from "simplex/projection.h" nogil:
     int MF_NO_MEMORY
     int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
+    int mf_kl_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
     int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
 
 
@@ -135,6 +136,13 @@ def project(const double[::1] x not None, const double[::1] lo not None, const d
     """Return the Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
     check_aligned(<size_t>&x[0] | <size_t>&lo[0] | <size_t>&hi[0])
     return minimum(mf_project, x, lo, hi, total)
+
+
+def kl_project(const double[::1] x not None, const double[::1] lo not None, const double[::1] hi not None,
+               double total=1.0):
+    """Return the point of {lo <= w <= hi, sum w = total} with the smallest KL divergence from x >= 0."""
+    check_aligned(<size_t>&x[0] | <size_t>&lo[0] | <size_t>&hi[0])
+    return minimum(mf_kl_project, x, lo, hi, total)
 
 
 def linear_min(const double[::1] g not None, const double[::1] lo not None, const double[::1] hi not None,

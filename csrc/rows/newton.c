@@ -143,7 +143,7 @@ int mf_settle(const mf_problem *p, const mf_rules *rules, double tol, double *w,
         quick = tol >= 0 && steepest - total <= rules->quick * before;
         before = steepest - total;
         for (ptrdiff_t k = 0; k < n; k++) pull[k] = pull[k] / total > least[k] ? pull[k] / total : least[k];
-        if (mf_project(pull, p->low, most, n, 1.0, pull) != MF_OK) break;
+        if (mf_kl_project(pull, p->low, most, n, 1.0, pull) != MF_OK) break;
         for (ptrdiff_t k = 0; k < n; k++) w[k] = pull[k] + rules->held * (w[k] - pull[k]);
     }
     free(memory);
@@ -167,12 +167,13 @@ static void activity(const double *w, const double *low, const double *high, ptr
     for (ptrdiff_t k = 0; k < n; k++) active[k] = w[k] <= low[k] ? -1 : w[k] >= high[k] ? 1 : 0;
 }
 
-static void find_direction(run *r, const point *at) {
+/* The step that minimises the quadratic model within the limits; with `guarded`, shares keep a part of themselves. */
+static void find_direction(run *r, const point *at, int guarded) {
     const mf_problem *p = r->problem;
     const double *low = p->low;
     signed char *active = r->active;
     double level;
-    if (at->gap > r->rules->rough * r->unit) {
+    if (guarded) {
         for (ptrdiff_t k = 0; k < r->n; k++)
             r->floor[k] = r->rules->keep * at->w[k] > p->low[k] ? r->rules->keep * at->w[k] : p->low[k];
         low = r->floor;
@@ -186,15 +187,19 @@ static void find_direction(run *r, const point *at) {
     if (mf_qp(r->n, at->hessian, at->gradient, at->w, low, p->high, active, r->direction, &level) == -1) r->failed = -1;
 }
 
-/* Shares next to a bound by rounding are set to it; see Limits.clip. */
-static double clipped(double w, double low, double high, double rounding) {
-    if (w - low <= rounding) w = low;
-    if (high - w <= rounding) w = high;
+/* Shares next to a bound by rounding of a step from `before` are set to it; see Limits.clip. */
+static double clipped(double w, double before, double low, double high, double rounding) {
+    const double error = rounding * fmax(w, before);
+    if (w - low <= error) w = low;
+    if (high - w <= error) w = high;
     return w;
 }
 
-/* The point along the direction where the slope has reached zero, or almost, in `there`; false if there is none. */
-static int shorten(run *r, const point *at, point *there) {
+enum { NO_DESCENT, TAKEN, OVERSHOT };
+
+/* The point along the direction where the slope has reached zero, or almost, in `there`; whether there is one, or that
+ * the whole step leaves some row almost without probability, unless it is guarded against that. */
+static int shorten(run *r, const point *at, point *there, int guarded) {
     const mf_rules *rules = r->rules;
     const mf_problem *p = r->problem;
     const double level = dot(at->gradient, at->w, r->n);
@@ -206,20 +211,33 @@ static int shorten(run *r, const point *at, point *there) {
     for (int trial = 0; trial < (int)rules->trials; trial++) {
         double slope_there = 0;
         for (ptrdiff_t k = 0; k < r->n; k++)
-            there->w[k] = clipped(at->w[k] + length * r->direction[k], p->low[k], p->high[k], rules->rounding);
+            there->w[k] =
+                clipped(at->w[k] + length * r->direction[k], at->w[k], p->low[k], p->high[k], rules->rounding);
         sweep(r, there, at->gap, r->trusted || r->dear);
-        if (ended(r)) return 0;
+        if (ended(r)) return NO_DESCENT;
         for (ptrdiff_t k = 0; k < r->n; k++) slope_there += (there->gradient[k] - level) * r->direction[k];
+        if (!guarded && !(slope_there <= -rules->overshot * slope && there->gap <= r->unit)) return OVERSHOT;
+        guarded = 1; /* only the whole step is tested */
         if (!(isfinite(there->value) && isfinite(slope_there))) {
             length *= 0.25;
             continue;
         }
         if (slope_there <= -rules->accepted * slope &&
             (slope_there <= 0 || there->value <= at->value + rise * fabs(at->value)))
-            return !last || there->gap < at->gap;
+            return !last || there->gap < at->gap ? TAKEN : NO_DESCENT;
         length *= fmin(fmax(slope / (slope - slope_there), 0.1), 0.7);
     }
-    return 0;
+    return NO_DESCENT;
+}
+
+/* The point after a step in `there`: whole, or such that every share keeps a part of itself; false if there is none. */
+static int step_from(run *r, const point *at, point *there) {
+    int guarded = at->gap > r->rules->rough * r->unit, found = OVERSHOT;
+    for (; found == OVERSHOT && !ended(r); guarded = 1) {
+        find_direction(r, at, guarded);
+        if (!ended(r)) found = shorten(r, at, there, guarded);
+    }
+    return found == TAKEN;
 }
 
 /* Give the new point a Hessian: its own, or that of the point before with a secant update. */
@@ -283,7 +301,8 @@ static void loop(run *r, ptrdiff_t most, int settle, point *at, point *there) {
             idle = 0;
         }
         /* 1. */
-        if (r->slow && at->gap > fmax(rules->rough * r->unit, rules->stalled * before) && settled(r, at, there))
+        if (r->slow && at->gap > fmax(rules->rough * r->unit, fmin(rules->stalled * before, r->unit)) &&
+            settled(r, at, there))
             swap(at, there);
         /* 2. */
         if (!ended(r) && (!at->has_hessian || r->stale)) {
@@ -295,12 +314,9 @@ static void loop(run *r, ptrdiff_t most, int settle, point *at, point *there) {
             there->hessian = hessian;
             at->has_hessian = there->has_hessian;
         }
-        /* 3. */
+        /* 3. and 4. */
         if (ended(r)) return;
-        find_direction(r, at);
-        /* 4. */
-        if (ended(r)) return;
-        if (!shorten(r, at, there)) {
+        if (!step_from(r, at, there)) {
             if (ended(r) || !rescue(r, at)) return;
             continue;
         }

@@ -14,7 +14,8 @@
 
 /* The constants of newton.py, expectation.py and limits.py. */
 typedef struct {
-    double rough, keep;              /* gap that is far from the optimum; share that a step must then keep */
+    double rough, keep, overshot;    /* gap that is far from the optimum; share that a guarded step keeps; slope that
+                                        a step reaches if it must be guarded */
     double far, soon, near, rounded; /* gaps that decide what a sweep computes */
     double many, level;              /* domains with dear Hessians; slopes that are zero */
     double rounding;                 /* distance from a bound that is none */

@@ -137,6 +137,71 @@ int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n,
     return MF_OK;
 }
 
+/* The values at one factor of the non-decreasing, piecewise linear function sum_j clamp(factor x_j, lo_j, hi_j). */
+static piece evaluate_scaled(const double *x, const double *lo, const double *hi, ptrdiff_t n, double factor,
+                             double *slope) {
+    piece found = {0.0, 0.0, 0.0};
+    *slope = 0.0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const double value = factor * x[j];
+        found.sum += clamp(value, lo[j], hi[j]);
+        found.at_lo += value <= lo[j] ? 1.0 : 0.0;
+        found.at_hi += value >= hi[j] ? 1.0 : 0.0;
+        *slope += value > lo[j] && value < hi[j] ? x[j] : 0.0;
+    }
+    return found;
+}
+
+/* Add what rounding left of the total to the coordinate with most room, which changes least by it. */
+static void give_rounding(const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
+    const double missing = total - sum_of(out, n);
+    double most = -INFINITY;
+    ptrdiff_t to = 0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const double room = fmin(out[j] - lo[j], hi[j] - out[j]);
+        if (room > most) most = room, to = j;
+    }
+    out[to] = clamp(out[to] + missing, lo[to], hi[to]);
+}
+
+/* The projection is clamp(factor x) for the one factor that meets the total: Newton's method as in mf_project. */
+int mf_kl_project(const double *x, const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
+    const double sum_lo = sum_of(lo, n);
+    double sum_x = 0.0, most = 0.0, upper = 0.0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        if (!(x[j] >= 0.0 && x[j] < INFINITY)) return MF_INFEASIBLE;
+        sum_x += x[j];
+        most += x[j] > 0.0 ? hi[j] : lo[j];
+        if (x[j] > 0.0) upper = fmax(upper, fmin(fmin(hi[j], total) / x[j], DBL_MAX));
+    }
+    if (n <= 0 || !is_feasible(sum_lo, most, total) || !(sum_x < INFINITY)) return MF_INFEASIBLE;
+    /* The sum is at most sum lo + factor sum x. */
+    double lower = sum_x > 0.0 ? fmax(total - sum_lo, 0.0) / sum_x : 0.0, factor = lower;
+    const double noise = (double)(n + 1) * DBL_EPSILON * fmax(1.0, fabs(total));
+    double last_lo = -1.0, last_hi = -1.0; /* counts where the Newton step began; -1 after a bisection */
+    for (int pass = 0; lower < upper && !mf_interrupted((double)(4 * n)); pass++) {
+        double slope;
+        const piece here = evaluate_scaled(x, lo, hi, n, factor, &slope);
+        const double excess = here.sum - total;
+        if (fabs(excess) <= noise || (here.at_lo == last_lo && here.at_hi == last_hi)) break;
+        if (excess > 0.0)
+            upper = factor;
+        else
+            lower = factor;
+        double next = factor - excess / slope;
+        const int newton = slope > 0.0 && lower < next && next < upper && (pass < FREE_NEWTON_PASSES || pass % 2);
+        /* Factors may span many orders of magnitude. */
+        if (!newton) next = lower > 0.0 ? sqrt(lower) * sqrt(upper) : 0.5 * upper;
+        if (!(lower < next && next < upper)) break; /* no double left between the ends */
+        last_lo = newton ? here.at_lo : -1.0;
+        last_hi = newton ? here.at_hi : -1.0;
+        factor = next;
+    }
+    for (ptrdiff_t j = 0; j < n; j++) out[j] = clamp(factor * x[j], lo[j], hi[j]);
+    give_rounding(lo, hi, n, total, out);
+    return MF_OK;
+}
+
 static inline int comes_before(const double *g, ptrdiff_t a, ptrdiff_t b) {
     return g[a] < g[b] || (g[a] == g[b] && a < b);
 }

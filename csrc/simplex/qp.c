@@ -15,7 +15,9 @@ static const double MOST_WORK = 1e9;
 /* RIDGE is added to the diagonal, as a fraction of each entry: H is singular if experts are copies of one another or
  * there are fewer rows than domains, and the rounding of its sums can make it indefinite. It is small enough for a step
  * along such a direction to go all the way to a bound, where the active set handles it; it grows tenfold as long as a
- * pivot is not positive. TRACE bounds the entry from below, SIGN is the relative rounding of a gradient's sum. */
+ * pivot is not positive. TRACE bounds the entry from below, relative to the curvature of the objective over the whole
+ * step of a share to 0: a share of 1e-19 at its cap may have an entry of 1e37. SIGN is the relative rounding of a
+ * gradient's sum. */
 static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0, TRACE = 1e-25, SIGN = 1e-14;
 
 typedef struct {
@@ -26,7 +28,8 @@ typedef struct {
     double *U;                      /* their Cholesky factor (free, free) */
     double *b, *ones;               /* right-hand sides, solved in place */
     double *step, *reduced, *noise; /* noise: bound on the rounding error of the reduced gradient */
-    double *diagonal; /* the ridge is a fraction of this: H_kk, or TRACE times the largest if that is larger */
+    double
+        *diagonal; /* the ridge is a fraction of this: H_kk, or TRACE times the largest H_jj w_j^2 if that is larger */
     double level, ridge;
 } mf_step;
 
@@ -236,10 +239,9 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
     q.diagonal = q.reduced + n;
     q.noise = q.diagonal + n;
     double *at = q.noise + n, largest = 0;
-    for (ptrdiff_t k = 0; k < n; k++)
-        if (hessian[k * n + k] > largest) largest = hessian[k * n + k];
+    for (ptrdiff_t k = 0; k < n; k++) largest = fmax(largest, hessian[k * n + k] * w[k] * w[k]);
+    const double least = largest > 0 ? TRACE * largest : 1.0;
     for (ptrdiff_t k = 0; k < n; k++) {
-        double least = largest > 0 ? TRACE * largest : 1.0;
         q.diagonal[k] = hessian[k * n + k] > least ? hessian[k * n + k] : least;
     }
     q.index = (ptrdiff_t *)(at + n);

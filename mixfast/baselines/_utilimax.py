@@ -106,7 +106,7 @@ def _minimise(values: Matrix, curvature: float, limits: Limits, start: Vector) -
         """Minimise ``multipliers.r + ||r||^2 / (2t)`` plus diversity; return shares, residuals r (T,) and their length."""
         hessian = values @ values.T / t + curvature * np.eye(w.size)
         gradient = values @ (multipliers + (values.T @ w - 1.0) / t) + curvature * w
-        shares = limits.clip(w + limits.newton(hessian, gradient, w, active))
+        shares = limits.clip(w + limits.newton(hessian, gradient, w, active), w)
         residual = values.T @ shares - 1.0
         return shares, residual, float(np.linalg.norm(residual))
 

@@ -53,7 +53,7 @@ def events() -> dict[str, Any]:
 
 # Fields of `mf_rules`.
 RULE_NAMES = (
-    "rough keep far soon near rounded many level rounding rise coarse_rise trials accepted shorter stalled rescues idle early falls advances "
+    "rough keep overshot far soon near rounded many level rounding rise coarse_rise trials accepted shorter stalled rescues idle early falls advances "
     "steps least held quick most_steps"
 )
 TABLE = stream.domain_table(np.array([10, 20, 0], dtype=np.int64), 1)
@@ -114,6 +114,7 @@ def calls() -> dict[str, Call]:
             {"hessian": _square[None].copy(), **which, "moved": np.ones((M, K)), "change": np.ones((M, K))},
         ),
         "project": Call(simplex.project, {"x": _rng.random(K), "lo": np.zeros(K), "hi": np.ones(K)}),
+        "kl_project": Call(simplex.kl_project, {"x": _rng.random(K), "lo": np.zeros(K), "hi": np.ones(K)}),
         "linear_min": Call(simplex.linear_min, {"g": _rng.random(K), "lo": np.zeros(K), "hi": np.ones(K)}),
         "descend": Call(laws.descend, {**descent, "c": 0.5, "b": np.zeros(K), "steps": 5, "tol": 1e-9}),
         "ascend": Call(laws.ascend, {**proposal, **rules}),

@@ -18,7 +18,7 @@ from mixfast._engine.geometry.unfinished import MANY_DOMAINS, UnfinishedStep
 # Which bounds were active in the last step over the same limits: -1 lower, 1 upper, 0 none. The next step starts from it.
 Active = NDArray[np.int8]
 
-# A share closer to its bound than this is set to the bound.
+# A share closer to its bound than this is set to the bound; after a step, than this fraction of the share before it.
 ROUNDING = 4e-16
 # Largest accepted error of a sum or group; how often it is corrected; a group this close to a limit must not be moved by it.
 _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
@@ -137,14 +137,18 @@ class Limits:
         least = np.maximum(_LEFT * w, _LEAST)
         return np.maximum(self.low, least if self.interior is True else np.where(self.interior, least, 0.0))
 
-    def clip(self, w: Vector) -> Vector:
-        """Set shares that are outside or next to a bound by rounding to the bound. With groups, also restore group limits and the sum."""
+    def clip(self, w: Vector, before: Vector | None = None) -> Vector:
+        """Set shares that are outside or next to a bound by rounding to the bound. With groups, also restore group limits and the sum.
+
+        If w is a step from `before` (K,), rounding is relative to its shares: a share that was 1e-18 may become 1e-19.
+        """
         if self.interior is True:
             w = np.minimum(np.maximum(w, self.low), self.high)
         else:
-            below = w - self.low <= (np.where(self.interior, 0.0, ROUNDING) if self.steep else ROUNDING)
+            rounding = ROUNDING if before is None else ROUNDING * np.maximum(w, before)
+            below = w - self.low <= (np.where(self.interior, 0.0, rounding) if self.steep else rounding)
             w = np.where(below, self.low, w)
-            w = np.where(self.high - w <= ROUNDING, self.high, w)
+            w = np.where(self.high - w <= rounding, self.high, w)
         return w if self.groups is None else self._settled(w, self.groups)
 
     def _settled(self, w: Vector, groups: GroupLimits) -> Vector:

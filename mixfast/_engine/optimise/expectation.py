@@ -12,8 +12,8 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 
 STEPS = 3
-# The smallest share kept for a domain that had one, and the fraction of the old point that each step keeps: otherwise the projection
-# may remove a small share that rows (or the KL term) need.
+# The smallest share kept for a domain that had one, and the fraction of the old point that each step keeps: only a share above 0 can grow again
+# if rows (or the KL term) need it later.
 LEAST, HELD = 1e-12, 0.01
 # With few rows for each domain or experts that differ by many nats, the steps converge fast. While a step leaves less than this fraction of
 # the gap, more of them reach a tolerance sooner than Newton steps with their Hessians; at most this many.
@@ -24,7 +24,8 @@ def settle(objective: Objective, limits: Limits, w: Vector, columns: Columns | N
     """Return w after a few steps ``w_k <- w_k * g_k / <g, w>``, kept within the limits; w itself if there are group limits.
 
     If one expert explains a row far better than the others, each step of Newton's model of -log at most doubles the row's probability, while
-    these steps find the right order of magnitude at once. They converge slowly near the optimum.
+    these steps find the right order of magnitude at once. They converge slowly near the optimum. Caps and floors are kept by a KL projection,
+    which is the exact step within them; a Euclidean one would remove a share of 1e-20 that some row needs.
     """
     return settle_to(-math.inf, objective, limits, w, columns)[0]
 
@@ -53,6 +54,6 @@ def settle_to(
         if gap <= tol:
             return w, True
         quick, before, step = tol >= 0.0 and gap <= QUICK * before, gap, step + 1
-        moved = simplex.project(np.maximum(pull / total, least), limits.low, most)
+        moved = simplex.kl_project(np.maximum(pull / total, least), limits.low, most)
         w = moved + HELD * (w - moved)
     return w, False

@@ -156,7 +156,7 @@ def _end(
         )
         # 2.
         there = at.copy()
-        there[columns] = np.maximum(inside.clip(at[columns] + step), inside.lowest(at[columns]))
+        there[columns] = np.maximum(inside.clip(at[columns] + step, at[columns]), inside.lowest(at[columns]))
         new, slope, _ = objective.sums(there)
         for _ in range(_SHORTENINGS):
             if new <= level + _OVER * eps and np.isfinite(slope[columns]).all():

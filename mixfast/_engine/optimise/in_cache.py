@@ -24,6 +24,7 @@ from mixfast._engine.optimise.trace import Minimum, Step, Trace
 RULES = Rules(
     rough=newton.ROUGH,
     keep=newton.KEEP,
+    overshot=newton.OVERSHOT,
     far=newton.FAR,
     soon=newton.SOON,
     near=newton.NEAR,

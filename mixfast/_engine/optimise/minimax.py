@@ -375,7 +375,7 @@ def _shorten(
     """Return the first of the halved steps along `direction` with enough of the predicted fall, evaluated; None if there is none."""
     length = 1.0
     for _ in range(_HALVINGS):
-        there = limits.clip(w + length * direction)
+        there = limits.clip(w + length * direction, w)
         found = pieces.at(there)
         change = float(found.values.max()) + kl.at(there)[0] - value
         allowed = _ARMIJO * length * promised + _ROUNDING * max(1.0, abs(value))

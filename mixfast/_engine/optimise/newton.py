@@ -5,7 +5,8 @@ Each step:
 1. applies expectation maximisation to w if steps have been short far from the optimum;
 2. takes the current Hessian or computes a new one: from some of the rows far from the optimum, the best that costs about one sweep closer
    to it, and near the optimum the last one with secant updates (BFGS);
-3. finds the direction that minimises the quadratic model within the limits; under a KL term, the model of the rows plus the exact term;
+3. finds the direction that minimises the quadratic model within the limits; under a KL term, the model of the rows plus the exact term. Far
+   from the optimum, or if the whole step overshoots so far that some row has lost its experts, each share keeps a tenth of itself;
 4. shortens the step until the slope along it has at most slightly changed its sign. L is convex, so L has decreased, at any precision. If
    no descent is found, the search starts again with everything exact;
 5. takes the step, updates the Hessian, and changes to float64 if float32 rounding errors prevent progress.
@@ -31,9 +32,10 @@ from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.trace import Minimum, Trace
 
-# Gaps are relative to the rows' total weight. Above the first number, some rows are not explained well by any domain in use. No share
-# may then shrink below the second number times itself in one step, because a row may depend on it.
-ROUGH, KEEP = 0.05, 0.1
+# Gaps are relative to the rows' total weight. Above the first number, some rows are not explained well by any domain in use. The step is then
+# guarded: no share may shrink below the second number times itself, because a row may depend on it. The quadratic model does not see rows
+# of tiny weight, so a step is also guarded if a whole one ends where the slope is more than the third number times the one before it.
+ROUGH, KEEP, OVERSHOT = 0.05, 0.1, 9.0
 # Gaps that decide what the next sweep computes: see `_asked`.
 FAR, SOON, NEAR = 1e-2, 1e-4, 3e-5
 # With so many domains, the Hessian of packed rows takes ten times as long as their gradient.
@@ -146,16 +148,14 @@ class Newton:
                     break
                 at, idle = self._rescue(at), 0
             # 1.
-            if self.slow and at.gap > max(ROUGH * self.unit, STALLED * before):
+            if self.slow and at.gap > max(ROUGH * self.unit, min(STALLED * before, self.unit)):
                 at = self._settled(at)
             # 2.
             if at.hessian is None or self.stale:
                 self.stale = False
                 at = at._replace(hessian=self._sweep(at.w, at.gap, known=False).hessian)
-            # 3.
-            direction = self._direction(at)
-            # 4.
-            there = self._shortened(at, direction)
+            # 3. and 4.
+            there = self._stepped(at)
             if there is None:
                 if self.rescued == RESCUES:
                     break
@@ -203,14 +203,22 @@ class Newton:
         self.trace.add(self.objective.rows, lower.w.size, lower.value, lower.gap)
         return lower
 
-    def _direction(self, at: Point) -> Vector:
+    def _stepped(self, at: Point) -> Point | None:
+        """Return the point after a step; None if there is no descent. A whole step that overshoots is taken again, guarded."""
+        if not at.gap > ROUGH * self.unit:
+            there, overshot = self._shortened(at, self._direction(at, guarded=False), guarded=False)
+            if not overshot:
+                return there
+        return self._shortened(at, self._direction(at, guarded=True), guarded=True)[0]
+
+    def _direction(self, at: Point, *, guarded: bool) -> Vector:
+        """Return the step that minimises the quadratic model within the limits; if `guarded`, shares keep a part of themselves."""
         if at.hessian is None:
             raise RuntimeError("a Newton step was asked for without a Hessian")
-        rough = at.gap > ROUGH * self.unit
         if self.limits.steep or self.objective.curved:
-            kept = KEEP if rough else KEEP**2 if at.gap > SOON * self.unit else 0.0
+            kept = KEEP if guarded else KEEP**2 if at.gap > SOON * self.unit else 0.0
             return self._proximal(at, at.hessian, self.limits.above(kept * at.w))
-        if rough:
+        if guarded:
             allowed = self.limits.above(KEEP * at.w)
             return allowed.newton(at.hessian, at.gradient, at.w, allowed.active(at.w), whole=self.whole)
         if self.active is None:
@@ -232,11 +240,14 @@ class Newton:
             active = allowed.active(v) if active is None else active
             step = allowed.newton(hessian + np.diag(curve), model, v, active, whole=self.whole)
             # The rounding error of a step may be larger than a share.
-            v = np.maximum(allowed.clip(v + step), allowed.lowest(v))
+            v = np.maximum(allowed.clip(v + step, v), allowed.lowest(v))
         return v - at.w
 
-    def _shortened(self, at: Point, direction: Vector) -> Point | None:
-        """Return the point along `direction` where the slope has reached zero, or almost; None if there is none."""
+    def _shortened(self, at: Point, direction: Vector, *, guarded: bool) -> tuple[Point | None, bool]:
+        """Return the point along `direction` where the slope has reached zero, or almost (None if there is none), and whether the step must be guarded.
+
+        It must if the whole step leaves some row almost without probability.
+        """
         # Shares sum to 1 up to rounding; without this, a large part common to all gradients would look like a slope.
         level = float(at.gradient @ at.w)
         slope = float((at.gradient - level) @ direction)
@@ -248,18 +259,22 @@ class Newton:
         rise = RISE if at.gap <= FAR * self.unit else COARSE_RISE
         length = 1.0
         for _ in range(TRIALS):
-            there = self._sweep(self.limits.clip(at.w + length * direction), at.gap, known=self.trusted or self.dear)
+            w = self.limits.clip(at.w + length * direction, at.w)
+            there = self._sweep(w, at.gap, known=self.trusted or self.dear)
             slope_there = float((there.gradient - level) @ direction)
+            if not (guarded or (slope_there <= -OVERSHOT * slope and there.gap <= self.unit)):
+                return None, True
+            guarded = True  # only the whole step is tested
             if not (math.isfinite(there.value) and math.isfinite(slope_there)):
                 length *= 0.25
                 continue
             # Allow a step slightly past the minimum, but not to a larger value: otherwise two points may alternate forever.
             lower = slope_there <= 0.0 or there.value <= at.value + rise * abs(at.value)
             if slope_there <= -ACCEPTED * slope and lower:
-                return None if last and not there.gap < at.gap else there
+                return None if last and not there.gap < at.gap else there, False
             # Secant step towards the zero of the slope.
             length *= min(max(slope / (slope - slope_there), 0.1), 0.7)
-        return None
+        return None, False
 
     def _rescue(self, at: Point) -> Point:
         """Return the same point in float64 with the Hessian of all rows. Called if no descent was found above the tolerance."""

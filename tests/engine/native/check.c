@@ -191,6 +191,10 @@ static void check_simplex(void) {
     double out[QP_N], level = 0;
     expect("mf_project", mf_project(simplex_point, simplex_low, simplex_high, QP_N, 1.0, out), MF_OK);
     compare("projection", out, known_projection, QP_N, 1e-14);
+    const double known_scaled[3] = {0.5, 1.0 / 3.0, 1.0 / 6.0}, scaled[3] = {0.7, 0.2, 0.1}, none[3] = {0};
+    const double half[3] = {0.5, 0.5, 0.5};
+    expect("mf_kl_project", mf_kl_project(scaled, none, half, 3, 1.0, out), MF_OK);
+    compare("KL projection", out, known_scaled, 3, 1e-14);
     expect("mf_linear_min", mf_linear_min(simplex_point, simplex_low, simplex_high, QP_N, 1.0, out), MF_OK);
     compare("vertex", out, known_vertex, QP_N, 1e-14);
     for (int k = 0; k < QP_N; k++) out[k] = 0.01;
