@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler import Integers, Stream
@@ -79,8 +81,8 @@ class Sources:
     """Read the sources of a stream's domains as one map-style data set with pairs ``domain, index`` as keys.
 
     A `StreamSampler` yields these pairs: the number of the domain in ``stream.domains``, and the index in the domain's source.
-    A source with ``__getitems__``, such as a Hugging Face data set, is read a batch at a time. Sources may have different
-    columns.
+    A source with ``__getitems__``, such as a Hugging Face data set, is read a batch at a time. Rows of a `numpy.memmap` come as plain
+    arrays of the same memory: making a map for each row takes longer than reading it. Sources may have different columns.
 
     Parameters
     ----------
@@ -122,7 +124,11 @@ class Sources:
             )
         self._samples = sum(want)
         self._domains = stream.domains
-        self._sources: list[Any] = [sources[name] for name in stream.domains]
+        # A row of a memory map would be another memory map, which takes longer to make than 1 KB to read.
+        self._sources: list[Any] = [
+            source.view(np.ndarray) if type(source) is np.memmap else source
+            for source in (sources[name] for name in stream.domains)
+        ]
         self._in_batches = [callable(getattr(source, "__getitems__", None)) for source in self._sources]
         self._any_in_batches = any(self._in_batches)
 

@@ -657,6 +657,23 @@ def test_a_source_that_stops_does_not_end_the_stream(source):
         first_of(DataLoader(data, batch_size=4, collate_fn=list, num_workers=2))
 
 
+@kinds
+def test_memory_maps_are_read_as_arrays_of_the_same_memory(kind, tmp_path):
+    maps = {
+        name: np.memmap(tmp_path / name, dtype=np.int64, mode="w+", shape=(size, 2)) for name, size in SIZES.items()
+    }
+    for domain, rows in enumerate(maps.values()):
+        rows[:, 0], rows[:, 1] = domain, np.arange(len(rows))
+    stream = stream_of()
+    if kind == "dataset":
+        found = list(loaders.StreamDataset(stream, maps, batch_size=4))
+    else:
+        found = loaders.Sources(stream, maps).__getitems__(list(loaders.StreamSampler(stream)))
+    assert [(stream.domains[k], i) for k, i in np.array(found).tolist()] == items(stream)
+    assert {type(row) for row in found} == {np.ndarray}
+    assert all(np.shares_memory(row, maps[stream.domains[row[0]]]) for row in found[:9])
+
+
 def test_sources_are_read_by_pairs_only():
     data = loaders.Sources(stream_of(), SOURCES)
     with pytest.raises(errors.SamplerError, match=r"by pairs .* got 0: give the loader a StreamSampler"):
