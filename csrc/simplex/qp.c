@@ -20,6 +20,10 @@ static const double MOST_WORK = 1e9;
  * gradient's sum. */
 static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0, TRACE = 1e-25, SIGN = 1e-14;
 
+/* A free share beyond its bound by less than this fraction of the share and its step is a rounding error. Not by this
+ * much of 1: caps, and shares that some row needs, may be far smaller. */
+static const double SLACK = 1e-14;
+
 typedef struct {
     ptrdiff_t n, free;
     const double *H, *g, *w, *lo, *hi;
@@ -139,7 +143,6 @@ static void reduced_gradient(mf_step *q) {
 /* Primal-dual active set (Hintermueller, Ito, Kunisch, SIAM J. Optim. 13 (2003)): every domain that violates its
  * bound or the sign of its multiplier changes sides at the same time. A few rounds usually suffice; it may cycle. */
 static int primal_dual_active_set(mf_step *q, int rounds) {
-    const double slack = 1e-14;
     for (int round = 1; round <= rounds; round++) {
         int changed = 0;
         if (!solve_free(q)) return 0;
@@ -148,6 +151,7 @@ static int primal_dual_active_set(mf_step *q, int rounds) {
         for (ptrdiff_t k = 0; k < q->n; k++) {
             signed char old = q->state[k];
             if (old == FREE) {
+                const double slack = SLACK * (q->w[k] + fabs(q->step[k]));
                 if (q->w[k] + q->step[k] < q->lo[k] - slack) q->state[k] = AT_LO;
                 if (q->w[k] + q->step[k] > q->hi[k] + slack) q->state[k] = AT_HI;
             } else if (q->lo[k] < q->hi[k]) {

@@ -85,3 +85,63 @@ def test_a_cap_of_1e_19_of_the_only_expert_of_a_row() -> None:
     assert solution.status == "optimal"
     assert solution.mixture["c"] == pytest.approx(1e-19, rel=1e-12)
     assert solution.mixture["a"] == pytest.approx(share, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_caps_over_twenty_decades(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.choice([10, 50, 300])), int(rng.choice([5, 16]))
+    loglik, weight = -200.0 * rng.random((n, k)), 10.0 ** rng.uniform(-12.0, 0.0, n)
+    cap = 10.0 ** rng.uniform(-20.0, 0.0, k)
+    cap[rng.integers(k)] = 1.0
+    table = ExpertTable.from_loglik(loglik, weight=weight)
+    solution = solve(table, Region(table.domains, cap=cap))
+    w = solution.mixture.weights
+    assert solution.status == "optimal"
+    assert len(solution.trace) <= FEW
+    assert (w <= cap * (1.0 + 1e-12)).all()
+    assert _gap(loglik, weight, w, cap) <= 1e-8 * max(1.0, weight.sum())
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e10, 1e20, 1e80])
+def test_the_sum_of_the_weights_does_not_matter(scale: float) -> None:
+    rng = np.random.default_rng(1)
+    loglik, weight = -rng.gamma(2.0, 1.0, (300, 8)), rng.random(300)
+    weight /= weight.sum()
+    one = solve(ExpertTable.from_loglik(loglik, weight=weight))
+    large = solve(ExpertTable.from_loglik(loglik, weight=weight * scale))
+    assert large.status == "optimal"
+    assert len(large.trace) <= len(one.trace) + 2
+    assert large.value == pytest.approx(one.value * scale, rel=1e-8)
+    np.testing.assert_allclose(large.mixture.weights, one.mixture.weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("far", [82.0, 200.0, 600.0])
+def test_rows_that_a_sample_misses(far: float, dtype: type) -> None:
+    # The sample of 8192 rows leaves the only experts of these three rows without a share.
+    rng = np.random.default_rng(3)
+    loglik = -rng.gamma(1.0, 1.0, (40_000, 16))
+    for k in (3, 8, 13):
+        loglik[:, k] -= 3.0
+        loglik[1000 * k + 77] -= far
+        loglik[1000 * k + 77, k] = -1.0
+    loglik = np.minimum(loglik, 0.0).astype(dtype)
+    solution = solve(ExpertTable.from_loglik(loglik))
+    w = solution.mixture.weights
+    assert solution.status == "optimal"
+    assert len(solution.trace) <= FEW
+    assert (w[[3, 8, 13]] >= 1e-5).all()
+    assert _gap(loglik.astype(np.float64), np.full(40_000, 1 / 40_000), w, np.ones(16)) <= 2e-8
+
+
+def _gap(loglik: np.ndarray, weight: np.ndarray, w: np.ndarray, cap: np.ndarray) -> float:
+    """Return the Frank-Wolfe gap in extended precision."""
+    exact = loglik.astype(np.longdouble)
+    p = np.exp(exact - exact.max(axis=1, keepdims=True))
+    gradient = -(weight / (p @ w)) @ p
+    vertex, left = np.zeros_like(gradient), np.longdouble(1.0)
+    for k in np.argsort(gradient):
+        vertex[k] = min(np.longdouble(cap[k]), left)
+        left -= vertex[k]
+    return float(gradient @ (w - vertex))

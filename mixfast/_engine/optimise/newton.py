@@ -36,6 +36,8 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 # guarded: no share may shrink below the second number times itself, because a row may depend on it. The quadratic model does not see rows
 # of tiny weight, so a step is also guarded if a whole one ends where the slope is more than the third number times the one before it.
 ROUGH, KEEP, OVERSHOT = 0.05, 0.1, 9.0
+# Part of a mixture of all domains that a search takes if its start leaves some row without its experts.
+_RECOVERED = 0.01
 # Gaps that decide what the next sweep computes: see `_asked`.
 FAR, SOON, NEAR = 1e-2, 1e-4, 3e-5
 # With so many domains, the Hessian of packed rows takes ten times as long as their gradient.
@@ -135,11 +137,16 @@ class Newton:
         self.noise = 0.0  # how much of the gap may be rounding error
         self.active: Active | None = None  # active bounds of the last step over the unchanged limits
 
-    def minimise(self, w: Vector, here: Sums | None, max_iter: int) -> Minimum:
-        """Minimise from shares w (C,) of the columns; `here` is the result of a sweep at w, if known."""
+    def minimise(self, w: Vector, here: Sums | None, max_iter: int, dense: Vector | None = None) -> Minimum:
+        """Minimise from shares w (C,) of the columns; `here` is the result of a sweep at w, if known.
+
+        `dense` (C,) has a share of every domain: if w leaves some row without its experts, the search begins between both.
+        """
         at = self._sweep(w, math.inf, known=False) if here is None else self._known(w, here)
         if here is None:
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
+        if dense is not None and not at.gap <= self.unit:
+            at = self._recovered(at, dense)
         steps, before = 0, math.inf
         best, idle = at, 0
         while at.gap + self.noise > self.tol and steps < max_iter:
@@ -169,6 +176,15 @@ class Newton:
                 idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
                 best = at if idle == 0 else best
         return Minimum(at.w, at.value, at.gradient, at.gap + self.noise, self.trace.steps, at.hessian, steps)
+
+    def _recovered(self, at: Point, dense: Vector) -> Point:
+        """Return the point after expectation maximisation from a mixture with a little of every domain, if it is better."""
+        w = settle(self.objective, self.limits, at.w + _RECOVERED * (dense - at.w), self.columns)
+        there = self._sweep(w, math.inf, known=False)
+        if not (there.value < at.value or there.gap < at.gap):
+            return at
+        self.trace.add(self.objective.rows, w.size, there.value, there.gap)
+        return there
 
     def _known(self, w: Vector, here: Sums) -> Point:
         value, gradient, hessian = here

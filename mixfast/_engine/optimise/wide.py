@@ -48,7 +48,7 @@ def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float,
     def gap(at: Vector, _: Vector) -> float:
         return limits.gap(exact.sums(at)[1], at)
 
-    w = _near(forms, limits, term, w, None, gap, tol * max(1.0, objective.total)).w
+    w = _near(forms, limits, term, w, None, gap, tol).w
     value, gradient, _ = exact.sums(w)
     out = Minimum(w, value, gradient, limits.gap(gradient, w), trace.steps)
     trace.add(objective.rows, w.size, value, out.gap)

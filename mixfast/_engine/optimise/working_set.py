@@ -59,9 +59,10 @@ def minimise(
 ) -> Minimum:
     """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), with at most `max_iter` Newton steps.
 
+    `tol` is multiplied by the sum of the row weights, if that is above 1: a gap far smaller than the value cannot be seen beside rounding.
     `given` (K,) is a point that may be near the answer, so that one sweep of all rows may be enough; only used for very many rows.
     """
-    trace = Trace()
+    trace, tol = Trace(), tol * max(1.0, objective.total)
     if not _sampled(objective, w.size):
         found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, settled=False)
         if found is not None:
@@ -85,7 +86,7 @@ def _by_sweeps(
     inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
     if inner is None:
         return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=False)
-    if inner.gap <= tol * max(1.0, objective.total):
+    if inner.gap <= tol:
         return inner
     try:
         more = _solve(objective.precise(), limits, inner.w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
@@ -128,7 +129,8 @@ def _from_sample(
 ) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if _sampled(objective, w.size) else objective
-    dense: Vector | None = None
+    # Where to begin again if the sample leaves a row without its experts.
+    dense = w if sample is not objective and w.size <= ALL_DOMAINS else None
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.steep:
         w, dense = _sparse_start(sample, limits, w), w
     else:
@@ -188,7 +190,7 @@ def _solve(
         found = in_cache.minimise(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace)
         if found is not None:
             return found
-        return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, here, max_iter)
+        return Newton(objective, limits, among, tol=tol, trace=trace, whole=whole).minimise(w, here, max_iter, dense)
     steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
     chosen: Columns | None = None
