@@ -82,6 +82,8 @@ def test_any_unit_of_the_weights(unit):
     one, other = (solve(ExpertTable.from_loglik(loglik, weight=scale * weight)) for scale in (1.0, unit))
     assert other.status == "optimal"
     assert other.gap <= 1e-8 * max(1.0, unit * weight.sum())
+    # The search ends soon after the gap is below the rounding error of the loss, 2e39: it took 195 sweeps for 1e33.
+    assert sum(step.rows == ROWS for step in other.trace) <= 60
     if unit > 1.0:  # the tolerance of 1e-8 nats is met anywhere if the weights are tiny
         np.testing.assert_allclose(other.mixture.weights, one.mixture.weights, atol=2e-4)
 

@@ -60,6 +60,8 @@ SHORT, STALLED = 0.5, 0.7
 RESCUES = 2
 # Maximum number of consecutive steps without progress beyond rounding. Progress is a lower value, or a gap below this fraction of the best.
 IDLE, FALLS, ADVANCES = 60, 1e-15, 0.9
+# The same if the gap is below this fraction of the value: large weights of the rows put the tolerance below the rounding of float64.
+SPENT, FINEST = 3, 1e-16
 # Most solves end within this many steps, so progress is only checked after them.
 EARLY = 20
 # Maximum Newton steps in K dimensions for one step under a KL term, and their tolerance as a fraction of the gap.
@@ -150,7 +152,7 @@ class Newton:
         steps, before = 0, math.inf
         best, idle = at, 0
         while at.gap + self.noise > self.tol and steps < max_iter:
-            if idle == IDLE:
+            if idle >= (SPENT if at.gap < FINEST * abs(at.value) else IDLE):
                 if self.rescued == RESCUES:
                     break
                 at, idle = self._rescue(at), 0
