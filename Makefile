@@ -156,10 +156,13 @@ SANITIZED := $(CURDIR)/build/sanitize/site
 WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
 	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_pages.py
 
-# pip reinstalls the whole package, so a changed Python file rebuilds the core as well.
+# pip reinstalls the whole package, so a changed Python file rebuilds the core as well. It is built in a copy, so that `make wheels` may run
+# at the same time: both write generated C files and metadata beside the sources.
 $(SANITIZED)/.stamp: pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) $(PACKAGE_FILES) $(VENV)/.stamp-base
 	rm -rf build/sanitize
-	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) .
+	mkdir -p build/sanitize/tree
+	cp -rp pyproject.toml setup.py README.md LICENSE csrc mixfast kernels build/sanitize/tree
+	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) ./build/sanitize/tree
 	@touch $@
 
 sanitized-core: $(SANITIZED)/.stamp
