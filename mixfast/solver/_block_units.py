@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ from mixfast._engine.backend.arrays import Bins, Vector
 from mixfast.tables import Block, Sequences, ShardedTable, number_sequences, sequence_hash, sequence_starts, windows
 
 
-@dataclass(frozen=True, eq=False)
-class BlockUnits:
+class BlockUnits(NamedTuple):
     """At most `size` units of each group, which keep neighbouring sequences together.
 
     If the ids in a part do not ascend, its sequences are distributed over the units by a hash of their ids, because rows of a sequence

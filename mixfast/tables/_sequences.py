@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Sequences:
+class Sequences(NamedTuple):
     """How many sequences each group has, and with which of them each block begins.
 
     A sequence is a stretch of rows of a group that have one id in one part; without ids, each row is a sequence.
