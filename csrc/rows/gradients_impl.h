@@ -17,8 +17,7 @@ static inline __attribute__((always_inline)) V FN(multiplicity)(const float *mul
     if (kind == MF_BINS_EQUAL) return FN(splat)((REAL)mult[bin[0]]);
     if (kind == MF_BINS_CONSECUTIVE) {
 #if WIDE
-        typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
-        return __builtin_convertvector((VH) * (const HU *)(mult + bin[0]), VD);
+        return FN(widened)(mult + bin[0]);
 #else
         return FN(loadu)(mult + bin[0]);
 #endif

@@ -11,6 +11,7 @@
 #include "losses_impl.h"
 #include "gradients_impl.h"
 #include "sums_impl.h"
+#include "table_sums_impl.h"
 
 /* ---- packing and scanning ----------------------------------------------------------------------------- */
 

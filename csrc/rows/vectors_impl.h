@@ -122,7 +122,8 @@ static void FN(split)(const double *w, ptrdiff_t n, ptrdiff_t padded, REAL *high
     }
 }
 
-/* Return sum + p w. The low part is added first, so that its digits are not lost to rounding. */
+/* Return sum + p w. The low part is added to the product, whose digits are not rounded yet: added to a sum, it would
+ * always be less than half of the last digit, and be lost. */
 static inline V FN(add_product)(V sum, V p, V high, V low) {
 #if WIDE
     (void)low;
@@ -155,34 +156,6 @@ static inline double FN(hsum)(V x) {
     double sum = 0;
     for (int i = 0; i < (int)(16 / sizeof(REAL)); i++) sum += (double)z[i];
     return sum;
-}
-
-/* acc (VL doubles) += p r, in double. If one expert explains many rows alone, p / s is 1 / w for all of them: in
- * float, these equal terms would all be rounded in the same direction, and the gradient's error would be far larger
- * than that of random rounding. */
-static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r,
-                                                                 const int broadcast) {
-#if WIDE
-    acc[0] += FN(loadu)(p) * r[0];
-    (void)broadcast;
-#else
-    typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
-    acc[0] += __builtin_convertvector((VH) * (const HU *)p, VD) * r[0];
-    acc[1] += __builtin_convertvector((VH) * (const HU *)(p + DL), VD) * r[broadcast ? 0 : 1];
-#endif
-}
-
-/* c / s in double, elementwise: VL of them. */
-static inline __attribute__((always_inline)) void FN(ratios)(double *out, V c, V s) {
-#if WIDE
-    *(VD *)out = c / s;
-#else
-    VH ch[2], sh[2];
-    memcpy(ch, &c, sizeof c);
-    memcpy(sh, &s, sizeof s);
-    ((VD *)out)[0] = __builtin_convertvector(ch[0], VD) / __builtin_convertvector(sh[0], VD);
-    ((VD *)out)[1] = __builtin_convertvector(ch[1], VD) / __builtin_convertvector(sh[1], VD);
-#endif
 }
 
 /* Shuffles of two registers a, b, each one instruction or two. Within every 128-bit lane: PAIR0/1 take the even/odd
@@ -247,6 +220,44 @@ static inline __attribute__((always_inline)) void FN(ratios)(double *out, V c, V
 #define PER_LANE (WIDE ? 2 : 4)
 #define LANES (VBYTES / 16)
 #define PAIR_LEVELS (WIDE ? 1 : 2) /* halvings until a lane holds one element of each row */
+
+/* DL floats to doubles. GCC 12 makes four instructions of __builtin_convertvector. */
+static inline VD FN(widened)(const float *p) {
+#if VBYTES == 64
+    return (VD)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif VBYTES == 32
+    return (VD)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+    typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
+    return __builtin_convertvector((VH) * (const HU *)p, VD);
+#endif
+}
+
+/* acc (VL doubles) += p r, in double. If one expert explains many rows alone, p / s is 1 / w for all of them: in
+ * float, these equal terms would all be rounded in the same direction, and the gradient's error would be far larger
+ * than that of random rounding. */
+static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r,
+                                                                 const int broadcast) {
+#if WIDE
+    acc[0] += FN(loadu)(p) * r[0];
+    (void)broadcast;
+#else
+    acc[0] += FN(widened)(p) * r[0];
+    acc[1] += FN(widened)(p + DL) * r[broadcast ? 0 : 1];
+#endif
+}
+
+/* c / s in double, elementwise: VL of them. */
+static inline __attribute__((always_inline)) void FN(ratios)(double *out, V c, V s) {
+#if WIDE
+    *(VD *)out = c / s;
+#else
+    float weights[VL_CONST] __attribute__((aligned(64))), sums[VL_CONST] __attribute__((aligned(64)));
+    *(V *)weights = c, *(V *)sums = s;
+    ((VD *)out)[0] = FN(widened)(weights) / FN(widened)(sums);
+    ((VD *)out)[1] = FN(widened)(weights + DL) / FN(widened)(sums + DL);
+#endif
+}
 
 /* Transpose VL x VL elements: first PER_LANE x PER_LANE squares within the lanes, then the lanes. */
 static inline __attribute__((always_inline)) void FN(transpose)(V *a) {

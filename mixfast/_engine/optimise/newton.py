@@ -173,7 +173,7 @@ class Newton:
             # 5.
             before, steps = at.gap, steps + 1
             at = self._taken(at, there)
-            self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
+            self.trace.add(self.objective.rows, at.w.size, at.value, at.gap + self.noise)
             if steps > EARLY:
                 idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
                 best = at if idle == 0 else best

@@ -211,7 +211,7 @@ def _solve(
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
             objective, noisy, noise, previous, target = objective.precise(), False, 0.0, math.inf, math.inf
             continue
-        trace.add(objective.rows, w.size, value, gap)
+        trace.add(objective.rows, w.size, value, gap + noise)
         if gap <= tol and noisy:
             objective, noisy, noise = objective.precise(), False, 0.0
             continue
