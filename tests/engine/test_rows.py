@@ -92,6 +92,20 @@ def test_coarse_sums_are_close(k, packed, wide):
     assert close(hessian, wanted[2], 1e-5)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("k", [5, 16, 32])
+def test_the_low_parts_of_the_shares_count(k, packed):
+    """Rounding the shares to float32 would move all rows in the same direction: an error of the gradient of about 1e-8, ten times that of random rounding."""
+    n = 100_000
+    rng = np.random.default_rng(1)
+    loglik = -1.5 * rng.exponential(size=(n, k)).astype("f4")
+    for w in rng.dirichlet(np.ones(k), size=4):
+        rows = Rows(loglik, None, 1.0 / n, False, False)
+        wanted = Rows(loglik, None, 1.0 / n, False, True).sums(w)[1]
+        found = (rows.pack(None, None, 1.0 / n, False) if packed else rows).sums(w)[1]
+        assert np.abs(found / wanted - 1.0).max() < 2e-9
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 12), (33, 31), (513, 70)], ids=str)
 @pytest.mark.parametrize("shift", [True, False])

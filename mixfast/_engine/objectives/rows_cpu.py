@@ -30,8 +30,9 @@ from mixfast.tables import ExpertTable
 
 # Relative rounding error of a row's p_k / (p.w) in float32 (root mean square, with a margin); larger if l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
-# Tables with probabilities of at most this size (bytes) are exponentiated once; the result stays in or near the cache.
-_PACKED_BYTES = 32 << 20
+# Tables with probabilities of at most this size (bytes) are exponentiated once, in float64 and in float32: the result stays in or near the
+# cache. A float32 exponential takes less time than the memory that it would be kept in.
+_PACKED_BYTES, _PACKED_FLOATS = 32 << 20, 8 << 20
 # That size for tables of many columns.
 _SMALL_BYTES = 2 << 20
 # Probabilities of at most this size (bytes) are minimised over by the compiled loops.
@@ -86,7 +87,8 @@ class CrossEntropy(RowObjective):
         self._sampled: NDArray[np.int64] | None = None
         # Of many columns, few are used after the first sweeps: `_view` copies those.
         bytes_ = self.rows * self.columns * (8 if wide else 4)
-        fits = bytes_ <= (_PACKED_BYTES if self.columns <= FEW_COLUMNS else _SMALL_BYTES)
+        most = _PACKED_BYTES if wide else _PACKED_FLOATS
+        fits = bytes_ <= (most if self.columns <= FEW_COLUMNS else _SMALL_BYTES)
         self._packed = self._sure(self._source.pack(None, weight, scale, wide, threads)) if fits else None
         self._parts: tuple[tuple[Columns, Rows], ...] = ()
         self._products = 1 if self.shift else products_before_log(table.extremes, wide)

@@ -86,7 +86,7 @@ def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tu
     end, its step lands within the tolerance and no other Hessian is needed, if the current one can be updated (`known`).
     """
     close = gap <= FAR or domains > ALL_DOMAINS
-    share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
+    share, least = (16, 1024) if close else (4, 64)
     most = min(max(domains // share, 1), max(objective.rows // max(least * domains, 16384), 1))
     step = 1 << (most.bit_length() - 1)
     if known and (_dear(objective, domains) or gap <= (NEAR if step == 1 else SOON)):
