@@ -95,7 +95,9 @@ static ptrdiff_t FN(buffer_rows)(ptrdiff_t ncol) {
     ptrdiff_t rows = (24 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / 32 * 32;
     return rows < 128 ? 128 : rows > 512 ? 512 : rows;
 #else
-    ptrdiff_t rows = (96 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / VL * VL;
+    /* Short vectors are read faster than the second level of the cache gives them: what they read must fit into the
+     * first. */
+    ptrdiff_t rows = (VBYTES == 64 ? 96 << 10 : 24 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / VL * VL;
     return rows < 4 * VL ? 4 * VL : rows > 512 ? 512 : rows;
 #endif
 }
