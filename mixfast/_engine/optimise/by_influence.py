@@ -28,7 +28,7 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 # Rows of the sample: at least the first number, and one in the second number of all rows.
 _LEAST_ROWS, _ONE_IN = 1 << 14, 32
 # Gap to which the corrected sample is minimised, as a fraction of the last gap and of the tolerance.
-_AHEAD, _ROOM = 1e-3, 0.2
+_AHEAD, _ROOM = 1e-3, 0.4
 # A sweep that leaves more than this fraction of the gap has made little progress, unless it has a new Hessian. After one that leaves more than
 # the second, the next has one.
 _SLOW, _MEDIOCRE = 0.3, 0.03
