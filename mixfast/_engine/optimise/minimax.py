@@ -53,7 +53,7 @@ _KEPT, _NONE = 1e-9, 1e-9
 
 
 # If a loss or slope overflows at a trial step, `Values.finite` detects it and the step is shortened; such a gap is infinite.
-@np.errstate(invalid="ignore", over="ignore")
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")
 def minimise_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, *, weight: Vector | None = None, tol: float, max_iter: int
 ) -> tuple[Minimum, Vector]:

@@ -59,7 +59,7 @@ SHORT, STALLED = 0.5, 0.7
 # How often a search that found no descent starts again with everything exact.
 RESCUES = 2
 # Maximum number of consecutive steps without progress beyond rounding. Progress is a lower value, or a gap below this fraction of the best.
-IDLE, FALLS, ADVANCES = 60, 1e-15, 0.9
+IDLE, FALLS, ADVANCES = 30, 1e-15, 0.9
 # The same if the gap is below this fraction of the value: large weights of the rows put the tolerance below the rounding of float64.
 SPENT, FINEST = 3, 1e-16
 # Most solves end within this many steps, so progress is only checked after them.

@@ -33,6 +33,8 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 _WORK, _ONE_THREAD = 1e11, 1e9
 # Target gap as a fraction of the tolerance, and how often shares are set to their bounds.
 _AHEAD, _SETTLINGS = 0.3, 3
+# Largest violation of a group limit that setting shares to their bounds may cause.
+_FEASIBLE = 1e-12
 # Multipliers below this fraction of the largest may be 0.
 _NONE = 1e-9
 
@@ -159,13 +161,22 @@ def _on_bounds(
         held = replace(limits, low=np.where(active != 0, at, limits.low), high=np.where(active != 0, at, limits.high))
         found = run(held, at, best.weight)
         here = gap(found.w, found.weight)
-        if not here <= max(least, tol):
+        # If all domains of a group are held at 0, no share is left for its lower limit.
+        if not here <= max(least, tol) or _outside(limits, found.w) > _FEASIBLE:
             break
         best, least = found, here
         if not found.active[active == 0].any():
             break
         active = np.where(active != 0, active, found.active)
     return best
+
+
+def _outside(limits: Limits, w: Vector) -> float:
+    """Return by how much w violates a group limit."""
+    if limits.groups is None:
+        return 0.0
+    rows, low, high = limits.groups
+    return float(np.maximum(low - rows @ w, rows @ w - high).max(initial=0.0))
 
 
 def _settled(limits: Limits, w: Vector) -> Vector:

@@ -71,7 +71,7 @@ def minimise(
 
 
 # Overflow during the search is detected and handled, so numpy need not warn.
-@np.errstate(invalid="ignore", over="ignore")
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")
 def _by_sweeps(
     objective: Objective, limits: Limits, w: Vector, *, given: Vector | None, tol: float, max_iter: int, trace: Trace
 ) -> Minimum:
@@ -80,9 +80,15 @@ def _by_sweeps(
         return _in_few_sweeps(objective, limits, w, given=given, tol=tol, max_iter=max_iter, trace=trace)
     if not is_wide(objective.rows, w.size, limits.steep):
         try:
-            return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
+            found = _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
         except UnfinishedStep:
             pass
+        else:
+            if found.gap <= tol or found.steps >= max_iter or limits.groups is None:
+                return found
+            # Quadratic steps under group limits lose precision if the limits are far below 1.
+            inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
+            return found if inner is None or found.gap <= inner.gap else inner
     inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
     if inner is None:
         return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=False)
