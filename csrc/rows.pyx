@@ -9,7 +9,7 @@ c. Partial sums belong to chunks of rows that depend on the sizes alone and are 
    answer does not depend on the number of threads.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
@@ -85,6 +85,9 @@ cdef extern from "rows/newton.h" nogil:
     int mf_newton(const mf_problem *problem, const mf_rules *rules, double tol, Py_ssize_t most, int settle, double *w,
                   double *gradient, double *hessian, mf_found *found)
     int mf_settle(const mf_problem *problem, const mf_rules *rules, double tol, double *w, int *done)
+
+cdef extern from "rows/fingerprint.h" nogil:
+    void mf_fingerprint(const void *data, Py_ssize_t bytes, uint32_t *state)
 
 cdef extern from "shared/pool.h" nogil:
     int MF_LOST
@@ -612,6 +615,17 @@ def scan(Rows rows not None, int threads=1):
         lowest_top = min(lowest_top, partial[i].lowest_top)
         has_nan |= partial[i].has_nan != 0
     return largest, smallest, lowest_top, bool(has_nan)
+
+
+def fingerprint(const uint8_t[::1] contents not None):
+    """128 bytes that differ if the contents of an array do; see rows/fingerprint.h."""
+    cdef uint32_t state[32]
+    cdef const uint8_t *data = &contents[0] if contents.shape[0] else NULL
+    cdef Py_ssize_t size = contents.shape[0]
+    with nogil:
+        mf_fingerprint(data, size, state)
+    ended()
+    return (<char *>state)[:sizeof(state)]
 
 
 def resample(const uint32_t[:, ::1] bits not None, float[:, ::1] counts not None, Py_ssize_t first=0):

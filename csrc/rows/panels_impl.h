@@ -94,47 +94,62 @@ static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t 
     }
 }
 
+/* VL elements of a row from column k0 on. `narrow`: the row is in float, and REAL is double. */
+static inline __attribute__((always_inline)) V FN(load_row)(const void *row, ptrdiff_t k0, const int narrow) {
+#if WIDE
+    typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
+    if (narrow) return __builtin_convertvector((VH) * (const HU *)((const float *)row + k0), VD);
+#else
+    (void)narrow;
+#endif
+    return FN(loadu)((const REAL *)row + k0);
+}
+
+/* panel[k*ld ..] = exp(l - max) of VL rows, each at a pointer. Returns the row maxima that were subtracted. `own` holds
+ * VL * padded elements: there the logarithms wait for the maximum, and not in the panel, whose columns are a power of
+ * two apart: the processor takes a load for one of the stores before it if their addresses differ by 4 KB. */
+static inline __attribute__((always_inline)) V FN(fill)(const void *const *rows, ptrdiff_t ncol, REAL *panel,
+                                                        ptrdiff_t ld, REAL *own, const int shift, const int narrow) {
+    const ptrdiff_t apart = (ncol + VL - 1) / VL * VL;
+    V top = FN(splat)(shift ? -(REAL)INFINITY : (REAL)0);
+    for (ptrdiff_t k0 = 0; k0 < ncol; k0 += VL) {
+        const ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
+        V a[VL_CONST];
+        MF_UNROLL(16)
+        for (int r = 0; r < VL_CONST; r++) a[r] = FN(load_row)(rows[r], k0, narrow);
+        FN(transpose)(a);
+        for (ptrdiff_t j = 0; shift && j < width; j++) top = FN(maximum)(a[j], top);
+        MF_UNROLL(16)
+        for (int j = 0; j < VL_CONST; j++)
+            if (shift)
+                FN(storeu)(own + j * apart + k0, a[j]); /* where the rows of this tile were, if they were copied */
+            else if (j < width)
+                FN(storeu)(panel + (k0 + j) * ld, FN(exp)(a[j], 0));
+    }
+    for (ptrdiff_t k0 = 0; shift && k0 < ncol; k0 += VL)
+        for (ptrdiff_t j = 0; j < VL && k0 + j < ncol; j++)
+            FN(storeu)(panel + (k0 + j) * ld, FN(exp)(FN(loadu)(own + j * apart + k0) - top, 0));
+    return top;
+}
+
 /* Probabilities of VL rows (the last one repeated past the table's end): panel[k*ld ..] = exp(l - max).
  * `scratch` holds VL * (ncol + VL) elements. Returns the row maxima that were subtracted. */
 static V FN(fill_panel)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, REAL *panel, ptrdiff_t ld,
                         REAL *scratch) {
-    const ptrdiff_t ncol = t->ncol;
+    const void *rows[VL_CONST];
+#if WIDE
+    if (t->dtype == MF_F32 && !t->cols && !index && row + VL <= end &&
+        (row + VL) * t->stride + VL <= t->n * t->stride) {
+        for (ptrdiff_t r = 0; r < VL; r++) rows[r] = (const float *)t->data + (row + r) * t->stride;
+        if (t->shift) return FN(fill)(rows, t->ncol, panel, ld, scratch, 1, 1);
+        return FN(fill)(rows, t->ncol, panel, ld, scratch, 0, 1);
+    }
+#endif
     const REAL *rp[VL_CONST];
     FN(point_at_rows)(t, index, row, end, rp, scratch);
-    V top = FN(splat)(-(REAL)INFINITY);
-    const int shift = t->shift;
-    for (ptrdiff_t k0 = 0; k0 < ncol; k0 += VL) {
-        V a[VL_CONST];
-        MF_UNROLL(16)
-        for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(rp[r] + k0);
-        FN(transpose)(a);
-        ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
-        REAL *out = panel + k0 * ld;
-        if (shift && width == VL) {
-            MF_UNROLL(16)
-            for (int j = 0; j < VL_CONST; j++) {
-                top = FN(maximum)(a[j], top);
-                FN(storeu)(out + j * ld, a[j]);
-            }
-        } else if (shift) {
-            for (ptrdiff_t j = 0; j < width; j++) {
-                top = FN(maximum)(a[j], top);
-                FN(storeu)(out + j * ld, a[j]);
-            }
-        } else {
-            for (ptrdiff_t j = 0; j < width; j++) {
-                FN(storeu)(out + j * ld, FN(exp)(a[j], 0));
-            }
-        }
-    }
-    if (shift) {
-        for (ptrdiff_t k = 0; k < ncol; k++) {
-            FN(storeu)(panel + k * ld, FN(exp)(FN(loadu)(panel + k * ld) - top, 0));
-        }
-    } else {
-        top = (V){0};
-    }
-    return top;
+    for (ptrdiff_t r = 0; r < VL; r++) rows[r] = rp[r];
+    if (t->shift) return FN(fill)(rows, t->ncol, panel, ld, scratch, 1, 0);
+    return FN(fill)(rows, t->ncol, panel, ld, scratch, 0, 0);
 }
 
 /* Inner weights c_i / scale of VL rows; 0 past `end`. */

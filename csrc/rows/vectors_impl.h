@@ -49,18 +49,12 @@ static inline V FN(exp)(V x, const int bounded) {
 #if WIDE
     V r = x - n * LN2_HI;
     r = r - n * LN2_LO;
-    V p = r * 1.6059043836821613e-10 + 2.08767569878681e-09;
-    p = p * r + 2.505210838544172e-08;
-    p = p * r + 2.755731922398589e-07;
-    p = p * r + 2.7557319223985893e-06;
-    p = p * r + 2.48015873015873e-05;
-    p = p * r + 0.0001984126984126984;
-    p = p * r + 0.001388888888888889;
-    p = p * r + 0.008333333333333333;
-    p = p * r + 0.041666666666666664;
-    p = p * r + 0.16666666666666666;
-    p = p * r + 0.5;
-    p = p * (r * r) + r + 1.0;
+    V r2 = r * r, r4 = r2 * r2; /* pairs of terms: in Horner's rule, each of 13 products waits for the one before */
+    V a = r * 0.16666666666666666 + 0.5, b = r * 0.008333333333333333 + 0.041666666666666664;
+    V c = r * 0.0001984126984126984 + 0.001388888888888889, d = r * 2.7557319223985893e-06 + 2.48015873015873e-05;
+    V e = r * 2.505210838544172e-08 + 2.755731922398589e-07, f = r * 1.6059043836821613e-10 + 2.08767569878681e-09;
+    V p = ((f * r2 + e) * r4 + (d * r2 + c)) * r4 + (b * r2 + a);
+    p = p * r2 + r + 1.0;
 #else
     V y = x;
     MF_ROUNDED(y); /* otherwise clang reuses the rounded product of z instead of fusing */

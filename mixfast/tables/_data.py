@@ -212,8 +212,10 @@ class TableData(Frozen):
         """Make a table of checked fields. Arrays from a pickle are writeable, so they are made read-only here."""
         table = object.__new__(cls)
         put = object.__setattr__
-        file = state.get("_file") if is_mapped(state["_values"]) else None  # copies are in memory
-        for name, value in ({"_made": None} | state | {"_file": file}).items():
+        state = {"_made": None, "_file": None} | state
+        if state["_file"] is not None and not is_mapped(state["_values"]):  # a copy is in memory
+            state["_file"] = None
+        for name, value in state.items():
             if type(value) is np.ndarray and value.flags.writeable:
                 value = read_only(value)
             put(table, name, value)

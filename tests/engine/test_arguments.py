@@ -160,6 +160,7 @@ def calls() -> dict[str, Call]:
         "gradients at one mixture": Call(
             packed.gradients, {"mixtures": mixtures[:1].copy(), "bins": bins, "mult": mult}
         ),
+        "fingerprint": Call(rows.fingerprint, {"contents": np.ones(300, dtype=np.uint8)}),
         "scan": Call(rows.scan, {"rows": made(), "threads": 2}),
         "resample": Call(
             rows.resample,
@@ -303,6 +304,7 @@ FREE = {
     ("resample", "bits"),
     ("sums over some columns", "curved"),
     ("by_influence", "influence"),
+    ("fingerprint", "contents"),
     ("domain_table", "sizes"),
     ("blend_shares", "v"),
     ("gradients", "mult"),

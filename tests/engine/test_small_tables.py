@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Region, solve
+from mixfast._engine.backend.rows import fingerprint
 from mixfast._engine.objectives import rows
 from mixfast.solver._problem import Problem
 
@@ -74,6 +75,25 @@ def test_a_change_of_the_callers_array_is_seen(changed: str) -> None:
         table.values if changed == "values" else table.row_weight, values if changed == "values" else weight
     ):
         assert after.value != before.value
+
+
+@pytest.mark.parametrize("size", [1, 3, 127, 128, 129, 5000])
+def test_fingerprints_tell_arrays_apart(size: int) -> None:
+    rng = np.random.default_rng(size)
+    given = rng.integers(0, 256, size, dtype=np.uint8)
+    known = fingerprint(given)
+    assert fingerprint(given.copy()) == known
+    for place in {0, size // 2, size - 1}:
+        changed = given.copy()
+        changed[place] ^= 0x80
+        assert fingerprint(changed) != known
+
+
+def test_fingerprints_see_the_signs_of_all_values() -> None:
+    """Two changes of the highest bit of a word would cancel in a product alone."""
+    values = np.random.default_rng(0).normal(size=512)
+    assert fingerprint((-values).view(np.uint8)) != fingerprint(values.view(np.uint8))
+    assert fingerprint(values[::-1].copy().view(np.uint8)) != fingerprint(values.view(np.uint8))
 
 
 def test_an_objective_that_is_made_after_a_change_is_not_kept() -> None:

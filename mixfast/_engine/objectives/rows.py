@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.rows import fingerprint
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import Objective, RowObjective, Sum
 from mixfast._engine.objectives.pieces import GroupLosses, Pieces
@@ -253,23 +254,23 @@ class _Kept(NamedTuple):
     """What is kept of a small table: its objectives, which do not refer to it, so that it may be freed."""
 
     table: weakref.ref[ExpertTable]
-    numbers: list[
-        NDArray[Any]
-    ]  # the arrays that objectives are made from, which may be the memory of the caller's arrays
-    copies: list[bytearray]
+    contents: list[
+        NDArray[np.uint8]
+    ]  # of the arrays that objectives are made from: the table's memory, which may be that of the caller
+    prints: list[bytes]  # fingerprints of these
     objectives: OrderedDict[tuple[Any, ...], Any]
 
     @classmethod
     def of(cls, table: ExpertTable) -> _Kept:
+        """Return an entry for a table, without objectives."""
         given = [table.values, table.weights_near(), table.target if table.kind == "mse" else None]
-        numbers = [array for array in given if isinstance(array, np.ndarray)]
-        copies = [bytearray(array.data) for array in numbers]
-        return cls(weakref.ref(table, partial(_forget, id(table))), numbers, copies, OrderedDict())
+        contents = [array.reshape(-1).view(np.uint8) for array in given if isinstance(array, np.ndarray)]
+        freed = weakref.ref(table, partial(_forget, id(table)))
+        return cls(freed, contents, [fingerprint(one) for one in contents], OrderedDict())
 
     def unchanged(self) -> bool:
         """Whether the table still has the numbers that its objectives are made from."""
-        # A bytearray compares itself with the memory of an array, without a copy.
-        return self.copies == [array.data for array in self.numbers]
+        return self.prints == [fingerprint(one) for one in self.contents]
 
 
 # Of the last small tables, by their identities.
