@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../csrc/rows/fingerprint.h"
 #include "../../../csrc/rows/rows.h"
 #include "../../../csrc/shared/exp.h"
 #include "../../../csrc/shared/isa.h"
@@ -50,6 +51,23 @@ static void check_exp(void) {
     double beyond[2] = {-INFINITY, -1e9};
     mf_exp(2, beyond, work);
     for (int i = 0; i < 2; i++) expect("the exp of a very small number is below 1e-300", beyond[i] < 1e-300, 1);
+}
+
+/* ---- fingerprints, word by word ----------------------------------------------------------------------- */
+
+static void check_fingerprint(void) {
+    enum { BYTES = 3 * 128 + 77, ROOM = 4 * 128 };
+    unsigned char bytes[ROOM] = {0};
+    uint32_t found[MF_FINGERPRINT], wanted[MF_FINGERPRINT], word;
+    for (int i = 0; i < BYTES; i++) bytes[i] = (unsigned char)(i * i * 7 + 255 * (i % 3));
+    for (uint32_t i = 0; i < MF_FINGERPRINT; i++) wanted[i] = i;
+    for (size_t at = 0; at < ROOM; at += sizeof word) {
+        uint32_t *state = &wanted[at / sizeof word % MF_FINGERPRINT];
+        memcpy(&word, bytes + at, sizeof word);
+        *state = ((*state << 9 | *state >> 23) ^ word) * 0x9e3779b9u;
+    }
+    mf_fingerprint(bytes, BYTES, found);
+    for (int i = 0; i < MF_FINGERPRINT; i++) expect("a word of a fingerprint", found[i], wanted[i]);
 }
 
 /* ---- rows: 1000 rows under 5 experts ------------------------------------------------------------------ */
@@ -273,6 +291,7 @@ static void check_stream(void) {
 
 int main(void) {
     check_exp();
+    check_fingerprint();
     check_rows();
     check_simplex();
     check_stream();
