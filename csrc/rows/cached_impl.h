@@ -71,8 +71,8 @@ static inline __attribute__((always_inline)) void FN(cached_block)(const REAL *p
 /* Whether cached_sums takes a sweep: all rows of a Hessian, or none. */
 static int FN(is_cached)(const mf_task *task) { return task->hessian <= 1; }
 
-/* A block has no more rows than the buffer: rows.pyx cuts float64 panels to 16 KB, or 32 rows, the buffer holds 24 KB, or
- * 128 rows. */
+/* A block has no more rows than the buffer: rows.pyx cuts float64 panels to 16 KB, or 32 rows, the buffer holds 24 KB,
+ * or 128 rows. */
 static void FN(cached_sums)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, block = t->block, capacity = FN(buffer_rows)(ncol), ld = capacity + VL;
