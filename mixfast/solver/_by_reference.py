@@ -29,6 +29,7 @@ class _ReferenceRows(RowObjective):
         self.offset = values.max(axis=1)
         self.prob = np.exp(values - self.offset[:, None])
         self.weight = np.full(self.rows, scale) if weight is None else weight
+        self.total = problem.total_weight()
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         prob = self.prob if columns is None else self.prob[:, columns]

@@ -22,6 +22,9 @@ from mixfast._text.names import counted
 from mixfast.mixture import Mixture
 from mixfast.solver._problem import Problem
 
+# Largest error of the sum of shares that leaves the loss as it is.
+_ROUNDED = 1e-12
+
 
 class Found(NamedTuple):
     """A minimum over the usable domains, the weights (G,) of the groups in its certificate, the seconds it took, and the backend."""
@@ -65,9 +68,11 @@ def minimise_problem(problem: Problem) -> Found:
 def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None) -> Minimum:
     """Evaluate the minimum again at the shares that its `Mixture` holds, whose sum is exactly 1.
 
-    Under group limits, the rounding of a share or of the sum of the shares may change the objective by more than the tolerance.
+    Under group limits, the rounding of a share or of the sum of the shares may change the objective by more than the tolerance. Without them,
+    the sum of the shares may be off by more than rounding only if the curvatures span many orders of magnitude.
     """
-    if (problem.limits.groups is None and problem.table.kind == "ce") or math.fsum(minimum.w.tolist()) == 1.0:
+    error = abs(math.fsum(minimum.w.tolist()) - 1.0)
+    if error == 0.0 or (error <= _ROUNDED and problem.limits.groups is None and problem.table.kind == "ce"):
         return minimum
     w = problem.reach.restrict(Mixture(problem.table.domains, problem.reach.spread(minimum.w)).weights)
     if np.array_equal(w, minimum.w):

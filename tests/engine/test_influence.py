@@ -76,15 +76,14 @@ def test_limits_and_weights(cap, kl):
     certified(table, solve(table, region, kl=kl), region, kl)
 
 
-# The sanitizers see the first: the others make dozens of sweeps over all rows, with the same compiled functions.
-@pytest.mark.parametrize("unit", [1e-50, *(pytest.param(unit, marks=pytest.mark.slow) for unit in (1e33, 1e36))])
+@pytest.mark.parametrize("unit", [1e-50, 1e33, 1e36])
 def test_any_unit_of_the_weights(unit):
     loglik, weight = heavy(), 0.5 + np.random.default_rng(3).random(ROWS)
     one, other = (solve(ExpertTable.from_loglik(loglik, weight=scale * weight)) for scale in (1.0, unit))
     assert other.status == "optimal"
     assert other.gap <= 1e-8 * max(1.0, unit * weight.sum())
-    # The search ends soon after the gap is below the rounding error of the loss, 2e39: it took 195 sweeps for 1e33.
-    assert sum(step.rows == ROWS for step in other.trace) <= 60
+    # The tolerance is multiplied by the sum of the weights; without it, the search took 195 sweeps for 1e33.
+    assert sum(step.rows == ROWS for step in other.trace) <= 10
     if unit > 1.0:  # the tolerance of 1e-8 nats is met anywhere if the weights are tiny
         np.testing.assert_allclose(other.mixture.weights, one.mixture.weights, atol=2e-4)
 

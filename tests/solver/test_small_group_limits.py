@@ -42,3 +42,14 @@ def test_a_group_that_no_row_needs_keeps_its_lower_limit(lower: float) -> None:
     assert solution.status == "optimal"
     assert lower * (1.0 - 1e-9) <= solution.mixture.weights[:60].sum() <= lower + 1e-7
     assert solution.value == pytest.approx(-np.log1p(lower * (np.exp(loglik[0, :60].max()) - 1.0)), abs=1e-8)
+
+
+def test_an_interior_point_takes_over_at_the_limit_of_steps() -> None:
+    # One row: the optimum has all that the group may have in its best expert, and the rest in the best of the others.
+    loglik = -100.0 * np.random.default_rng(6).gamma(1.0, 1.0, (1, 5))
+    table, limit = ExpertTable.from_loglik(loglik, domains=list("abcde")), 1e-5
+    solution = solve(table, Region(table.domains, bounds={("a", "b", "c"): (0.0, limit)}), max_iter=25)
+    inside, outside = loglik[0, :3].max(), loglik[0, 3:].max()
+    assert solution.status == "optimal"
+    least = -max(np.logaddexp(np.log(limit) + inside, np.log1p(-limit) + outside), outside)
+    assert solution.value == pytest.approx(least, abs=1e-8)

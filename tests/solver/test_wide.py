@@ -8,7 +8,7 @@ import pytest
 from certificate import check, inspect
 from makers import solved
 
-from mixfast import ExpertTable, Region, solve
+from mixfast import ExpertTable, Region, reference, solve
 from mixfast._engine.backend import simplex
 from mixfast._engine.geometry import qp
 from mixfast._engine.optimise import minimax
@@ -235,3 +235,23 @@ def test_rounds_among_thousands_of_domains_are_not_begun_for_the_last_digits():
         found = solve(table, objective="worst", tol=1e-300)
     assert found.status != "optimal"
     assert found.gap < 1e-8
+
+
+@pytest.mark.parametrize(("seed", "rows", "domains", "cap"), [(31, 200, 400, 0.003), (20, 50, 600, 0.002)])
+def test_a_certificate_at_a_large_tolerance(seed, rows, domains, cap):
+    """The interior point method may stop before its shares sum to 1; the gap must be that of a mixture."""
+    loglik = -np.random.default_rng(seed).gamma(1.0, 2.0, (rows, domains))
+    table = ExpertTable.from_loglik(loglik)
+    region = Region(table.domains, cap=cap)
+    exact, rough = solve(table, region), solve(table, region, tol=0.01)
+    w = rough.mixture.weights
+    assert region.violation(w) <= 1e-12
+    assert rough.value == pytest.approx(reference.ensemble_loss(loglik, table.row_weight, w), abs=1e-12)
+    assert exact.value - 1e-9 <= rough.value <= exact.value + rough.gap + 1e-9
+
+
+def test_weights_far_below_the_tolerance_give_a_mixture():
+    loglik = -np.random.default_rng(0).gamma(1.0, 1.0, (1, 120))
+    table = ExpertTable.from_loglik(loglik, weight=[1e-9])
+    region = Region(table.domains, bounds={table.domains[:60]: (1e-6, 1e-5)})
+    assert region.violation(solve(table, region).mixture.weights) <= 1e-9

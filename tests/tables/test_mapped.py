@@ -20,6 +20,7 @@ ROWS = 50_000
 def swept_in_the_file(monkeypatch):
     """Have small tables swept in their file, as large ones are, not in a packed copy."""
     monkeypatch.setattr(rows_cpu, "_PACKED_BYTES", 0)
+    monkeypatch.setattr(rows_cpu, "_PACKED_FLOATS", 0)
     monkeypatch.setattr(rows_cpu, "_SMALL_BYTES", 0)
 
 

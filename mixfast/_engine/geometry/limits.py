@@ -18,7 +18,7 @@ from mixfast._engine.geometry.unfinished import MANY_DOMAINS, UnfinishedStep
 # Which bounds were active in the last step over the same limits: -1 lower, 1 upper, 0 none. The next step starts from it.
 Active = NDArray[np.int8]
 
-# A share closer to its bound than this is set to the bound; after a step, than this fraction of the share before it.
+# A share closer to its bound than this is set to the bound; after a step, than this fraction of the larger of the share and what it was.
 ROUNDING = 4e-16
 # Largest accepted error of a sum or group; how often it is corrected; a group this close to a limit must not be moved by it.
 _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9

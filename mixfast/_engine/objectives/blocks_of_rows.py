@@ -5,7 +5,6 @@ Rank 0 asks for the sums of all blocks; `block_sums.py` has what every rank comp
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from functools import cached_property
 
@@ -23,7 +22,7 @@ from mixfast._engine.objectives.block_sums import (
     sums_of_block,
 )
 from mixfast._engine.objectives.guide import Guide, guide_of
-from mixfast._engine.objectives.rows_cpu import relative_rounding
+from mixfast._engine.objectives.rows_cpu import float_rounding
 from mixfast.tables import ShardedTable
 
 # Points whose group losses are remembered.
@@ -150,7 +149,7 @@ class Blocks(RowObjective):
         return out
 
     def rounding(self, curvature: float) -> float:
-        return 0.0 if self.spec.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
+        return 0.0 if self.spec.wide else float_rounding(self, curvature)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         groups, size = self.spec.weight.size, w.size

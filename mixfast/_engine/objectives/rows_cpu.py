@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
-from typing import TypeVar
+import os
+from functools import cache, cached_property
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
-from mixfast._engine.backend.rows import Rows
+from mixfast._engine.backend.rows import Rows, isa
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import (
     FEW_COLUMNS,
@@ -30,6 +31,9 @@ from mixfast.tables import ExpertTable
 
 # Relative rounding error of a row's p_k / (p.w) in float32 (root mean square, with a margin); larger if l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
+# The error that does not average out over the rows, relative to their weight, on processors that do not fuse a product and a sum: there the
+# digits of the shares beyond float32 are lost. The last sweeps then use float64.
+_UNFUSED_BIAS = 2e-8
 # Tables with probabilities of at most this size (bytes) are exponentiated once, in float64 and in float32: the result stays in or near the
 # cache. A float32 exponential takes less time than the memory that it would be kept in.
 _PACKED_BYTES, _PACKED_FLOATS = 32 << 20, 8 << 20
@@ -54,9 +58,25 @@ def products_before_log(extremes: tuple[float, float, float], wide: bool) -> int
     return 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
 
 
-def relative_rounding(shift: bool) -> float:
-    """Return the relative rounding error of a row's p_k / (p.w) in float32."""
-    return _SHIFTED_ERROR if shift else _FLOAT_ERROR
+def float_rounding(sums: _Rows, curvature: float) -> float:
+    """Return the rounding error of the slope along a step of this curvature, in float32."""
+    # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
+    error = (_SHIFTED_ERROR if sums.shift else _FLOAT_ERROR) * math.sqrt(sums.scale * curvature)
+    return error if fuses() else error + _UNFUSED_BIAS * sums.total
+
+
+@cache
+def fuses() -> bool:
+    """Whether the kernels in use fuse a product and a sum: on Arm always, on x86 if not in the instruction set that all processors have."""
+    return isa() != "baseline" or os.uname().machine != "x86_64"
+
+
+class _Rows(Protocol):
+    """Sums over rows: their total weight, the weight of a row of weight 1, and whether each row's maximum is subtracted."""
+
+    total: float
+    scale: float
+    shift: bool
 
 
 class CrossEntropy(RowObjective):
@@ -162,8 +182,7 @@ class CrossEntropy(RowObjective):
         return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 3)
 
     def rounding(self, curvature: float) -> float:
-        # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
-        return 0.0 if self.wide else relative_rounding(self.shift) * math.sqrt(self.scale * curvature)
+        return 0.0 if self.wide else float_rounding(self, curvature)
 
     def _view(self, columns: Columns | None, coarse: bool = False) -> Rows:
         """Return the rows restricted to the columns; packed if this objective is in cache. The last views are cached."""

@@ -57,7 +57,7 @@ _KEPT, _NONE = 1e-9, 1e-9
 def minimise_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, *, weight: Vector | None = None, tol: float, max_iter: int
 ) -> tuple[Minimum, Vector]:
-    """Minimise the largest function to a gap of `tol`, starting on a sample if there are many rows.
+    """Minimise the largest function to a gap of `tol`, multiplied by the weight of its rows if that is above 1, starting on a sample if there are many rows.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def minimise_largest(
     Minimum and (P,)
         The best point, and the multipliers that prove its gap.
     """
-    trace = Trace()
+    trace, tol = Trace(), tol * max(1.0, pieces.total)
 
     def descend(w: Vector, weight: Vector | None, whole: bool) -> tuple[Minimum, Vector]:
         return _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter, whole=whole)
@@ -98,13 +98,12 @@ def minimise_largest(
             return ended if other is None or not other[0].gap < ended[0].gap else other
         except UnfinishedStep:
             pass
-    enough = tol * max(1.0, pieces.total)
-    inner = near_largest(pieces, limits, kl, w, weight, tol=enough, trace=trace)
+    inner = near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)
     if inner is None:
         return descend(w, weight, False)
     # Do not start rounds that would take many seconds; the gap still shows the quality of the point.
     max_iter = min(max_iter, int(_WORK / w.size**3))
-    if inner[0].gap <= enough or max_iter == 0:
+    if inner[0].gap <= tol or max_iter == 0:
         return inner
     try:
         return descend(inner[0].w, inner[1], True)

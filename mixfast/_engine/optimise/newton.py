@@ -60,8 +60,6 @@ SHORT, STALLED = 0.5, 0.7
 RESCUES = 2
 # Maximum number of consecutive steps without progress beyond rounding. Progress is a lower value, or a gap below this fraction of the best.
 IDLE, FALLS, ADVANCES = 30, 1e-15, 0.9
-# The same if the gap is below this fraction of the value: large weights of the rows put the tolerance below the rounding of float64.
-SPENT, FINEST = 3, 1e-16
 # Most solves end within this many steps, so progress is only checked after them.
 EARLY = 20
 # Maximum Newton steps in K dimensions for one step under a KL term, and their tolerance as a fraction of the gap.
@@ -152,7 +150,7 @@ class Newton:
         steps, before = 0, math.inf
         best, idle = at, 0
         while at.gap + self.noise > self.tol and steps < max_iter:
-            if idle >= (SPENT if at.gap < FINEST * abs(at.value) else IDLE):
+            if idle == IDLE:
                 if self.rescued == RESCUES:
                     break
                 at, idle = self._rescue(at), 0
@@ -213,7 +211,7 @@ class Newton:
         return self.limits.gap(gradient, w) if math.isfinite(gradient.dot(w)) else math.inf
 
     def _settled(self, at: Point) -> Point:
-        """Return the point after expectation maximisation if it is lower: under caps and floors the value may rise."""
+        """Return the point after expectation maximisation if it is lower: the least share that a domain keeps may raise the value."""
         self.slow = 0
         lower = self._sweep(settle(self.objective, self.limits, at.w, self.columns), at.gap, known=False)
         if not lower.value < at.value:

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._engine.geometry.limits import Limits
@@ -33,14 +34,14 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 _WORK, _ONE_THREAD = 1e11, 1e9
 # Target gap as a fraction of the tolerance, and how often shares are set to their bounds.
 _AHEAD, _SETTLINGS = 0.3, 3
-# Largest violation of a group limit that setting shares to their bounds may cause.
+# Largest error of the sum of the shares, and largest violation of a group limit that setting shares to their bounds may cause.
 _FEASIBLE = 1e-12
 # Multipliers below this fraction of the largest may be 0.
 _NONE = 1e-9
 
 
 def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float, trace: Trace) -> Minimum | None:
-    """Return a point within `tol` of the minimum, if the method reaches it, and its gap; None if there are too many rows."""
+    """Return a point within `tol` of the minimum, if the method reaches it, and its gap; None if there are too many rows, or it ends outside the limits."""
     forms = objective.forms() if _work(objective.rows, w.size) <= _WORK else None
     if forms is None:
         return None
@@ -51,6 +52,8 @@ def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float,
         return limits.gap(exact.sums(at)[1], at)
 
     w = _near(forms, limits, term, w, None, gap, tol).w
+    if abs(_missing(limits, w)) > _FEASIBLE:
+        return None
     value, gradient, _ = exact.sums(w)
     out = Minimum(w, value, gradient, limits.gap(gradient, w), trace.steps)
     trace.add(objective.rows, w.size, value, out.gap)
@@ -71,6 +74,8 @@ def near_largest(
 
     found = _near(forms, limits, kl, w, weight, gap, tol)
     w = found.w
+    if abs(_missing(limits, w)) > _FEASIBLE:
+        return None
     here = pieces.at(w, curved=False)
     cost, slope = kl.at(w)
     least, proof = _proven(here.values, here.gradients + slope, limits, w, found.weight)
@@ -128,7 +133,9 @@ def _near(
         return _settled(limits, halves.join(x)) if halves.domains.size else x
 
     def inside(x: Vector, proof: Vector) -> float:
-        return gap(shares(_settled(parts, x)), proof) / unit
+        x = _settled(parts, x)
+        # A gap says nothing of shares that are not a mixture.
+        return gap(shares(x), proof) / unit if abs(_missing(parts, x)) <= _FEASIBLE else math.inf
 
     # On cores that other processes use too, a second BLAS thread slows small systems down several times.
     threads = single_blas() if _work(*scaled.rows.shape) <= _ONE_THREAD else nullcontext()
@@ -180,11 +187,16 @@ def _outside(limits: Limits, w: Vector) -> float:
 
 
 def _settled(limits: Limits, w: Vector) -> Vector:
-    """Set shares next to a bound to it. Without group limits, add the missing share to the share with most room."""
+    """Set shares next to a bound to it. Without group limits, also make the shares sum to the total."""
     w = limits.clip(w)
     if limits.groups is None:
-        k = int(np.minimum(w - limits.low, limits.high - w).argmax())
-        # The missing share, not the sum, is rounded: a sum that is off by one rounding error moves all shares when they are normalised.
-        missing = -math.fsum((*w, -limits.total))
-        w[k] = min(max(w[k] + missing, limits.low[k]), limits.high[k])
+        if abs(_missing(limits, w)) > _FEASIBLE:
+            w = simplex.project(w, limits.low, limits.high, limits.total)
+        k = int(np.minimum(w - limits.low, limits.high - w).argmax())  # the share with most room
+        w[k] = min(max(w[k] + _missing(limits, w), limits.low[k]), limits.high[k])
     return w
+
+
+def _missing(limits: Limits, w: Vector) -> float:
+    """Return what w lacks of the total. This difference, not the sum, is rounded: a sum that is off by one rounding error moves all shares when they are normalised."""
+    return -math.fsum((*w.tolist(), -limits.total))

@@ -25,7 +25,7 @@ from mixfast._engine.optimise import in_cache
 from mixfast._engine.optimise.by_influence import from_influential
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.guided import few_sweeps
-from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
+from mixfast._engine.optimise.newton import ALL_DOMAINS, EARLY, NOISE, ROUGH, Newton, rounding_of_gap
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_optimum
 
@@ -84,7 +84,7 @@ def _by_sweeps(
         except UnfinishedStep:
             pass
         else:
-            if found.gap <= tol or found.steps >= max_iter or limits.groups is None:
+            if found.gap <= tol or limits.groups is None or found.steps >= max_iter <= EARLY:
                 return found
             # Quadratic steps under group limits lose precision if the limits are far below 1.
             inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
