@@ -149,7 +149,9 @@ class Blocks(RowObjective):
         return out
 
     def rounding(self, curvature: float) -> float:
-        return 0.0 if self.spec.wide else float_rounding(self, curvature)
+        if self.spec.wide:
+            return 0.0
+        return float_rounding(curvature, shift=self.shift, scale=self.scale, total=self.total)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         groups, size = self.spec.weight.size, w.size

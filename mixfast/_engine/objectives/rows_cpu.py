@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from functools import cache, cached_property
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,25 +58,17 @@ def products_before_log(extremes: tuple[float, float, float], wide: bool) -> int
     return 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
 
 
-def float_rounding(sums: _Rows, curvature: float) -> float:
-    """Return the rounding error of the slope along a step of this curvature, in float32."""
+def float_rounding(curvature: float, *, shift: bool, scale: float, total: float) -> float:
+    """Return the rounding error in float32 of the slope along a step of this curvature; `scale` is the weight of a row, and `total` of all."""
     # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
-    error = (_SHIFTED_ERROR if sums.shift else _FLOAT_ERROR) * math.sqrt(sums.scale * curvature)
-    return error if fuses() else error + _UNFUSED_BIAS * sums.total
+    error = (_SHIFTED_ERROR if shift else _FLOAT_ERROR) * math.sqrt(scale * curvature)
+    return error if fuses() else error + _UNFUSED_BIAS * total
 
 
 @cache
 def fuses() -> bool:
     """Whether the kernels in use fuse a product and a sum: on Arm always, on x86 if not in the instruction set that all processors have."""
     return isa() != "baseline" or os.uname().machine != "x86_64"
-
-
-class _Rows(Protocol):
-    """Sums over rows: their total weight, the weight of a row of weight 1, and whether each row's maximum is subtracted."""
-
-    total: float
-    scale: float
-    shift: bool
 
 
 class CrossEntropy(RowObjective):
@@ -182,7 +174,7 @@ class CrossEntropy(RowObjective):
         return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 3)
 
     def rounding(self, curvature: float) -> float:
-        return 0.0 if self.wide else float_rounding(self, curvature)
+        return 0.0 if self.wide else float_rounding(curvature, shift=self.shift, scale=self.scale, total=self.total)
 
     def _view(self, columns: Columns | None, coarse: bool = False) -> Rows:
         """Return the rows restricted to the columns; packed if this objective is in cache. The last views are cached."""
