@@ -56,7 +56,8 @@ def write_joined(plan: Plan, store: Folder, number: int, shards: range) -> Joine
     store.result.mkdir(exist_ok=True)
     entry = write_part(store.result / part_name(number), rows.arrays) if rows.count else None
     made = Joined(entry, tuple(rows.arrays["group_names"].tolist()), tuple(rows.left_out))
-    write_text(file, json.dumps({**described, **asdict(made)}) + "\n")
+    held = {**asdict(made), "entry": None if entry is None else entry._asdict()}
+    write_text(file, json.dumps({**described, **held}) + "\n")
     return made
 
 
