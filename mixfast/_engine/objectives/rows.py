@@ -254,9 +254,8 @@ class _Kept(NamedTuple):
     """What is kept of a small table: its objectives, which do not refer to it, so that it may be freed."""
 
     table: weakref.ref[ExpertTable]
-    contents: list[
-        NDArray[np.uint8]
-    ]  # of the arrays that objectives are made from: the table's memory, which may be that of the caller
+    # The memory of the arrays that objectives are made from, which may be that of the caller.
+    contents: list[NDArray[np.uint8]]
     prints: list[bytes]  # fingerprints of these
     objectives: OrderedDict[tuple[Any, ...], Any]
 

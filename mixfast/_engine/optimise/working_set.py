@@ -84,7 +84,8 @@ def _by_sweeps(
         except UnfinishedStep:
             pass
         else:
-            if found.gap <= tol or limits.groups is None or found.steps >= max_iter <= EARLY:
+            few_asked = found.steps >= max_iter and max_iter <= EARLY  # the caller wants to see where few steps lead
+            if found.gap <= tol or limits.groups is None or few_asked:
                 return found
             # Quadratic steps under group limits lose precision if the limits are far below 1.
             inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
